@@ -1,0 +1,236 @@
+"""An aiohttp server as every service runs it: strict reads, request ids, one log line a request, a clean stop."""
+
+import asyncio
+import re
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDictProxy
+from structlog.contextvars import bound_contextvars, get_contextvars
+
+from servicekit import wire
+
+BODY_LIMIT = 64 * 1024
+BODY_TIMEOUT = 10.0
+KEEPALIVE_TIMEOUT = 75.0
+RETRY_AFTER = {"Retry-After": "1"}
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+REQUEST_ID = "X-Request-Id"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Readiness = Callable[[], Awaitable[bool]]
+
+log = structlog.get_logger()
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+
+
+class ServiceUnavailableError(Exception):
+    """A failure of ours or of what we depend on: answered with 503, never with a 4xx."""
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The request's body, at most 64 KiB, read within ten seconds.
+
+    Raises `wire.MalformedBodyError` with status 408, 413 or 415: aiohttp has no time limit on a body of its own.
+    """
+    if hdrs.CONTENT_ENCODING in request.headers:
+        raise wire.MalformedBodyError("a content encoding is not supported", 415)
+    if (request.content_length or 0) > BODY_LIMIT:
+        raise wire.MalformedBodyError("the body is too large", 413)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > BODY_LIMIT:
+                    raise wire.MalformedBodyError("the body is too large", 413)
+    except TimeoutError:
+        raise wire.MalformedBodyError("the body did not arrive in time", 408) from None
+    return bytes(body)
+
+
+async def read_object(request: web.Request, media_types: tuple[str, ...]) -> dict[str, Any]:
+    """The body as an object, read by its `Content-Type`, which must be one of `media_types` and UTF-8.
+
+    Raises `wire.MalformedBodyError` with status 400, 408, 413, 415 or 422.
+    """
+    if len(request.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:
+        raise wire.MalformedBodyError("Content-Type is given twice")
+    if request.content_type not in media_types:
+        raise wire.MalformedBodyError("the content type is not supported", 415)
+    if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+        raise wire.MalformedBodyError("the charset is not supported", 415)
+    return wire.READERS[request.content_type](await read_body(request))
+
+
+def problem(
+    status: int, title: str, *, accept: str = "", headers: Mapping[str, str] | None = None, **members: Any
+) -> web.Response:
+    """An RFC 9457 problem document, in MessagePack where `accept` asks for it."""
+    body = {"type": "about:blank", "title": title, "status": status, **members}
+    msgpack_type = wire.accepted_msgpack(accept)
+    content_type = msgpack_type or "application/problem+json; charset=utf-8"
+    return web.Response(
+        status=status,
+        body=wire.encode(body, msgpack_type or wire.JSON),
+        headers={**NO_STORE, **(headers or {}), hdrs.CONTENT_TYPE: content_type},
+    )
+
+
+def request_id(headers: CIMultiDictProxy[str]) -> str:
+    """The client's `X-Request-Id` where it is well formed, else a new one."""
+    given = headers.get(REQUEST_ID, "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def outgoing_request_id() -> dict[str, str]:
+    """The header that carries the id of the request being served on to another service."""
+    current = get_contextvars().get("request_id")
+    return {REQUEST_ID: current} if current else {}
+
+
+def problem_of_http_error(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    """aiohttp's own 404, 405 and so on as a problem document, keeping `Allow` and the challenge."""
+    kept = (hdrs.ALLOW, hdrs.WWW_AUTHENTICATE)
+    headers = {str(name): error.headers[name] for name in kept if name in error.headers}
+    return problem(error.status, error.reason, accept=request.headers.get(hdrs.ACCEPT, ""), headers=headers)
+
+
+def frame(
+    http_error: Callable[[web.Request, web.HTTPException], web.StreamResponse] = problem_of_http_error,
+) -> Any:
+    """The outermost middleware: request id, access log, and an answer for whatever a handler let through.
+
+    `http_error` renders aiohttp's own errors (404, 405) in the service's words.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        identifier = request_id(request.headers)
+        accept = request.headers.get(hdrs.ACCEPT, "")
+        with bound_contextvars(request_id=identifier):
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                response = http_error(request, error)
+            except wire.MalformedBodyError as error:
+                response = problem(error.status, str(error), accept=accept)
+            except ServiceUnavailableError:
+                log.warning("unavailable", exc_info=True)
+                response = problem(503, "Service Unavailable", accept=accept, headers=RETRY_AFTER)
+            except Exception:
+                log.exception("unexpected error")
+                response = problem(503, "Service Unavailable", accept=accept, headers=RETRY_AFTER)
+            if not response.prepared:
+                response.headers[REQUEST_ID] = identifier
+            _log_access(request, response, started)
+        return response
+
+    return middleware
+
+
+def _log_access(request: web.Request, response: web.StreamResponse, started: float) -> None:
+    """One line a request. The route's pattern stands for the path: a path or query may carry a secret."""
+    resource = request.match_info.route.resource
+    log.info(
+        "request",
+        method=request.method if request.method in hdrs.METH_ALL else "-",
+        route=resource.canonical if resource is not None else "-",
+        status=response.status,
+        duration_ms=round((time.perf_counter() - started) * 1000, 2),
+    )
+
+
+def health_routes(ready: Readiness) -> list[web.RouteDef]:
+    """`/healthz` (the process answers) and `/readyz` (it can serve)."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        if await ready():
+            return web.json_response({"status": "ok"})
+        return web.json_response({"status": "unavailable"}, status=503, headers=RETRY_AFTER)
+
+    return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+
+
+class _Connection(RequestHandler):
+    """aiohttp's connection, but its own 400 neither echoes a header to the client nor logs it."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        _request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        _message: str | None = None,
+    ) -> web.StreamResponse:
+        log.info("malformed request", status=status, cause=type(exc).__name__)
+        response = problem(status, "Bad Request" if status < 500 else "Service Unavailable")
+        response.headers[hdrs.SERVER] = "parley"  # aiohttp would name its version
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class Runner(web.AppRunner):
+    """aiohttp's runner with our connection class and limits. There is no public hook for the first."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_TIMEOUT,
+            shutdown_timeout=10.0,
+        )
+        app.on_response_prepare.append(_without_server_header)
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.__class__ = _Server
+        return server
+
+
+async def _without_server_header(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    response.headers.pop(hdrs.SERVER, None)
+
+
+async def serve(*sites: tuple[web.Application, str, int]) -> None:
+    """Serve each `(app, host, port)` until SIGINT or SIGTERM, then finish the requests in flight.
+
+    Leaves the process with status 1 and one line when an address cannot be listened on.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    runners: list[Runner] = []
+    try:
+        for app, host, port in sites:
+            runner = Runner(app)
+            runners.append(runner)
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, host, port, backlog=1024).start()
+            except OSError as error:
+                raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            log.info("listening", host=host, port=port)
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        for runner in runners:
+            await runner.cleanup()

