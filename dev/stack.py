@@ -1,0 +1,85 @@
+"""The stack from its first process to its last: started in order, watched, stopped in the reverse order."""
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+
+from dev import processes, seed, services
+from dev.data_directory import DataDirectory
+from dev.postgres import Postgres
+from dev.processes import Process
+from dev.services import Service
+from dev.settings import Settings
+
+STOP_PATIENCE = 3.0
+
+
+class Stack:
+    """PostgreSQL and the three services on one data directory. `say` tells a person what happens."""
+
+    def __init__(self, settings: Settings, data: DataDirectory, say: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._data = data
+        self._say = say
+        self._postgres: Postgres | None = None
+        self._gateway: Process | None = None
+        self._behind: list[Process] = []
+
+    async def start(self) -> None:
+        """Start everything, with the databases migrated and, the first time, seeded. Raises `StartError`."""
+        self._data.make_secrets()
+        self._postgres = await asyncio.to_thread(Postgres, self._data.postgres, self._data.logs / "postgres.log")
+        await self._postgres.start()
+        await self._postgres.create_databases()
+        auth = services.auth_service(self._settings, self._data, self._postgres)
+        users = services.user_service(self._settings, self._postgres)
+        gateway = services.gateway(self._settings)
+        self._write_environment(auth, users, gateway)
+        await processes.together(_migrate(auth), _migrate(users))
+        await self._seed_once(self._postgres, auth, users)
+        await self._start_services(auth, users, gateway)
+
+    async def watch(self) -> None:
+        """Start again what dies, for ever."""
+        await processes.together(*(process.keep_running(self._say) for process in self._started()))
+
+    async def stop(self) -> None:
+        """Stop whatever runs: first what takes requests, last what keeps the data."""
+        if self._gateway is not None:
+            await self._gateway.stop(STOP_PATIENCE)
+        await asyncio.gather(*(process.stop(STOP_PATIENCE) for process in self._behind))
+        if self._postgres is not None:
+            await self._postgres.process.stop(STOP_PATIENCE)
+
+    def _started(self) -> list[Process]:
+        postgres = [self._postgres.process] if self._postgres is not None else []
+        gateway = [self._gateway] if self._gateway is not None else []
+        return [*postgres, *self._behind, *gateway]
+
+    def _write_environment(self, *parts: Service) -> None:
+        variables = {"DATA_DIR": str(self._data.root)}
+        for part in parts:
+            variables.update(part.variables)
+        self._data.write_environment(variables)
+
+    async def _seed_once(self, postgres: Postgres, auth: Service, users: Service) -> None:
+        async with postgres.superuser() as connection:
+            if await seed.is_done(connection):
+                return
+            self._say("adding the development clients and users (first start only)")
+            await seed.seed(auth, users)
+            await seed.note_done(connection)
+
+    async def _start_services(self, auth: Service, users: Service, gateway: Service) -> None:
+        self._behind = [auth.process(self._data), users.process(self._data)]
+        self._gateway = gateway.process(self._data)
+        pairs = list(zip((auth, users, gateway), (*self._behind, self._gateway), strict=True))
+        for _, process in pairs:
+            await process.start()
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+            await processes.together(*(services.until_ready(session, service, process) for service, process in pairs))
+
+
+async def _migrate(service: Service) -> None:
+    await processes.run(f"{service.name} migrate", service.command("migrate"), service.environment)
