@@ -1,0 +1,1 @@
+"""Issues, refreshes, verifies and revokes tokens in six wire dialects over one core."""

@@ -19,12 +19,16 @@ from servicekit import wire
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT = 10.0
 KEEPALIVE_TIMEOUT = 75.0
+CLIENT_CLOSED_REQUEST = 499  # for the log only: nobody is left to answer
 RETRY_AFTER = {"Retry-After": "1"}
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 REQUEST_ID = "X-Request-Id"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Readiness = Callable[[], Awaitable[bool]]
+
+# What the access log calls a request's route, where aiohttp's own router does not know.
+ROUTE = web.RequestKey("route", str)
 
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
@@ -128,22 +132,25 @@ def frame(
             except Exception:
                 log.exception("unexpected error")
                 response = problem(503, "Service Unavailable", accept=accept, headers=RETRY_AFTER)
+            except asyncio.CancelledError:
+                _log_access(request, CLIENT_CLOSED_REQUEST, started)
+                raise
             if not response.prepared:
                 response.headers[REQUEST_ID] = identifier
-            _log_access(request, response, started)
+            _log_access(request, response.status, started)
         return response
 
     return middleware
 
 
-def _log_access(request: web.Request, response: web.StreamResponse, started: float) -> None:
+def _log_access(request: web.Request, status: int, started: float) -> None:
     """One line a request. The route's pattern stands for the path: a path or query may carry a secret."""
     resource = request.match_info.route.resource
     log.info(
         "request",
         method=request.method if request.method in hdrs.METH_ALL else "-",
-        route=resource.canonical if resource is not None else "-",
-        status=response.status,
+        route=request.get(ROUTE) or (resource.canonical if resource is not None else "-"),
+        status=status,
         duration_ms=round((time.perf_counter() - started) * 1000, 2),
     )
 

@@ -128,7 +128,7 @@ class RemoteKeys:
             ) as response:
                 if response.status != 200:
                     return
-                self._keys = public_keys(wire.read_json(await response.content.read(64 * 1024)))
+                self._keys = public_keys(wire.read_json(await response.read()))
                 self._fetched_at = time.monotonic()
         except (aiohttp.ClientError, TimeoutError, wire.MalformedBodyError, jwt.PyJWTError):
             return

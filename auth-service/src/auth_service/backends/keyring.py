@@ -1,0 +1,69 @@
+"""The master key ring: what is derived from it, and what is encrypted under it."""
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+
+
+class UnknownMasterKeyError(Exception):
+    """Something was encrypted under a master key that is not in the ring."""
+
+
+@dataclass(frozen=True)
+class MasterKey:
+    id: str
+    key: bytes = field(repr=False)
+
+    def derive(self, purpose: str) -> bytes:
+        """A 32-byte key for one purpose (HKDF-SHA256, RFC 5869)."""
+        return HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=purpose.encode()).derive(self.key)
+
+
+def parse_master_keys(text: str) -> list[MasterKey]:
+    """Read `id:base64,id:base64`, the newest first. Raises ValueError, which quotes no key."""
+    keys: list[MasterKey] = []
+    for entry in text.split(","):
+        identifier, _, encoded = entry.strip().partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            key = b""
+        if not identifier.isalnum() or len(key) != _KEY_BYTES or len(set(key)) < _KEY_BYTES // 4:
+            raise ValueError("each entry must be id:key, the key 32 random bytes in base64")
+        keys.append(MasterKey(identifier, key))
+    if len({key.id for key in keys}) < len(keys):
+        raise ValueError("two keys have the same id")
+    return keys
+
+
+class Keyring:
+    """Encrypts under the newest master key (AES-256-GCM) and decrypts under any in the ring."""
+
+    def __init__(self, keys: Sequence[MasterKey]) -> None:
+        self._newest = keys[0].id
+        self._ciphers = {key.id: AESGCM(key.derive("parley encryption")) for key in keys}
+        self.refresh_token_keys = [key.derive("parley refresh tokens") for key in keys]
+
+    def encrypt(self, plaintext: bytes, context: str) -> bytes:
+        """`context` says what this is; the ciphertext decrypts under the same context only."""
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._ciphers[self._newest].encrypt(nonce, plaintext, context.encode())
+        return self._newest.encode() + b":" + nonce + sealed
+
+    def decrypt(self, ciphertext: bytes, context: str) -> bytes:
+        """Raises UnknownMasterKeyError when no key of the ring fits."""
+        identifier, _, rest = ciphertext.partition(b":")
+        try:
+            cipher = self._ciphers[identifier.decode()]
+            return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], context.encode())
+        except (KeyError, InvalidTag):
+            raise UnknownMasterKeyError(f"no master key for {context}") from None

@@ -1,0 +1,239 @@
+"""Sessions and stored access tokens in PostgreSQL, whose clock is the only one that counts."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from auth_service.backends.partitions import create_partition
+from auth_service.core.access_tokens import StoredToken
+from auth_service.core.errors import (
+    ExpiredTokenError,
+    InvalidGrantError,
+    InvalidScopeError,
+    RefreshTokenReusedError,
+    StaleClientError,
+)
+from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, User
+from servicekit.postgres import Database
+
+OPEN = """
+    WITH client AS (SELECT FROM clients WHERE client_id = $2 AND version = $3 AND disabled_at IS NULL),
+    opened AS (
+        INSERT INTO sessions (id, client_id, user_id, email, epoch, scope, idle_expires_at, expires_at)
+        SELECT $1, $2, $4, $5, $6, $7, now() + $8, now() + $9 FROM client
+        WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6)
+        RETURNING id, expires_at
+    ),
+    stored AS (
+        INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
+        SELECT $10, $11, id, $7, least(now() + $12, expires_at) FROM opened WHERE $10::bytea IS NOT NULL
+    )
+    SELECT EXISTS (SELECT FROM client) AS client_current, extract(epoch FROM now())::float8 AS now,
+        (SELECT extract(epoch FROM expires_at)::float8 FROM opened) AS expires_at
+"""
+# One statement tells rotation, retry and theft apart: a loser of the race waits for the row and is judged by what it
+# holds then; a second look would need a second snapshot. For the same reason the conditions of the view
+# live_sessions are spelled out: the row is checked again after the wait, a view's rows are not.
+ROTATE = """
+    WITH rotated AS (
+        UPDATE sessions s SET
+            counter = CASE WHEN s.counter = $3 THEN s.counter + 1 ELSE s.counter END,
+            rotated_at = CASE WHEN s.counter = $3 THEN now() ELSE s.rotated_at END,
+            idle_expires_at = CASE WHEN s.counter = $3 THEN now() + $7 ELSE s.idle_expires_at END,
+            revoked_at = CASE WHEN s.counter = $3 OR (s.counter = $3 + 1 AND s.rotated_at > now() - $6::interval)
+                THEN NULL ELSE now() END
+        FROM clients c
+        WHERE s.id = $1 AND s.client_id = $2 AND c.client_id = $2 AND c.version = $4 AND c.disabled_at IS NULL
+            AND s.counter >= $3 AND s.revoked_at IS NULL AND s.expires_at > now() AND s.idle_expires_at > now()
+            AND ($5::text[] IS NULL OR $5 <@ s.scope OR s.counter > $3 + 1)
+            AND NOT EXISTS (SELECT FROM user_epochs e WHERE e.user_id = s.user_id AND e.epoch > s.epoch)
+        RETURNING s.*
+    ),
+    stored AS (
+        INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
+        SELECT $8, $9, id, coalesce($5, scope), least(now() + $10, expires_at)
+        FROM rotated WHERE $8::bytea IS NOT NULL AND revoked_at IS NULL
+    )
+    SELECT user_id, email, scope, counter, revoked_at IS NOT NULL AS reused,
+        extract(epoch FROM now())::float8 AS now, extract(epoch FROM expires_at)::float8 AS expires_at
+    FROM rotated
+"""
+WHY_NOT_ROTATED = """
+    SELECT c.version <> $2 AS stale, $4::text[] <@ s.scope AS within_scope
+    FROM clients c LEFT JOIN live_sessions s ON s.client_id = c.client_id AND s.id = $3
+    WHERE c.client_id = $1
+"""
+STORE = """
+    INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
+    SELECT $3, $4, id, $2, least(now() + $5, expires_at) FROM sessions WHERE id = $1
+"""
+ACTIVE = """
+    SELECT id, client_id, dialect, user_id, scope, extract(epoch FROM now())::float8 AS now,
+        extract(epoch FROM created_at)::float8 AS issued_at, extract(epoch FROM expires_at)::float8 AS expires_at
+    FROM live_sessions
+    WHERE id = $1 AND ($2::integer IS NULL OR (counter = $2 AND idle_expires_at > now()))
+"""
+ACTIVE_BY_TOKEN = """
+    SELECT s.id, s.client_id, s.dialect, s.user_id, t.scope, extract(epoch FROM now())::float8 AS now,
+        extract(epoch FROM t.issued_at)::float8 AS issued_at, extract(epoch FROM t.expires_at)::float8 AS expires_at,
+        t.expires_at <= now() AS expired
+    FROM access_tokens t LEFT JOIN live_sessions s ON s.id = t.session_id
+    WHERE t.digest = $1 AND t.drop_day = $2
+"""
+END = "UPDATE sessions SET revoked_at = now() WHERE id = $1 AND client_id = $2 AND revoked_at IS NULL"
+OF_USER = """
+    SELECT id, client_id, scope, extract(epoch FROM created_at)::float8 AS created_at,
+        extract(epoch FROM rotated_at)::float8 AS refreshed_at, extract(epoch FROM expires_at)::float8 AS expires_at
+    FROM live_sessions WHERE user_id = $1 ORDER BY created_at DESC, id LIMIT 1000
+"""
+END_OF_USER = """
+    UPDATE sessions SET revoked_at = now()
+    WHERE id IN (SELECT id FROM live_sessions WHERE user_id = $1 AND ($2::bigint IS NULL OR id = $2))
+        AND revoked_at IS NULL
+"""
+
+
+class PostgresSessions:
+    """The port `Sessions`. `grace` is the time in seconds in which a spent refresh token gets its successor again."""
+
+    def __init__(self, database: Database, grace: float) -> None:
+        self._database = database
+        self._grace = timedelta(seconds=grace)
+
+    async def open(
+        self, client: Client, user: User | None, scope: frozenset[str], *, keep_email: bool, token: StoredToken | None
+    ) -> Session:
+        session_id = secrets.randbits(63)
+        access, refreshes = client.access_token_lifetime, client.refreshes and user is not None
+        row = await self._fetchrow_storing(
+            OPEN,
+            token,
+            access,
+            session_id,
+            client.client_id,
+            client.version,
+            user.id if user else None,
+            user.email if user and keep_email else None,
+            user.epoch if user else 0,
+            sorted(scope),
+            timedelta(seconds=access + client.idle_lifetime),
+            timedelta(seconds=max(access, client.session_lifetime) if refreshes else access),
+        )
+        if not row["client_current"]:
+            raise StaleClientError
+        if row["expires_at"] is None:
+            raise InvalidGrantError
+        return Session(
+            id=session_id,
+            client_id=client.client_id,
+            user_id=user.id if user else None,
+            scope=scope,
+            access_scope=scope,
+            counter=0,
+            now=row["now"],
+            expires_at=row["expires_at"],
+            email=user.email if user else None,
+        )
+
+    async def rotate(
+        self, client: Client, session_id: int, counter: int, scope: frozenset[str] | None, token: StoredToken | None
+    ) -> Session:
+        narrowed = sorted(scope) if scope is not None else None
+        row = await self._fetchrow_storing(
+            ROTATE,
+            token,
+            client.access_token_lifetime,
+            session_id,
+            client.client_id,
+            counter,
+            client.version,
+            narrowed,
+            self._grace,
+            timedelta(seconds=client.access_token_lifetime + client.idle_lifetime),
+        )
+        if row is None:
+            raise await self._why_not_rotated(client, session_id, narrowed)
+        if row["reused"]:
+            raise RefreshTokenReusedError(session_id)
+        return Session(
+            id=session_id,
+            client_id=client.client_id,
+            user_id=row["user_id"],
+            scope=frozenset(row["scope"]),
+            access_scope=frozenset(row["scope"]) if scope is None else scope,
+            counter=row["counter"],
+            now=row["now"],
+            expires_at=row["expires_at"],
+            email=row["email"],
+        )
+
+    async def _why_not_rotated(self, client: Client, session_id: int, scope: list[str] | None) -> Exception:
+        row = await self._database.fetchrow(WHY_NOT_ROTATED, client.client_id, client.version, session_id, scope)
+        if row is None or row["stale"]:
+            return StaleClientError()
+        return InvalidScopeError() if row["within_scope"] is False else InvalidGrantError()
+
+    async def _fetchrow_storing(self, statement: str, token: StoredToken | None, lifetime: int, *arguments: Any) -> Any:
+        """Run a statement that may store a token; where its day has no partition yet, make that and run it again."""
+        digest, drop_day = (token.digest, token.drop_day) if token else (None, None)
+        arguments = (*arguments, digest, drop_day, timedelta(seconds=lifetime))
+        try:
+            return await self._database.fetchrow(statement, *arguments)
+        except asyncpg.CheckViolationError:
+            if drop_day is None:
+                raise
+            await create_partition(self._database, drop_day)
+            return await self._database.fetchrow(statement, *arguments)
+
+    async def store_token(self, session: Session, token: StoredToken, lifetime: int) -> None:
+        await self._fetchrow_storing(STORE, token, lifetime, session.id, sorted(session.access_scope))
+
+    async def active(self, session_id: int) -> ActiveToken | None:
+        return _active_token(await self._database.fetchrow(ACTIVE, session_id, None))
+
+    async def refreshable(self, session_id: int, counter: int) -> ActiveToken | None:
+        return _active_token(await self._database.fetchrow(ACTIVE, session_id, counter))
+
+    async def active_by_token(self, token: StoredToken) -> ActiveToken | None:
+        row = await self._database.fetchrow(ACTIVE_BY_TOKEN, token.digest, token.drop_day)
+        if row is not None and row["expired"]:
+            raise ExpiredTokenError
+        return _active_token(row)
+
+    async def end(self, session_id: int, client_id: str) -> None:
+        await self._database.execute(END, session_id, client_id)
+
+    async def of_user(self, user_id: int) -> Sequence[SessionSummary]:
+        return [
+            SessionSummary(
+                id=row["id"],
+                client_id=row["client_id"],
+                scope=frozenset(row["scope"]),
+                created_at=row["created_at"],
+                refreshed_at=row["refreshed_at"],
+                expires_at=row["expires_at"],
+            )
+            for row in await self._database.fetch(OF_USER, user_id)
+        ]
+
+    async def end_of_user(self, user_id: int, session_id: int | None) -> int:
+        tag = await self._database.execute(END_OF_USER, user_id, session_id)
+        return int(tag.rpartition(" ")[2])
+
+
+def _active_token(row: Any) -> ActiveToken | None:
+    if row is None or row["id"] is None:
+        return None
+    return ActiveToken(
+        session_id=row["id"],
+        client_id=row["client_id"],
+        dialect=row["dialect"],
+        user_id=row["user_id"],
+        scope=frozenset(row["scope"]),
+        issued_at=row["issued_at"],
+        expires_at=row["expires_at"],
+        now=row["now"],
+    )

@@ -1,0 +1,205 @@
+"""Signing keys: their life in PostgreSQL, encrypted under the master key, and the signatures made with them.
+
+pending (published in the JWKS) → active → retiring (verifies only) → gone. Key objects are kept: parsing a PEM at
+every signature costs sixty times as much as the signature.
+"""
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from auth_service.backends.keyring import Keyring
+from auth_service.core.errors import InvalidTokenError
+from servicekit import jws
+from servicekit.postgres import Database
+
+ALGORITHMS = ("ES256", "RS256", "HS256")
+_UNKNOWN_KEY_COOLDOWN = 10.0
+
+SELECT = "SELECT kid, algorithm, status, private_ciphertext FROM signing_keys ORDER BY created_at"
+SELECT_ALL = "SELECT kid, algorithm, status, created_at, activates_at, gone_at FROM signing_keys ORDER BY created_at"
+INSERT = """
+    INSERT INTO signing_keys (kid, algorithm, status, private_ciphertext, activates_at)
+    VALUES ($1, $2, $3, $4, now() + $5) ON CONFLICT DO NOTHING RETURNING kid
+"""
+DUE = (
+    "SELECT kid, algorithm FROM signing_keys WHERE status = 'pending' AND activates_at <= now() FOR UPDATE SKIP LOCKED"
+)
+RETIRE = """
+    UPDATE signing_keys SET status = 'retiring', gone_at = now() + interval '1 day' + make_interval(secs =>
+        (SELECT coalesce(max(access_token_lifetime), 0) FROM clients))
+    WHERE algorithm = $1 AND status = 'active'
+"""
+ACTIVATE = "UPDATE signing_keys SET status = 'active' WHERE kid = $1"
+REMOVE_GONE = "DELETE FROM signing_keys WHERE status = 'retiring' AND gone_at <= now()"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    kid: str
+    algorithm: str
+    status: str
+    private: Any = field(repr=False)
+    public: Any = field(repr=False)
+
+
+class SigningKeys:
+    """The port `ServerKeys`; `reload` and `advance` are called every few seconds by the background work."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._keys: dict[str, SigningKey] = {}
+        self._active: dict[str, SigningKey] = {}
+        self._reloaded_at = float("-inf")
+        self._reloading = asyncio.Lock()
+
+    async def reload(self) -> None:
+        """Read the keys anew; those known already are not parsed again."""
+        rows = await self._database.fetch(SELECT)
+        self._reloaded_at = time.monotonic()
+        keys = {row["kid"]: self._key(row) for row in rows}
+        self._keys = keys
+        self._active = {key.algorithm: key for key in keys.values() if key.status == "active"}
+
+    def _key(self, row: Any) -> SigningKey:
+        known = self._keys.get(row["kid"])
+        private = known.private if known else _load(self._keyring.decrypt(row["private_ciphertext"], row["kid"]))
+        public = private if isinstance(private, bytes) else private.public_key()
+        return SigningKey(row["kid"], row["algorithm"], row["status"], private, public)
+
+    async def ensure(self) -> None:
+        """See to it that every algorithm has an active key, then load the keys."""
+        rows = await self._database.fetch(SELECT)
+        for algorithm in set(ALGORITHMS) - {row["algorithm"] for row in rows if row["status"] == "active"}:
+            await self._insert(algorithm, "active", timedelta(0))
+        await self.reload()
+
+    async def rotate(self, algorithm: str, publish_for: timedelta) -> str | None:
+        """Make a key that is published now and signs after `publish_for`; None when one is pending already."""
+        return await self._insert(algorithm, "pending", publish_for)
+
+    async def _insert(self, algorithm: str, status: str, delay: timedelta) -> str | None:
+        kid = secrets.token_urlsafe(12)
+        private = await asyncio.to_thread(_generate, algorithm)
+        row = await self._database.fetchrow(INSERT, kid, algorithm, status, self._keyring.encrypt(private, kid), delay)
+        return row["kid"] if row else None
+
+    async def advance(self) -> None:
+        """Activate the pending keys whose time has come, retire those they replace, remove those that are gone."""
+        async with self._database.transaction() as connection:
+            for row in await connection.fetch(DUE):
+                await connection.execute(RETIRE, row["algorithm"])
+                await connection.execute(ACTIVATE, row["kid"])
+            await connection.execute(REMOVE_GONE)
+
+    async def all(self) -> Sequence[Any]:
+        """Every key as a row, without its private part."""
+        return await self._database.fetch(SELECT_ALL)
+
+    async def public_key(self, kid: str) -> Any:
+        """The ES256 public key `kid`; it is what checks internal tokens (`servicekit.internal_tokens.Keys`)."""
+        key = await self._find(kid)
+        return key.public if key is not None and key.algorithm == "ES256" else None
+
+    async def _find(self, kid: str) -> SigningKey | None:
+        """A key by id. An unknown one may be new: the keys are read again, at most once in ten seconds."""
+        if kid not in self._keys:
+            async with self._reloading:
+                if kid not in self._keys and time.monotonic() - self._reloaded_at > _UNKNOWN_KEY_COOLDOWN:
+                    await self.reload()
+        return self._keys.get(kid)
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys as a JWK set (RFC 7517); a symmetric key has no public part and is not in it."""
+        return {"keys": [_public_jwk(key) for key in self._keys.values() if not isinstance(key.public, bytes)]}
+
+    def active_key_id(self, algorithm: str) -> str:
+        return self._active[algorithm].kid
+
+    def sign(self, algorithm: str, header: dict[str, str], claims: dict[str, Any]) -> str:
+        return _compact(algorithm, self._active[algorithm].private, header, claims)
+
+    def sign_with_secret(self, algorithm: str, secret: bytes, header: dict[str, str], claims: dict[str, Any]) -> str:
+        return _compact(algorithm, secret, header, claims)
+
+    def algorithm_of(self, token: str) -> str | None:
+        if token.count(".") != 2:
+            return None
+        try:
+            algorithm = jws.unverified(token)[0].get("alg")
+        except jws.InvalidTokenError:
+            return None
+        return algorithm if isinstance(algorithm, str) else None
+
+    def unverified_claims(self, token: str) -> dict[str, Any]:
+        try:
+            return jws.unverified(token)[1]
+        except jws.InvalidTokenError:
+            raise InvalidTokenError from None
+
+    async def verified_claims(self, token: str, algorithm: str, media_type: str) -> dict[str, Any]:
+        try:
+            header, claims = jws.unverified(token)
+            if jws.media_type(header) != media_type:
+                raise InvalidTokenError
+            for key in await self._candidates(header, algorithm):
+                try:
+                    jws.verify_signature(token, key.public, algorithm, header)
+                    return claims
+                except jws.InvalidTokenError:
+                    continue
+        except jws.InvalidTokenError:
+            pass
+        raise InvalidTokenError
+
+    async def _candidates(self, header: dict[str, Any], algorithm: str) -> list[SigningKey]:
+        """The keys that may have signed: the one that `kid` names; all of the algorithm where the format has no kid."""
+        if "kid" not in header:
+            return [key for key in self._keys.values() if key.algorithm == algorithm]
+        key = await self._find(jws.string(header, "kid"))
+        return [key] if key is not None and key.algorithm == algorithm else []
+
+
+def _generate(algorithm: str) -> bytes:
+    """A new private key: PKCS #8 DER, or 64 random bytes for HMAC."""
+    if algorithm == "HS256":
+        return secrets.token_bytes(64)
+    private = (
+        ec.generate_private_key(ec.SECP256R1())
+        if algorithm == "ES256"
+        else rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    )
+    return private.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _load(private: bytes) -> Any:
+    return private if len(private) == 64 else serialization.load_der_private_key(private, password=None)
+
+
+def _public_jwk(key: SigningKey) -> dict[str, Any]:
+    jwk = jwt.get_algorithm_by_name(key.algorithm).to_jwk(key.public, as_dict=True)
+    return {**jwk, "kid": key.kid, "use": "sig", "alg": key.algorithm}
+
+
+def _compact(algorithm: str, key: Any, header: dict[str, str], claims: dict[str, Any]) -> str:
+    """JWS compact serialization (RFC 7515 section 7.1). PyJWT's own would put `typ` first in every header."""
+    signed = _base64url(msgspec.json.encode(header)) + b"." + _base64url(msgspec.json.encode(claims))
+    signature = jwt.get_algorithm_by_name(algorithm).sign(signed, key)
+    return (signed + b"." + _base64url(signature)).decode()
+
+
+def _base64url(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")

@@ -1,0 +1,73 @@
+"""Background work of every replica: keys live and die, partitions come and go, expired sessions are deleted."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from auth_service.backends.partitions import create_partition, drop_expired_partitions
+from auth_service.backends.signing_keys import SigningKeys
+from auth_service.core.errors import UnavailableError
+from servicekit.postgres import Database
+
+log = structlog.get_logger()
+
+KEYS_EVERY = 5.0
+TABLES_EVERY = 60.0
+_DAYS_AHEAD = 3
+_BATCH = 5000
+
+# A dead session need not be kept: without its row no token of it verifies, and none is refreshed.
+DELETE_SESSIONS = """
+    DELETE FROM sessions WHERE id IN (
+        SELECT id FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
+"""
+# An epoch is needed while an older session, or a login that began before it, may be about.
+DELETE_EPOCHS = """
+    DELETE FROM user_epochs e WHERE raised_at < now() - interval '1 day'
+        AND NOT EXISTS (SELECT FROM sessions s WHERE s.user_id = e.user_id AND s.epoch < e.epoch)
+"""
+
+
+async def keep_up(database: Database, keys: SigningKeys) -> None:
+    """Do the background work for ever; what fails is tried again in the next round."""
+
+    async def advance_keys() -> None:
+        await keys.advance()
+        await keys.reload()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_every(KEYS_EVERY, advance_keys))
+        tasks.create_task(_every(TABLES_EVERY, lambda: tidy_tables(database)))
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except UnavailableError as error:
+            log.warning("background work failed", cause=str(error))
+        await asyncio.sleep(seconds)
+
+
+async def tidy_tables(database: Database) -> None:
+    """Make the partitions of the next days, drop those that are over, delete what has expired."""
+    today = int(time.time() // 86400)
+    for day in range(today, today + _DAYS_AHEAD):
+        await create_partition(database, day)
+    dropped = await drop_expired_partitions(database)
+    deleted = await _delete_sessions(database)
+    await database.execute(DELETE_EPOCHS)
+    if dropped or deleted:
+        log.info("tables tidied", partitions_dropped=dropped, sessions_deleted=deleted)
+
+
+async def _delete_sessions(database: Database) -> int:
+    total = 0
+    while True:
+        deleted = int((await database.execute(DELETE_SESSIONS, _BATCH)).rpartition(" ")[2])
+        total += deleted
+        if deleted < _BATCH:
+            return total

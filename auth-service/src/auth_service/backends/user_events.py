@@ -1,0 +1,53 @@
+"""Applies user-service's outbox: ends the sessions of users who changed. Idempotent: at least once is enough."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from auth_service.backends.user_service import UserEvent, UserService
+from auth_service.core.errors import UnavailableError
+from servicekit.postgres import Database
+
+log = structlog.get_logger()
+
+WAIT = 25
+_PAUSE_AFTER_FAILURE = 0.5
+
+# The session that is kept rises with the user, and only from the epoch just before: one that had ended stays ended.
+END_SESSIONS = """
+    WITH raised AS (
+        INSERT INTO user_epochs (user_id, epoch, raised_at) VALUES ($1, $2, now())
+        ON CONFLICT (user_id) DO UPDATE
+        SET epoch = greatest(user_epochs.epoch, excluded.epoch), raised_at = now()
+    )
+    UPDATE sessions SET epoch = $2 WHERE id = $3 AND user_id = $1 AND epoch = $2 - 1
+"""
+CHANGE_EMAIL = "UPDATE sessions SET email = $2 WHERE user_id = $1 AND email IS NOT NULL"
+
+
+async def follow_user_events(users: UserService, database: Database) -> None:
+    """Take events from user-service's outbox and apply them, for ever."""
+    while True:
+        try:
+            events = await users.events(WAIT)
+            if events:
+                await apply(events, database)
+                await users.acknowledge(events)
+        except UnavailableError as error:
+            log.warning("user events not read", cause=str(error))
+            await asyncio.sleep(_PAUSE_AFTER_FAILURE)
+
+
+async def apply(events: Sequence[UserEvent], database: Database) -> None:
+    """Apply events in their order; an event that was applied before changes nothing."""
+    for event in events:
+        if event.type == "sessions_ended":
+            await database.execute(END_SESSIONS, event.user_id, event.epoch, _session_id(event.keep_session))
+        elif event.type == "email_changed":
+            await database.execute(CHANGE_EMAIL, event.user_id, event.email)
+        log.info("user event applied", type=event.type, user_id=event.user_id, epoch=event.epoch)
+
+
+def _session_id(name: str | None) -> int | None:
+    return int(name, 16) if name else None

@@ -1,0 +1,96 @@
+"""user-service over HTTP: whose password this is, and which users' sessions must end."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+import aiohttp
+import msgspec
+
+from auth_service.core.errors import UnavailableError
+from auth_service.core.model import User
+from servicekit import http, wire
+
+CHECK_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=1)
+
+
+class ServiceTokens(Protocol):
+    def for_service(self, scope: str) -> str:
+        """An internal token that names auth-service itself."""
+
+
+T = TypeVar("T")
+
+
+class CheckedUser(msgspec.Struct):
+    id: int
+    email: str | None
+    epoch: int
+
+
+class CredentialCheck(msgspec.Struct):
+    user: CheckedUser | None
+
+
+class UserEvent(msgspec.Struct):
+    """A change that ends sessions of a user, or that their tokens show. `keep_session` outlives it."""
+
+    id: int
+    type: str
+    user_id: int
+    epoch: int
+    keep_session: str | None
+    email: str | None
+
+
+class UserEvents(msgspec.Struct):
+    events: list[UserEvent]
+
+
+class UserService:
+    """The port `Users`, and the outbox of user-service."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, tokens: ServiceTokens) -> None:
+        self._session = session
+        self._url = url
+        self._tokens = tokens
+
+    async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
+        body = {"login": login, "password": password, "login_type": login_type}
+        raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body, CHECK_TIMEOUT)
+        user = _decode(raw, CredentialCheck).user
+        return User(user.id, user.email, user.epoch) if user is not None else None
+
+    async def events(self, wait: int) -> Sequence[UserEvent]:
+        """The events not acknowledged yet; waits up to `wait` seconds for one."""
+        timeout = aiohttp.ClientTimeout(total=wait + 5, connect=1)
+        raw = await self._call("GET", f"/internal/events?wait={wait}", "events:consume", None, timeout)
+        return _decode(raw, UserEvents).events
+
+    async def acknowledge(self, events: Sequence[UserEvent]) -> None:
+        """Have user-service forget events that have been applied."""
+        body = {"ids": [event.id for event in events]}
+        await self._call("POST", "/internal/events/ack", "events:consume", body, CHECK_TIMEOUT)
+
+    async def _call(self, method: str, path: str, scope: str, body: Any, timeout: aiohttp.ClientTimeout) -> bytes:
+        headers = {"Authorization": f"Bearer {self._tokens.for_service(scope)}", "Content-Type": wire.JSON}
+        try:
+            async with self._session.request(
+                method,
+                self._url + path,
+                data=wire.encode(body) if body is not None else None,
+                headers=headers | http.outgoing_request_id(),
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                if response.status not in (200, 204):
+                    raise UnavailableError(f"user-service answers {response.status}")
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError("user-service cannot be reached") from error
+
+
+def _decode(raw: bytes, form: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw, type=form)
+    except msgspec.DecodeError as error:
+        raise UnavailableError("user-service's answer cannot be read") from error

@@ -1,0 +1,84 @@
+"""What can go wrong, under the codes of RFC 6749, 6750 and 7009. No HTTP here: each dialect has its table."""
+
+from typing import ClassVar
+
+
+class OAuthError(Exception):
+    """A refusal that the client is told of. The description is ours and never quotes the request."""
+
+    code: ClassVar[str]
+    default_description: ClassVar[str]
+
+    def __init__(self, description: str | None = None) -> None:
+        self.description = description or self.default_description
+        super().__init__(self.description)
+
+
+class InvalidRequestError(OAuthError):
+    code = "invalid_request"
+    default_description = "The request is malformed."
+
+
+class InvalidClientError(OAuthError):
+    code = "invalid_client"
+    default_description = "Client authentication failed."
+
+
+class InvalidGrantError(OAuthError):
+    code = "invalid_grant"
+    default_description = (
+        "The provided authorization grant is invalid, expired, revoked or was issued to another client."
+    )
+
+
+class InvalidCredentialsError(InvalidGrantError):
+    """The password grant's refusal: unknown user, wrong password and disabled user alike."""
+
+
+class RefreshTokenReusedError(InvalidGrantError):
+    """A refresh token was used again after its grace: the session has been ended."""
+
+    def __init__(self, session_id: int) -> None:
+        super().__init__()
+        self.session_id = session_id
+
+
+class UnauthorizedClientError(OAuthError):
+    code = "unauthorized_client"
+    default_description = "The client may not use this grant type."
+
+
+class UnsupportedGrantTypeError(OAuthError):
+    code = "unsupported_grant_type"
+    default_description = "The grant type is not supported."
+
+
+class InvalidScopeError(OAuthError):
+    code = "invalid_scope"
+    default_description = "The requested scope is invalid, unknown or exceeds what may be granted."
+
+
+class InvalidTokenError(OAuthError):
+    """An access token that does not verify (RFC 6750 section 3.1)."""
+
+    code = "invalid_token"
+    default_description = "The access token is invalid."
+
+
+class ExpiredTokenError(InvalidTokenError):
+    """An access token of ours that has run out; only some dialects tell it apart."""
+
+
+class MissingTokenError(InvalidTokenError):
+    """No access token at all: the challenge carries no error code."""
+
+
+class UnavailableError(OAuthError):
+    """A failure of ours. Nothing is known about the request, so it is never a refusal of the client's tokens."""
+
+    code = "temporarily_unavailable"
+    default_description = "The server cannot answer now; try again."
+
+
+class StaleClientError(Exception):
+    """The registration that a grant was decided on has changed since it was read; the grant is to be decided anew."""

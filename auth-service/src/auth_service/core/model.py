@@ -1,0 +1,127 @@
+"""The nouns of the core."""
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A registration. Lifetimes in seconds. `secret_digest` is the secret's SHA-256, None for a public client.
+
+    `secret` is known only where tokens are signed with it. `version` changes with every change of the row.
+    """
+
+    client_id: str
+    dialect: str
+    version: int
+    grant_types: frozenset[str]
+    grant_types_without_secret: frozenset[str] = frozenset()
+    scope: frozenset[str] = frozenset()
+    default_scope: frozenset[str] = frozenset()
+    access_token_lifetime: int = 900
+    idle_lifetime: int = 30 * 86400
+    session_lifetime: int = 365 * 86400
+    disabled: bool = False
+    secret_digest: bytes | None = field(default=None, repr=False)
+    secret: bytes | None = field(default=None, repr=False)
+
+    @property
+    def public(self) -> bool:
+        return self.secret_digest is None
+
+    @property
+    def refreshes(self) -> bool:
+        return "refresh_token" in self.grant_types
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What a credential check answered, true for `epoch` (it rises when the user's sessions must end)."""
+
+    id: int
+    email: str | None
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """The parameters of a token request, under RFC 6749's names; absent and empty are both None (section 3.2).
+
+    `login_type` narrows what `username` may be: `any`, or `phone_number`.
+    """
+
+    grant_type: str | None
+    scope: str | None = None
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    login_type: str = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One grant of access, as it stood when the database was last asked. Times are epoch seconds of its clock.
+
+    `access_scope` is what the access token being issued may do: `scope`, or what a refresh narrowed it to.
+    """
+
+    id: int
+    client_id: str
+    user_id: int | None
+    scope: frozenset[str]
+    access_scope: frozenset[str]
+    counter: int
+    now: float
+    expires_at: float
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenResponse:
+    """What a successful token request is answered with; `issued_at` is epoch seconds with fractions."""
+
+    access_token: str = field(repr=False)
+    expires_in: int
+    issued_at: float
+    scope: frozenset[str]
+    user_id: int | None
+    refresh_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveToken:
+    """The facts of an access token that verifies. Times are epoch seconds; `now` is the database's clock."""
+
+    session_id: int
+    client_id: str
+    dialect: str
+    user_id: int | None
+    scope: frozenset[str]
+    issued_at: float
+    expires_at: float
+    now: float
+
+    def of_token(self, scope: frozenset[str], issued_at: float, expires_at: float) -> "ActiveToken":
+        """The same session's facts as one of its tokens states them."""
+        return replace(self, scope=scope, issued_at=issued_at, expires_at=expires_at)
+
+    @property
+    def subject(self) -> str:
+        """The user's id, or `client:<client_id>`: no client id can be mistaken for a user's (RFC 9068 section 5)."""
+        return str(self.user_id) if self.user_id is not None else f"client:{self.client_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """A live session as its user sees it. Times are epoch seconds."""
+
+    id: int
+    client_id: str
+    scope: frozenset[str]
+    created_at: float
+    refreshed_at: float | None
+    expires_at: float
+
+
+def session_name(session_id: int) -> str:
+    """A session id on the wire: 16 hex digits, since a JSON number of 63 bits is not safe in JavaScript."""
+    return f"{session_id:016x}"

@@ -1,0 +1,88 @@
+"""What the core asks of the world outside the process. Every method may raise UnavailableError."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from auth_service.core.access_tokens import StoredToken
+from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, User
+
+
+class Clients(Protocol):
+    async def get(self, client_id: str) -> Client | None:
+        """The registration, possibly as it stood a while ago: whoever writes on its strength names its version."""
+
+    async def fresh(self, client_id: str) -> Client | None:
+        """The registration as it stands now."""
+
+    async def default_for(self, path: str) -> Client | None:
+        """The client that answers at `path` for requests that name none, possibly as it stood a while ago."""
+
+
+class Users(Protocol):
+    async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
+        """The user, or None: unknown, wrong password and disabled cannot be told apart."""
+
+
+class Sessions(Protocol):
+    async def open(
+        self, client: Client, user: User | None, scope: frozenset[str], *, keep_email: bool, token: StoredToken | None
+    ) -> Session:
+        """Record a session, and its access token where that is looked up, in one statement.
+
+        Raises StaleClientError when the registration has changed, InvalidGrantError when the user's epoch has risen.
+        """
+
+    async def rotate(
+        self,
+        client: Client,
+        session_id: int,
+        counter: int,
+        scope: frozenset[str] | None,
+        token: StoredToken | None,
+    ) -> Session:
+        """Replace refresh token `counter` by its successor, in one statement; `scope` narrows the access token.
+
+        Within the grace time the predecessor gets the same successor again. Anything older ends the session and
+        raises RefreshTokenReusedError. Also raises InvalidGrantError, InvalidScopeError and StaleClientError.
+        """
+
+    async def store_token(self, session: Session, token: StoredToken, lifetime: int) -> None:
+        """Record an access token (`lifetime` in seconds) that could only be made once its session was known."""
+
+    async def active(self, session_id: int) -> ActiveToken | None:
+        """What a token of this session may say now, with the session's scope and times; None when it has ended."""
+
+    async def active_by_token(self, token: StoredToken) -> ActiveToken | None:
+        """The facts of an issued token. None: not issued, or ended. Raises ExpiredTokenError when it has run out."""
+
+    async def refreshable(self, session_id: int, counter: int) -> ActiveToken | None:
+        """The facts of the refresh token `counter`, when it would still be accepted as the current one."""
+
+    async def end(self, session_id: int, client_id: str) -> None:
+        """End a session of this client; nothing happens when there is none."""
+
+    async def of_user(self, user_id: int) -> Sequence[SessionSummary]:
+        """The user's live sessions, newest first."""
+
+    async def end_of_user(self, user_id: int, session_id: int | None) -> int:
+        """End one live session of the user, or all (None); returns how many were ended."""
+
+
+class ServerKeys(Protocol):
+    def active_key_id(self, algorithm: str) -> str:
+        """The `kid` that `sign` would sign with now."""
+
+    def sign(self, algorithm: str, header: dict[str, str], claims: dict[str, Any]) -> str:
+        """A compact JWS under the active key of `algorithm`; the header's order is kept."""
+
+    def sign_with_secret(self, algorithm: str, secret: bytes, header: dict[str, str], claims: dict[str, Any]) -> str:
+        """A compact JWS under a client's own secret."""
+
+    def algorithm_of(self, token: str) -> str | None:
+        """The `alg` that a compact JWS names; None when it is not one."""
+
+    async def verified_claims(self, token: str, algorithm: str, media_type: str) -> dict[str, Any]:
+        """The claims of a token that a key of ours signed and whose `typ` is `media_type`. Raises InvalidTokenError."""
+
+    def unverified_claims(self, token: str) -> dict[str, Any]:
+        """The claims of a token whose signature decides nothing. Raises InvalidTokenError."""

@@ -1,0 +1,205 @@
+"""The steps that every token request takes, whatever its dialect and grant type, in one place that none can skip."""
+
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from auth_service.core.access_tokens import (
+    AccessToken,
+    AccessTokenFormat,
+    ClientSignedFormat,
+    DraftedToken,
+    OpaqueFormat,
+    SignedFormat,
+    drop_day,
+    token_id_of_session,
+    uuid_token_id,
+)
+from auth_service.core.errors import (
+    InvalidClientError,
+    InvalidGrantError,
+    InvalidRequestError,
+    OAuthError,
+    RefreshTokenReusedError,
+    StaleClientError,
+    UnauthorizedClientError,
+    UnavailableError,
+    UnsupportedGrantTypeError,
+)
+from auth_service.core.grants.grant import Grant
+from auth_service.core.model import Client, Session, TokenRequest, TokenResponse, session_name
+from auth_service.core.ports import Clients, ServerKeys, Sessions
+from auth_service.core.refresh_tokens import RefreshTokenEncoding, RefreshTokens
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TokenFormats:
+    """How a dialect's tokens are made; None where it has no refresh tokens."""
+
+    access_token: AccessTokenFormat
+    refresh_token: RefreshTokenEncoding | None
+
+
+class AuthorizationServer:
+    """Answers token requests. `formats` are by dialect name."""
+
+    def __init__(
+        self,
+        issuer: str,
+        clients: Clients,
+        sessions: Sessions,
+        keys: ServerKeys,
+        refresh_tokens: RefreshTokens,
+        grants: Iterable[Grant],
+        formats: Mapping[str, TokenFormats],
+    ) -> None:
+        self._issuer = issuer
+        self._clients = clients
+        self._sessions = sessions
+        self._keys = keys
+        self._refresh_tokens = refresh_tokens
+        self._grants = {grant.grant_type: grant for grant in grants}
+        self._formats = formats
+
+    async def token(self, client: Client, secret: str | None, request: TokenRequest) -> TokenResponse:
+        """Issue tokens to `client`, or raise the OAuthError that says why not."""
+        try:
+            try:
+                return await self._token(client, secret, request)
+            except StaleClientError:
+                return await self._token(await self._reread(client), secret, request)
+        except StaleClientError:
+            raise UnavailableError from None
+        except OAuthError as error:
+            _log_refusal(client, request, error)
+            raise
+
+    async def _reread(self, client: Client) -> Client:
+        fresh = await self._clients.fresh(client.client_id)
+        if fresh is None:
+            raise InvalidClientError
+        return fresh
+
+    async def _token(self, client: Client, secret: str | None, request: TokenRequest) -> TokenResponse:
+        client = await self.authenticate(client, secret, request.grant_type)
+        grant = self._grant(client, request)
+        grant.check(request)
+        formats = self._formats[client.dialect]
+        drafted = _draft(formats.access_token, client)
+        session = await grant.authorize(
+            request,
+            client,
+            formats.refresh_token,
+            drafted.stored if drafted else None,
+            keep_email=isinstance(formats.access_token, ClientSignedFormat),
+        )
+        return await self._respond(client, grant, session, formats, drafted.text if drafted else None)
+
+    async def authenticate(self, client: Client, secret: str | None, grant_type: str | None = None) -> Client:
+        """The client, once it has proved who it is (RFC 6749 section 2.3). Raises InvalidClientError.
+
+        No secret is needed of a public client, nor for a grant type that the registration exempts.
+        """
+        if not _authenticated(client, secret, grant_type):
+            client = await self._reread(client)
+            if not _authenticated(client, secret, grant_type):
+                raise InvalidClientError
+        return client
+
+    def _grant(self, client: Client, request: TokenRequest) -> Grant:
+        if request.grant_type is None:
+            raise InvalidRequestError("The parameter grant_type is missing.")
+        grant = self._grants.get(request.grant_type)
+        if grant is None:
+            raise UnsupportedGrantTypeError
+        if grant.grant_type not in client.grant_types or (grant.confidential_only and client.public):
+            raise UnauthorizedClientError
+        return grant
+
+    async def _respond(
+        self, client: Client, grant: Grant, session: Session, formats: TokenFormats, opaque: str | None
+    ) -> TokenResponse:
+        expires_at = min(session.now + client.access_token_lifetime, session.expires_at)
+        access_token = opaque or await self._sign(client, session, formats.access_token, expires_at)
+        refresh_token = None
+        if client.refreshes and grant.issues_refresh_token and formats.refresh_token is not None:
+            refresh_token = self._refresh_tokens.derive(
+                session.id, session.counter, client.client_id, formats.refresh_token
+            )
+        log.info(
+            "token issued",
+            extra={
+                "client_id": client.client_id,
+                "grant_type": grant.grant_type,
+                "session_id": session_name(session.id),
+                "user_id": session.user_id,
+            },
+        )
+        return TokenResponse(
+            access_token=access_token,
+            expires_in=round(expires_at - session.now),
+            issued_at=session.now,
+            scope=session.access_scope,
+            user_id=session.user_id,
+            refresh_token=refresh_token,
+        )
+
+    async def _sign(self, client: Client, session: Session, form: AccessTokenFormat, expires_at: float) -> str:
+        if isinstance(form, ClientSignedFormat):
+            day = drop_day(expires_at)
+            token = self._access_token(client, session, uuid_token_id(day), expires_at)
+            if client.secret is None:
+                raise UnavailableError
+            signed = self._keys.sign_with_secret(
+                form.algorithm, client.secret, form.header(client.client_id), form.claims(token)
+            )
+            await self._sessions.store_token(
+                session, form.stored(signed, form.claims(token)), client.access_token_lifetime
+            )
+            return signed
+        if isinstance(form, SignedFormat):
+            token = self._access_token(client, session, token_id_of_session(session.id), expires_at)
+            header = form.header(self._keys.active_key_id(form.algorithm))
+            return self._keys.sign(form.algorithm, header, form.claims(token))
+        raise UnavailableError
+
+    def _access_token(self, client: Client, session: Session, token_id: str, expires_at: float) -> AccessToken:
+        return AccessToken(
+            issuer=self._issuer,
+            client=client,
+            session=session,
+            token_id=token_id,
+            issued_at=int(session.now),
+            expires_at=int(expires_at),
+        )
+
+
+def _draft(form: AccessTokenFormat, client: Client) -> DraftedToken | None:
+    return form.draft(time.time() + client.access_token_lifetime) if isinstance(form, OpaqueFormat) else None
+
+
+def _authenticated(client: Client, secret: str | None, grant_type: str | None) -> bool:
+    if client.disabled:
+        return False
+    if secret is None:
+        return client.public or grant_type in client.grant_types_without_secret
+    expected = client.secret_digest or secrets.token_bytes(32)
+    return hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
+
+
+def _log_refusal(client: Client, request: TokenRequest, error: OAuthError) -> None:
+    facts = {"client_id": client.client_id, "error": error.code}
+    if request.grant_type in client.grant_types:
+        facts["grant_type"] = str(request.grant_type)
+    if isinstance(error, RefreshTokenReusedError):
+        log.warning("refresh token reused, session ended", extra=facts | {"session_id": session_name(error.session_id)})
+    elif isinstance(error, InvalidGrantError):
+        log.warning("grant refused", extra=facts)
+    else:
+        log.info("token request refused", extra=facts)
