@@ -1,8 +1,9 @@
 """Settings from the environment or from secret files, refused at start with all their faults in one line."""
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,7 +33,7 @@ def load_settings(settings: type[S], **overrides: Any) -> S:
     secrets = os.environ.get("SECRETS_DIR")
     try:
         if secrets is not None and not Path(secrets).is_dir():
-            raise SystemExit(f"settings: SECRETS_DIR: {secrets} is not a directory")
+            _refuse(f"SECRETS_DIR: {secrets} is not a directory")
         return settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
         prefix = settings.model_config.get("env_prefix", "")
@@ -40,7 +41,12 @@ def load_settings(settings: type[S], **overrides: Any) -> S:
             f"{prefix}{'_'.join(str(part) for part in fault['loc'])}".upper() + f": {_words(fault)}"
             for fault in error.errors()
         ]
-        raise SystemExit("settings: " + "; ".join(faults)) from None
+        _refuse("; ".join(faults))
+
+
+def _refuse(faults: str) -> NoReturn:
+    sys.stderr.write(f"settings: {faults}\n")
+    raise SystemExit(2)
 
 
 def _words(fault: Any) -> str:
