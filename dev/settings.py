@@ -27,7 +27,11 @@ class Settings(BaseSettings):
     @property
     def ports(self) -> dict[str, int]:
         """The ports by the variable that sets them."""
-        return {name.upper(): getattr(self, name) for name in type(self).model_fields if name.endswith("_port")}
+        return {name.upper(): getattr(self, name) for name in self.port_fields()}
+
+    @classmethod
+    def port_fields(cls) -> list[str]:
+        return [name for name in cls.model_fields if name.endswith("_port")]
 
     @property
     def public_url(self) -> str:

@@ -1,0 +1,94 @@
+"""The stack as a test runs it: `python -m dev` on free ports and a data directory of the test's own."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from dev.settings import HOST, Settings
+
+REPOSITORY = Path(__file__).parent.parent
+START_TIMEOUT, STOP_TIMEOUT = 120.0, 30.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that answers at `url`; what is None is unknown of one that runs elsewhere."""
+
+    url: str
+    ops_url: str | None = None
+    data_dir: Path | None = None
+    supervisor: subprocess.Popen[bytes] | None = None
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """The supervisor's children by name: `postgres`, `auth_service`, `user_service`, `gateway`."""
+        assert self.supervisor is not None
+        return {_name(child): child for child in psutil.Process(self.supervisor.pid).children()}
+
+    def send(self, number: signal.Signals, *, group: bool = False) -> int:
+        """Signal the supervisor, or its whole group as a terminal does; returns its exit status."""
+        assert self.supervisor is not None
+        (os.killpg if group else os.kill)(self.supervisor.pid, number)
+        return self.supervisor.wait(STOP_TIMEOUT)
+
+    def stop(self) -> None:
+        """End it, whatever state it is in."""
+        assert self.supervisor is not None
+        if self.supervisor.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.send(signal.SIGTERM)
+        self.supervisor.kill()
+        self.supervisor.wait()
+
+
+def _name(process: psutil.Process) -> str:
+    """The module of `python -m module`, else the program's own name."""
+    arguments = process.cmdline()
+    return arguments[arguments.index("-m") + 1] if "-m" in arguments else Path(arguments[0]).name
+
+
+def free_ports() -> dict[str, str]:
+    """A free port for each variable that sets one."""
+    with contextlib.ExitStack() as sockets:
+        ports = {}
+        for name in Settings.port_fields():
+            probe = sockets.enter_context(socket.socket())
+            probe.bind((HOST, 0))
+            ports[name.upper()] = str(probe.getsockname()[1])
+        return ports
+
+
+def command(data_dir: Path, **variables: str) -> tuple[list[str], dict[str, str]]:
+    """The command that starts a stack and its environment; `variables` go before the free ports."""
+    return [sys.executable, "-m", "dev"], {**os.environ, **free_ports(), "DATA_DIR": str(data_dir), **variables}
+
+
+def start(data_dir: Path, **variables: str) -> Stack:
+    """Start a stack and wait until it is ready. Raises AssertionError with what it wrote when it ends instead."""
+    arguments, environment = command(data_dir, **variables)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    output = data_dir / "output"
+    with output.open("wb") as file:
+        supervisor = subprocess.Popen(
+            arguments, stdout=file, stderr=subprocess.STDOUT, cwd=REPOSITORY, env=environment, start_new_session=True
+        )
+    stack = Stack(
+        url=f"http://{HOST}:{environment['GATEWAY_PORT']}",
+        ops_url=f"http://{HOST}:{environment['GATEWAY_OPS_PORT']}",
+        data_dir=data_dir,
+        supervisor=supervisor,
+    )
+    deadline = time.monotonic() + START_TIMEOUT
+    while "ready after" not in output.read_text():
+        if supervisor.poll() is not None or time.monotonic() > deadline:
+            stack.stop()
+            raise AssertionError(output.read_text())
+        time.sleep(0.02)
+    return stack

@@ -1,0 +1,192 @@
+"""`make run` itself: what it refuses, what it keeps, what it starts again and that it leaves nothing behind."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dev import testing
+from dev.examples import examples
+from dev.testing import Stack
+
+pytestmark = pytest.mark.skipif("PARLEY_URL" in os.environ, reason="the stack under test runs elsewhere")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seeded by the first start on it, kept through all the others. Its path has a space."""
+    return tmp_path_factory.mktemp("make run") / "data"
+
+
+@pytest.fixture
+def start(data_dir: Path) -> Iterator[Callable[[], Stack]]:
+    stacks = []
+
+    def start() -> Stack:
+        stacks.append(testing.start(data_dir))
+        return stacks[-1]
+
+    yield start
+    for stack in stacks:
+        stack.stop()
+
+
+def refused(data_dir: Path, **variables: str) -> str:
+    """The one line of a start that is refused."""
+    arguments, environment = testing.command(data_dir, **variables)
+    result = subprocess.run(
+        arguments, env=environment, cwd=testing.REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode != 0
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def post(stack: Stack, path: str, **members: object) -> dict[str, object]:
+    request = urllib.request.Request(
+        stack.url + path, json.dumps(members).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
+
+
+def log_in(stack: Stack, login: str = "person1@example.com", password: str = "password") -> dict[str, object]:
+    return post(stack, "/oauth/token", grant_type="password", login=login, password=password)
+
+
+def eventually(check: Callable[[], object], seconds: float = 20.0) -> None:
+    """Try until it does not raise OSError, which urllib's errors are."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            check()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def descendants(stack: Stack) -> list[psutil.Process]:
+    return psutil.Process(stack.supervisor.pid).children(recursive=True)
+
+
+def assert_gone(processes: list[psutil.Process], seconds: float = 0.0) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.parametrize("variable", ["GATEWAY_PORT", "GATEWAY_OPS_PORT", "AUTH_PORT", "USERS_PORT"])
+def test_port_in_use_is_named_before_anything_starts(tmp_path: Path, variable: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = refused(tmp_path / "data", **{variable: port})
+    assert variable in line
+    assert port in line
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"AUTH_PORT": "eighty"}, ["AUTH_PORT"]),
+        ({"USERS_PORT": "0"}, ["USERS_PORT"]),
+        ({"GATEWAY_PORT": "65536", "AUTH_PORT": "-1"}, ["GATEWAY_PORT", "AUTH_PORT"]),
+        ({"GATEWAY_PORT": "18080", "USERS_PORT": "18080"}, ["GATEWAY_PORT", "USERS_PORT", "18080"]),
+        ({"DATA_DIR": "/dev/null/data"}, ["DATA_DIR", "/dev/null/data"]),
+    ],
+)
+def test_broken_setting_is_named(tmp_path: Path, variables: dict[str, str], named: list[str]) -> None:
+    line = refused(tmp_path / "data", **variables)
+    assert all(word in line for word in named)
+
+
+def test_service_that_ends_at_once_ends_the_start(data_dir: Path) -> None:
+    line = refused(data_dir, GATEWAY_LOG_LEVEL="loud")
+    assert "gateway" in line
+    assert "GATEWAY_LOG_LEVEL" in line
+
+
+def test_second_start_keeps_the_data(start: Callable[[], Stack]) -> None:
+    stack = start()
+    post(stack, "/api/v1/users", user={"email": "kept@example.com", "password": "password"})
+    processes = descendants(stack)
+    assert stack.send(signal.SIGTERM) == 0
+    assert_gone(processes)
+
+    started = time.monotonic()
+    stack = start()
+    print(f"second start: {time.monotonic() - started:.1f} s")
+    assert log_in(stack, "kept@example.com")["token_type"] == "bearer"
+    processes = descendants(stack)
+    assert stack.send(signal.SIGINT, group=True) == 0
+    assert_gone(processes)
+
+
+def test_secrets_are_private(start: Callable[[], Stack], data_dir: Path) -> None:
+    start()
+    modes = {path: path.stat().st_mode & 0o777 for path in (data_dir / "secrets", *(data_dir / "secrets").iterdir())}
+    assert modes == {data_dir / "secrets": 0o700, data_dir / "secrets" / "AUTH_MASTER_KEYS": 0o600}
+    assert (data_dir / "env").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_stacks_on_one_data_directory_are_refused(start: Callable[[], Stack], data_dir: Path) -> None:
+    start()
+    assert "DATA_DIR" in refused(data_dir)
+
+
+def test_whatever_is_killed_comes_back(start: Callable[[], Stack]) -> None:
+    stack = start()
+    for name in ("gateway", "auth_service", "user_service", "postgres"):
+        stack.processes()[name].kill()
+        eventually(lambda: log_in(stack))
+        assert set(stack.processes()) == {"gateway", "auth_service", "user_service", "postgres"}
+
+
+def test_every_postgres_process_killed_at_once(start: Callable[[], Stack]) -> None:
+    stack = start()
+    postmaster = stack.processes()["postgres"]
+    for process in (*postmaster.children(recursive=True), postmaster):
+        process.kill()
+    eventually(lambda: log_in(stack))
+
+
+def test_nothing_outlives_a_killed_supervisor(start: Callable[[], Stack]) -> None:
+    stack = start()
+    processes = descendants(stack)
+    stack.supervisor.kill()
+    assert_gone(processes, seconds=10)
+    start()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_printed_requests_work_as_they_stand(start: Callable[[], Stack]) -> None:
+    stack = start()
+    for title, command in examples(stack.url).items():
+        result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=20, check=True)
+        reply = json.loads(result.stdout)
+        assert "access_token" in reply.get("result", reply) or reply.get("email") == "person1@example.com", title
+
+
+def test_environment_file_serves_the_command_lines(start: Callable[[], Stack], data_dir: Path) -> None:
+    start()
+    script = 'set -a; . "$0"; set +a; "$1" -m auth_service clients list --json'
+    arguments, environment = testing.command(data_dir)
+    result = subprocess.run(
+        ["sh", "-c", script, str(data_dir / "env"), arguments[0]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert "MY_CLIENT_ID" in result.stdout
