@@ -1,11 +1,12 @@
 """An aiohttp server as every service runs it: strict reads, request ids, one log line a request, a clean stop."""
 
 import asyncio
+import contextlib
 import re
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -222,22 +223,49 @@ async def serve(*sites: tuple[web.Application, str, int]) -> None:
     Leaves the process with status 1 and one line when an address cannot be listened on.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     runners: list[Runner] = []
     try:
-        for app, host, port in sites:
-            runner = Runner(app)
-            runners.append(runner)
-            await runner.setup()
-            try:
-                await web.TCPSite(runner, host, port, backlog=1024).start()
-            except OSError as error:
-                raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-            log.info("listening", host=host, port=port)
-        await stop.wait()
-        log.info("stopping")
+        with _on_stop_signal(stop, asyncio.current_task()) as started:
+            for app, host, port in sites:
+                runner = Runner(app)
+                runners.append(runner)
+                await _start(runner, host, port)
+            started.set()
+            await stop.wait()
+            log.info("stopping")
     finally:
         for runner in runners:
             await runner.cleanup()
+
+
+async def _start(runner: Runner, host: str, port: int) -> None:
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    log.info("listening", host=host, port=port)
+
+
+@contextlib.contextmanager
+def _on_stop_signal(stop: asyncio.Event, task: asyncio.Task[None] | None) -> Iterator[asyncio.Event]:
+    """Set `stop` at SIGINT or SIGTERM; before the event yielded is set, leave the context at once.
+
+    A service that waits for its database when it starts would not hear of `stop` before the database answers.
+    """
+    started = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if task is not None and not started.is_set() and not stop.is_set():
+            task.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield started
+    except asyncio.CancelledError:
+        if task is None or started.is_set() or not stop.is_set():
+            raise
+        task.uncancel()

@@ -4,7 +4,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.contextvars import merge_contextvars
@@ -12,8 +12,12 @@ from structlog.contextvars import merge_contextvars
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure_logs(service: str, level: str) -> None:
-    """Send structlog's and the standard library's records to standard output, one JSON object a line."""
+def configure_logs(service: str, level: str, stream: TextIO | None = None) -> None:
+    """Send structlog's and the standard library's records to `stream`, one JSON object a line.
+
+    That is standard output, unless a command whose result goes there names another.
+    """
+    stream = stream or sys.stdout
 
     def name_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         event["service"] = service
@@ -29,10 +33,10 @@ def configure_logs(service: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
