@@ -20,11 +20,15 @@ _MAX_FORM_FIELDS = 100
 
 
 class MalformedBodyError(ValueError):
-    """The body cannot be read. `status` is the HTTP status that says why; the text never quotes the body."""
+    """The body cannot be read. `status` is the HTTP status that says why; the text never quotes the body.
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    `field` is the path of a refused text, such as `user.email`: the client's words where it is not a known field's.
+    """
+
+    def __init__(self, message: str, status: int = 400, field: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.field = field
 
 
 def _unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -47,18 +51,18 @@ def _object(value: object) -> dict[str, Any]:
     return value
 
 
-def _check_text(value: object) -> None:
+def _check_text(value: object, field: str = "") -> None:
     """Refuse what PostgreSQL and UTF-8 cannot hold: NUL and lone surrogates, in names and values."""
     if isinstance(value, str):
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-            raise MalformedBodyError("a text has a character that is not allowed", 422)
+            raise MalformedBodyError("a text has a character that is not allowed", 422, field)
     elif isinstance(value, dict):
         for name, item in value.items():
-            _check_text(name)
-            _check_text(item)
+            _check_text(name, field)
+            _check_text(item, f"{field}.{name}" if field else str(name))
     elif isinstance(value, list):
         for item in value:
-            _check_text(item)
+            _check_text(item, field)
 
 
 def read_json(raw: bytes) -> dict[str, Any]:
