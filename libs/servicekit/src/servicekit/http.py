@@ -183,8 +183,10 @@ class _Connection(RequestHandler):
         _message: str | None = None,
     ) -> web.StreamResponse:
         log.info("malformed request", status=status, cause=type(exc).__name__)
-        response = problem(status, "Bad Request" if status < 500 else "Service Unavailable")
+        title, error = ("Bad Request", "invalid_request") if status < 500 else ("Service Unavailable", "server_error")
+        response = problem(status, title, error=error)
         response.headers[hdrs.SERVER] = "parley"  # aiohttp would name its version
+        response.headers[hdrs.CONNECTION] = "close"  # aiohttp answers what it cannot read in HTTP/1.0, and so without
         response.force_close()
         return response
 
