@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, HttpUrl, PostgresDsn, SecretStr, UrlConstraints
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from auth_service.backends.keyring import parse_master_keys
@@ -14,18 +14,14 @@ def _master_keys(value: SecretStr) -> SecretStr:
     return value
 
 
-def _without_trailing_slash(value: HttpUrl) -> str:
-    return str(value).rstrip("/")
-
-
-BaseUrl = Annotated[HttpUrl, AfterValidator(_without_trailing_slash)]
-DatabaseUrl = Annotated[PostgresDsn, UrlConstraints(allowed_schemes=["postgresql"], host_required=False)]
+BaseUrl = Annotated[str, Field(pattern=r"^https?://[^/?#]+(/[^?#]*[^/?#])?$")]
+DatabaseUrl = Annotated[str, Field(pattern=r"^postgresql://", repr=False)]
 
 
 class DatabaseSettings(ServiceSettings):
     """What the migrations need."""
 
-    model_config = SettingsConfigDict(env_prefix="AUTH_")
+    model_config = SettingsConfigDict(env_prefix="AUTH_", env_ignore_empty=True)
 
     database_url: DatabaseUrl = Field(description="PostgreSQL database of auth-service, as a `postgresql://` URL.")
 

@@ -49,6 +49,8 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
             await work()
         except UnavailableError as error:
             log.warning("background work failed", cause=str(error))
+        except Exception:
+            log.exception("background work failed")
         await asyncio.sleep(seconds)
 
 

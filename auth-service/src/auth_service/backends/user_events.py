@@ -37,6 +37,9 @@ async def follow_user_events(users: UserService, database: Database) -> None:
         except UnavailableError as error:
             log.warning("user events not read", cause=str(error))
             await asyncio.sleep(_PAUSE_AFTER_FAILURE)
+        except Exception:
+            log.exception("user events not applied")
+            await asyncio.sleep(_PAUSE_AFTER_FAILURE)
 
 
 async def apply(events: Sequence[UserEvent], database: Database) -> None:

@@ -11,23 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from servicekit.postgres import Database
-
 _LOCK = 4_242_001
-
-
-def newest(directory: Path) -> str:
-    """The revision of the newest migration in `directory`; files are named `0001_what_it_does.py`."""
-    return max(path.name for path in directory.glob("[0-9]*.py")).partition("_")[0]
-
-
-async def is_current(database: Database, directory: Path) -> bool:
-    """Whether the database's schema is at least as new as `directory`."""
-    table = await database.fetchrow("SELECT to_regclass('alembic_version') IS NOT NULL AS there")
-    if not table["there"]:
-        return False
-    row = await database.fetchrow("SELECT max(version_num) AS version FROM alembic_version")
-    return row["version"] is not None and row["version"] >= newest(directory)
 
 
 async def migrate(dsn: str, directory: Path) -> None:

@@ -1,0 +1,45 @@
+"""`python -m auth_service`: serve | migrate | clients … | keys … | sessions …"""
+
+import asyncio
+
+import typer
+import uvloop
+
+from auth_service.app import create_app
+from auth_service.commands import clients, keys, sessions
+from auth_service.migrations import DIRECTORY
+from auth_service.settings import DatabaseSettings, Settings
+from servicekit import http
+from servicekit.logs import configure_logs
+from servicekit.settings import load_settings
+
+cli = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Parley's token service."
+)
+cli.add_typer(clients.app, name="clients")
+cli.add_typer(keys.app, name="keys")
+cli.add_typer(sessions.app, name="sessions")
+
+
+@cli.command()
+def serve() -> None:
+    """Serve until SIGINT or SIGTERM."""
+    settings = load_settings(Settings)
+    configure_logs("auth-service", settings.log_level)
+    uvloop.run(http.serve((create_app(settings), settings.host, settings.port)))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from servicekit import migrations  # alembic takes a second to import, and serving needs none
+
+    settings = load_settings(DatabaseSettings)
+    try:
+        asyncio.run(migrations.migrate(settings.database_url, DIRECTORY))
+    except OSError as error:
+        raise SystemExit(f"the database cannot be reached: {error.strerror or type(error).__name__}") from None
+
+
+if __name__ == "__main__":
+    cli(prog_name="python -m auth_service")

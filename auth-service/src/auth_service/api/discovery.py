@@ -1,0 +1,46 @@
+"""Authorization server metadata (RFC 8414) and the JWK set (RFC 7517)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from auth_service.api.revocation import INTROSPECTION_PATH, REVOCATION_PATH
+from servicekit import wire
+
+METADATA_PATH = "/.well-known/oauth-authorization-server"
+JWKS_PATH = "/.well-known/jwks.json"
+_CACHEABLE = {hdrs.CACHE_CONTROL: "public, max-age=60"}
+_METHODS = ["client_secret_basic", "client_secret_post"]
+
+
+def metadata(issuer: str, grant_types: Iterable[str]) -> dict[str, Any]:
+    """What a standard client needs to know of this server."""
+    return {
+        "issuer": issuer,
+        "token_endpoint": issuer + "/oauth/token",
+        "revocation_endpoint": issuer + REVOCATION_PATH,
+        "introspection_endpoint": issuer + INTROSPECTION_PATH,
+        "jwks_uri": issuer + JWKS_PATH,
+        "grant_types_supported": sorted(grant_types),
+        "response_types_supported": [],
+        "token_endpoint_auth_methods_supported": [*_METHODS, "none"],
+        "revocation_endpoint_auth_methods_supported": [*_METHODS, "none"],
+        "introspection_endpoint_auth_methods_supported": _METHODS,
+    }
+
+
+def routes(document: dict[str, Any], jwks: Callable[[], dict[str, Any]]) -> list[web.RouteDef]:
+    """Both documents may be cached for a minute; a new signing key is published for longer than that."""
+
+    def respond(body: dict[str, Any]) -> web.Response:
+        headers = {**_CACHEABLE, hdrs.CONTENT_TYPE: "application/json; charset=utf-8"}
+        return web.Response(body=wire.encode(body), headers=headers)
+
+    async def get_metadata(_request: web.Request) -> web.Response:
+        return respond(document)
+
+    async def get_jwks(_request: web.Request) -> web.Response:
+        return respond(jwks())
+
+    return [web.get(METADATA_PATH, get_metadata), web.get(JWKS_PATH, get_jwks)]

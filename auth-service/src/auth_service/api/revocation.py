@@ -1,0 +1,62 @@
+"""Revocation (RFC 7009) and introspection (RFC 7662) of the tokens of every dialect, in the standard's words."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from auth_service.core.errors import InvalidClientError, InvalidRequestError, OAuthError
+from auth_service.core.model import Client
+from auth_service.core.ports import Clients
+from auth_service.core.server import AuthorizationServer
+from auth_service.core.verification import Verifier
+from auth_service.dialects import rfc6749
+from auth_service.dialects.dialect import Words, reply
+from auth_service.dialects.parameters import UnreadableRequestError, read_client_credentials, read_parameters
+
+REVOCATION_PATH = "/oauth/revoke"
+INTROSPECTION_PATH = "/oauth/introspect"
+
+Answer = Callable[[Client, str], Awaitable[web.Response]]
+
+
+class TokenManagement:
+    """What an authenticated client may do with a token it holds."""
+
+    def __init__(self, server: AuthorizationServer, clients: Clients, verifier: Verifier) -> None:
+        self._server = server
+        self._clients = clients
+        self._verifier = verifier
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post(REVOCATION_PATH, lambda request: self._framed(request, self._revoke)),
+            web.post(INTROSPECTION_PATH, lambda request: self._framed(request, self._introspect)),
+        ]
+
+    async def _framed(self, request: web.Request, answer: Answer) -> web.Response:
+        words = Words.of(request)
+        try:
+            parameters = await read_parameters(request)
+            credentials = read_client_credentials(request, parameters)
+            client = await self._clients.fresh(credentials.client_id) if credentials.client_id else None
+            if client is None:
+                raise InvalidClientError
+            client = await self._server.authenticate(client, credentials.secret)
+            token = parameters.get("token")
+            if not token:
+                raise InvalidRequestError("The parameter token is missing.")
+            return await answer(client, token)
+        except UnreadableRequestError as error:
+            return rfc6749.DIALECT.render_error(error, error.status, words)
+        except OAuthError as error:
+            return rfc6749.DIALECT.render_error(error, None, words)
+
+    async def _revoke(self, client: Client, token: str) -> web.Response:
+        """200 for a token that is not there or not the client's, as for one that is (RFC 7009 section 2.2)."""
+        await self._verifier.revoke(token, client)
+        return reply({})
+
+    async def _introspect(self, client: Client, token: str) -> web.Response:
+        if client.public:
+            raise InvalidClientError
+        return reply(await self._verifier.introspect(token, client))

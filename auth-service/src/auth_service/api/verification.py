@@ -1,0 +1,86 @@
+"""`/verify-token`, for the gateway and for internal services: allow, deny or unknown.
+
+Usable as it is by nginx `auth_request`, Traefik ForwardAuth, Caddy `forward_auth` and Envoy `ext_authz`.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from aiohttp import hdrs, web
+
+from auth_service.core import scope
+from auth_service.core.errors import InvalidTokenError, UnavailableError
+from auth_service.core.model import ActiveToken, session_name
+from auth_service.core.verification import Verifier
+from auth_service.dialects import doorkeeper, passport, rfc6749
+from auth_service.dialects.dialect import Dialect, Words, bearer_token, reply
+from servicekit import http, wire
+
+PATH = "/verify-token"
+# A deny depends on these: whoever caches one keys by them.
+VARY = "Authorization, Accept, Accept-Language, language"
+
+
+class InternalTokens(Protocol):
+    def for_token(self, active: ActiveToken) -> str:
+        """An internal token for whom this access token stands."""
+
+
+class VerificationEndpoint:
+    """Says what a bearer token is worth now."""
+
+    def __init__(self, verifier: Verifier, internal_tokens: InternalTokens, dialects: Mapping[str, Dialect]) -> None:
+        self._verifier = verifier
+        self._internal_tokens = internal_tokens
+        self._dialects = dialects
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get(PATH, self.handle, allow_head=False), web.post(PATH, self.handle)]
+
+    async def handle(self, request: web.Request) -> web.Response:
+        words = Words.of(request)
+        token = None
+        try:
+            token = await _presented_token(request)
+            active = await self._verifier.verify(token)
+        except InvalidTokenError as error:
+            response = self._dialect(token, words).render_deny(error, words)
+            response.headers[hdrs.VARY] = VARY
+            return response
+        except UnavailableError as error:
+            raise http.ServiceUnavailableError("the verdict is unknown") from error
+        return self._allow(active)
+
+    def _dialect(self, token: str | None, words: Words) -> Dialect:
+        """The dialect whose tokens look like this one, else the one that the request's headers speak of."""
+        name = self._verifier.dialect_of(token) if token is not None else None
+        if name is not None:
+            return self._dialects[name]
+        if wire.accepted_msgpack(words.accept):
+            return doorkeeper.DIALECT
+        return passport.DIALECT if words.language else rfc6749.DIALECT
+
+    def _allow(self, active: ActiveToken) -> web.Response:
+        internal_token = self._internal_tokens.for_token(active)
+        facts = {
+            "sub": active.subject,
+            "client_id": active.client_id,
+            "scope": scope.join(active.scope),
+            "exp": int(active.expires_at),
+            "sid": session_name(active.session_id),
+            "dialect": active.dialect,
+            "token_type": "Bearer",
+        }
+        headers = {f"X-Parley-{name.replace('_', '-').title()}": str(value) for name, value in facts.items()}
+        headers[hdrs.AUTHORIZATION] = f"Bearer {internal_token}"
+        return reply({"active": True, **facts, "internal_token": internal_token}, headers=headers)
+
+
+async def _presented_token(request: web.Request) -> str:
+    """The token of the `Authorization` header, or of a posted `{"token": …}`."""
+    if request.method == hdrs.METH_POST and hdrs.AUTHORIZATION not in request.headers:
+        token = (await http.read_object(request, (wire.JSON,))).get("token")
+        if not isinstance(token, str):
+            raise wire.MalformedBodyError("token is missing")
+        return token
+    return bearer_token(request)

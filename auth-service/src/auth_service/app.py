@@ -1,0 +1,122 @@
+"""The composition root: the dialects, and everything wired in one place."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp import web
+
+from auth_service.api import discovery
+from auth_service.api.revocation import TokenManagement
+from auth_service.api.sessions import SessionsApi
+from auth_service.api.verification import VerificationEndpoint
+from auth_service.backends.clients import PostgresClients
+from auth_service.backends.internal_tokens import InternalTokenMinter
+from auth_service.backends.keyring import Keyring, parse_master_keys
+from auth_service.backends.sessions import PostgresSessions
+from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.upkeep import keep_up
+from auth_service.backends.user_events import follow_user_events
+from auth_service.backends.user_service import UserService
+from auth_service.core.errors import UnavailableError
+from auth_service.core.grants.client_credentials import ClientCredentialsGrant
+from auth_service.core.grants.grant import Grant
+from auth_service.core.grants.password import PasswordGrant
+from auth_service.core.grants.refresh_token import RefreshTokenGrant
+from auth_service.core.refresh_tokens import RefreshTokens
+from auth_service.core.server import AuthorizationServer
+from auth_service.core.verification import Verifier
+from auth_service.dialects import bongo, cubux, doorkeeper, doorkeeper_jwt, passport, rfc6749
+from auth_service.dialects.endpoint import TokenEndpoint
+from auth_service.migrations import DIRECTORY
+from auth_service.settings import Settings, StoreSettings
+from servicekit import http
+from servicekit.internal_tokens import InternalTokens
+from servicekit.postgres import Database, connect
+from servicekit.schema import is_current
+
+DIALECTS = {
+    module.DIALECT.name: module.DIALECT for module in (rfc6749, doorkeeper_jwt, doorkeeper, cubux, passport, bongo)
+}
+FORMATS = {name: dialect.formats for name, dialect in DIALECTS.items()}
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: StoreSettings) -> AsyncIterator[tuple[Database, Keyring]]:
+    """The database, its schema checked, and the key ring; for the service and the command line alike."""
+    keyring = Keyring(parse_master_keys(settings.master_keys.get_secret_value()))
+    async with connect(
+        settings.database_url, pool_size=settings.database_pool_size, unavailable=UnavailableError
+    ) as database:
+        if not await is_current(database, DIRECTORY):
+            raise SystemExit("the database's schema is not current: run `python -m auth_service migrate`")
+        yield database, keyring
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The application; what is behind it is opened when it starts and closed when it stops."""
+    app = web.Application(middlewares=[http.frame()])
+
+    async def behind(app: web.Application) -> AsyncIterator[None]:
+        async with _opened(settings) as routes:
+            app.add_routes(routes)
+            yield
+
+    app.cleanup_ctx.append(behind)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
+    """Every route, with pool, HTTP client, keys and background work behind it for as long as the context lasts."""
+    async with (
+        open_store(settings) as (database, keyring),
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15), cookie_jar=aiohttp.DummyCookieJar()
+        ) as session,
+    ):
+        keys = SigningKeys(database, keyring)
+        await keys.ensure()
+        minter = InternalTokenMinter(settings.issuer, keys)
+        users = UserService(session, settings.users_url, minter)
+        background = [
+            asyncio.create_task(keep_up(database, keys)),
+            asyncio.create_task(follow_user_events(users, database)),
+        ]
+        try:
+            yield _routes(settings, database, keyring, keys, minter, users)
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+
+
+def _routes(
+    settings: Settings,
+    database: Database,
+    keyring: Keyring,
+    keys: SigningKeys,
+    minter: InternalTokenMinter,
+    users: UserService,
+) -> list[web.RouteDef]:
+    clients = PostgresClients(database, keyring)
+    sessions = PostgresSessions(database, settings.refresh_grace_seconds)
+    refresh_tokens = RefreshTokens(keyring.refresh_token_keys)
+    grants: list[Grant] = [
+        PasswordGrant(users, sessions),
+        RefreshTokenGrant(refresh_tokens, sessions),
+        ClientCredentialsGrant(sessions),
+    ]
+    server = AuthorizationServer(settings.issuer, clients, sessions, keys, refresh_tokens, grants, FORMATS)
+    verifier = Verifier(settings.issuer, sessions, keys, refresh_tokens, FORMATS)
+    document = discovery.metadata(settings.issuer, (grant.grant_type for grant in grants))
+    return [
+        *TokenEndpoint(server, clients, DIALECTS).routes(),
+        *bongo.routes(verifier),
+        *TokenManagement(server, clients, verifier).routes(),
+        *discovery.routes(document, keys.jwks),
+        *VerificationEndpoint(verifier, minter, DIALECTS).routes(),
+        *SessionsApi(sessions, InternalTokens(settings.issuer, keys)).routes(),
+        *http.health_routes(database.reachable),
+    ]

@@ -1,0 +1,27 @@
+"""What operators do with sessions: find them and end them by user or client."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from servicekit.postgres import Database
+
+SELECT = """
+    SELECT id, user_id, client_id, scope, created_at, rotated_at, expires_at FROM live_sessions
+    WHERE ($1::bigint IS NULL OR user_id = $1) AND ($2::text IS NULL OR client_id = $2)
+    ORDER BY created_at DESC LIMIT $3
+"""
+END = """
+    UPDATE sessions SET revoked_at = now()
+    WHERE revoked_at IS NULL AND expires_at > now() AND ($1::bigint IS NULL OR id = $1)
+        AND ($2::bigint IS NULL OR user_id = $2) AND ($3::text IS NULL OR client_id = $3)
+"""
+
+
+async def live_sessions(database: Database, user_id: int | None, client_id: str | None, limit: int) -> Sequence[Any]:
+    """Live sessions as rows, the newest first."""
+    return await database.fetch(SELECT, user_id, client_id, limit)
+
+
+async def end_sessions(database: Database, session_id: int | None, user_id: int | None, client_id: str | None) -> int:
+    """End the sessions that all of the given ids match; returns how many were ended."""
+    return int((await database.execute(END, session_id, user_id, client_id)).rpartition(" ")[2])

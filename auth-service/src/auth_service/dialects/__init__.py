@@ -1,0 +1,1 @@
+"""The six wire APIs, one file each, over the core."""

@@ -1,0 +1,118 @@
+"""What every dialect is: its token formats, how it reads a token request, and its words."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+
+from auth_service.core.errors import InvalidRequestError, InvalidTokenError, MissingTokenError, OAuthError
+from auth_service.core.model import TokenRequest, TokenResponse
+from auth_service.core.server import TokenFormats
+from servicekit import http, internal_tokens, wire
+
+REALM = "parley"
+DAY = 86400
+CHARSET = "application/json; charset=utf-8"
+
+Parameters = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What of a request decides in which words it is answered: the values of these headers, empty where missing."""
+
+    accept: str = ""
+    accept_language: str = ""
+    language: str = ""
+
+    @classmethod
+    def of(cls, request: web.Request) -> "Words":
+        headers = request.headers
+        return cls(headers.get(hdrs.ACCEPT, ""), headers.get(hdrs.ACCEPT_LANGUAGE, ""), headers.get("language", ""))
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a registration gets that does not say otherwise. Lifetimes in seconds."""
+
+    grant_types: frozenset[str]
+    access_token_lifetime: int
+    scope: frozenset[str] = frozenset()
+    idle_lifetime: int = 30 * DAY
+    session_lifetime: int = 365 * DAY
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One wire API.
+
+    `render_error(error, status, words)` is the reply of a token endpoint; `status` is an HTTP status that tells more
+    than the error does (408, 413), or None. `render_deny(error, words)` is the reply to a bearer token that does not
+    verify: 401, with the challenge.
+    """
+
+    name: str
+    formats: TokenFormats
+    defaults: Defaults
+    read_token_request: Callable[[Parameters], TokenRequest]
+    render_token: Callable[[TokenResponse], web.Response]
+    render_error: Callable[[OAuthError, int | None, Words], web.Response]
+    render_deny: Callable[[OAuthError, Words], web.Response]
+    secret_signs_tokens: bool = False
+
+
+def token_request(parameters: Parameters, *, login: str = "username", login_type: str = "any") -> TokenRequest:
+    """Read RFC 6749's parameters, the login name under the dialect's own; an empty one counts as omitted."""
+    return TokenRequest(
+        grant_type=parameters.get("grant_type") or None,
+        scope=parameters.get("scope") or None,
+        username=parameters.get(login) or None,
+        password=parameters.get("password") or None,
+        refresh_token=parameters.get("refresh_token") or None,
+        login_type=login_type,
+    )
+
+
+def reply(
+    body: object, status: int = 200, headers: Mapping[str, str] | None = None, content_type: str = CHARSET
+) -> web.Response:
+    """A reply that nobody may store, in JSON; in MessagePack where that is `content_type`."""
+    return web.Response(
+        body=wire.encode(body, content_type),
+        status=status,
+        headers={**http.NO_STORE, **(headers or {}), hdrs.CONTENT_TYPE: content_type},
+    )
+
+
+def status_of(error: OAuthError, statuses: Mapping[str, int], status: int | None) -> int:
+    """The HTTP status of an error: the transport's own for a malformed request, else the dialect's."""
+    return status if status is not None and isinstance(error, InvalidRequestError) else statuses[error.code]
+
+
+def error_headers(error: OAuthError) -> dict[str, str]:
+    """The headers that an error of a token endpoint brings in every dialect (RFC 6749 section 5.2)."""
+    if error.code == "invalid_client":
+        return {hdrs.WWW_AUTHENTICATE: f'Basic realm="{REALM}", charset="UTF-8"'}
+    return http.RETRY_AFTER if error.code == "temporarily_unavailable" else {}
+
+
+def challenge(error: OAuthError) -> dict[str, str]:
+    """The `WWW-Authenticate` of a denied bearer token; bare where there was none (RFC 6750 section 3)."""
+    if isinstance(error, MissingTokenError):
+        return {hdrs.WWW_AUTHENTICATE: f'Bearer realm="{REALM}"'}
+    described = 'error="invalid_token", error_description="The access token is invalid."'
+    return {hdrs.WWW_AUTHENTICATE: f'Bearer realm="{REALM}", {described}'}
+
+
+def bearer_token(request: web.Request) -> str:
+    """The access token of the `Authorization` header (RFC 6750 section 2.1).
+
+    Raises MissingTokenError when there is no bearer header, InvalidTokenError when it is malformed or given twice.
+    """
+    values = request.headers.getall(hdrs.AUTHORIZATION, [])
+    if not any(value.strip().lower().partition(" ")[0] == "bearer" for value in values):
+        raise MissingTokenError
+    token = internal_tokens.bearer(request)
+    if token is None:
+        raise InvalidTokenError
+    return token

@@ -1,0 +1,57 @@
+"""A Rails app with doorkeeper-jwt: tokens are HS512 under the client's own secret, so that it can check them."""
+
+from typing import Any
+
+from aiohttp import web
+
+from auth_service.core.access_tokens import AccessToken, ClientSignedFormat
+from auth_service.core.model import TokenResponse
+from auth_service.core.refresh_tokens import RefreshTokenEncoding
+from auth_service.core.server import TokenFormats
+from auth_service.dialects import oauth_errors
+from auth_service.dialects.dialect import Defaults, Dialect, reply, token_request
+
+# The API's own `iss`: its clients may compare it.
+ISSUER = "rails_api_template"
+
+
+def claims(token: AccessToken) -> dict[str, Any]:
+    return {
+        "iss": ISSUER,
+        "iat": token.issued_at,
+        "jti": token.token_id,
+        "user": {"id": token.session.user_id, "email": token.session.email},
+    }
+
+
+def render_token(token: TokenResponse) -> web.Response:
+    body: dict[str, object] = {
+        "access_token": token.access_token,
+        "token_type": "bearer",
+        "expires_in": token.expires_in,
+    }
+    if token.refresh_token is not None:
+        body["refresh_token"] = token.refresh_token
+    body["created_at"] = int(token.issued_at)
+    if token.user_id is not None:
+        body["user_id"] = token.user_id
+    return reply(body)
+
+
+DIALECT = Dialect(
+    name="doorkeeper_jwt",
+    formats=TokenFormats(
+        access_token=ClientSignedFormat(
+            algorithm="HS512",
+            header=lambda client_id: {"typ": "JWT", "alg": "HS512", "kid": client_id},
+            claims=claims,
+        ),
+        refresh_token=RefreshTokenEncoding("hex", mac_bytes=20),
+    ),
+    defaults=Defaults(grant_types=frozenset({"password", "refresh_token"}), access_token_lifetime=7200),
+    read_token_request=token_request,
+    render_token=render_token,
+    render_error=oauth_errors.render_error,
+    render_deny=oauth_errors.render_deny,
+    secret_signs_tokens=True,
+)

@@ -1,0 +1,89 @@
+"""The parameters of a request to a token endpoint, and who the client says it is; read strictly, in any dialect."""
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+
+from aiohttp import hdrs, web
+
+from auth_service.core.errors import InvalidClientError, InvalidRequestError
+from servicekit import http, wire
+
+# `grant_type` is the one parameter that may stand in the query: a query is logged and remembered on its way.
+QUERY_PARAMETERS = frozenset({"grant_type"})
+SECRET_PARAMETERS = frozenset(
+    {"client_id", "client_secret", "username", "login", "phone_number", "password", "refresh_token", "token", "scope"}
+)
+
+
+@dataclass(frozen=True)
+class ClientCredentials:
+    """Who the client says it is; None where it does not."""
+
+    client_id: str | None
+    secret: str | None = field(default=None, repr=False)
+
+
+class UnreadableRequestError(InvalidRequestError):
+    """The request cannot be read. `status` is the HTTP status that says why."""
+
+    def __init__(self, description: str, status: int = 400) -> None:
+        super().__init__(f"The request cannot be read: {description}.")
+        self.status = status
+
+
+async def read_parameters(request: web.Request) -> dict[str, str]:
+    """Body and query as one set of parameters. Raises UnreadableRequestError."""
+    try:
+        body = await _body(request)
+        query = wire.read_form(request.rel_url.raw_query_string.encode("latin-1", "replace"))
+    except wire.MalformedBodyError as error:
+        # 400 is what RFC 6749 has for whatever the body holds; only the transport's own refusals keep their status.
+        raise UnreadableRequestError(str(error), error.status if error.status in (408, 413, 415) else 400) from None
+    if query.keys() & SECRET_PARAMETERS or query.keys() & body.keys():
+        raise UnreadableRequestError("a parameter may not stand in the query")
+    return body | {name: value for name, value in query.items() if name in QUERY_PARAMETERS}
+
+
+async def _body(request: web.Request) -> dict[str, str]:
+    if hdrs.CONTENT_ENCODING in request.headers:
+        raise wire.MalformedBodyError("a content encoding is not supported", 415)
+    try:
+        values = await http.read_object(request, (wire.JSON, wire.FORM))
+    except wire.MalformedBodyError as error:
+        raise wire.MalformedBodyError(str(error), 400 if error.status == 415 else error.status) from None
+    if not all(isinstance(value, str | None) for value in values.values()):
+        raise wire.MalformedBodyError("a parameter is not a string")
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def read_client_credentials(request: web.Request, parameters: dict[str, str]) -> ClientCredentials:
+    """HTTP Basic or the body, one at a time (RFC 6749 section 2.3). Raises InvalidRequestError or InvalidClientError.
+
+    Another scheme than Basic is passed over: apps send their old bearer token along with a refresh.
+    """
+    named = parameters.get("client_id") or None
+    secret = parameters.get("client_secret") or None
+    headers = request.headers.getall(hdrs.AUTHORIZATION, [])
+    if len(headers) > 1:
+        raise InvalidRequestError("There is more than one Authorization header.")
+    scheme, _, encoded = headers[0].partition(" ") if headers else ("", "", "")
+    if scheme.lower() != "basic":
+        return ClientCredentials(named, secret)
+    if secret is not None:
+        raise InvalidRequestError("The client authenticates in more than one way.")
+    basic = _basic(encoded.strip())
+    if named is not None and named != basic.client_id:
+        raise InvalidRequestError("There are two client_ids.")
+    return basic
+
+
+def _basic(encoded: str) -> ClientCredentials:
+    """Id and secret are form-encoded before base64 (RFC 6749 section 2.3.1)."""
+    try:
+        client_id, colon, secret = base64.b64decode(encoded, validate=True).partition(b":")
+        if not colon or not client_id:
+            raise InvalidClientError
+        return ClientCredentials(wire.form_decode(client_id), wire.form_decode(secret))
+    except (binascii.Error, ValueError, wire.MalformedBodyError):
+        raise InvalidClientError from None

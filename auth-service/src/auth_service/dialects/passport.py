@@ -1,0 +1,170 @@
+"""A Laravel app with Passport: RS256 tokens that last a year, errors in the client's language."""
+
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from auth_service.core.access_tokens import AccessToken, SignedFacts, SignedFormat, session_of_token_id
+from auth_service.core.errors import InvalidCredentialsError, InvalidTokenError, OAuthError
+from auth_service.core.model import TokenResponse
+from auth_service.core.refresh_tokens import RefreshTokenEncoding
+from auth_service.core.server import TokenFormats
+from auth_service.dialects.dialect import (
+    DAY,
+    Defaults,
+    Dialect,
+    Words,
+    challenge,
+    error_headers,
+    reply,
+    status_of,
+    token_request,
+)
+
+STATUSES = {
+    "invalid_credentials": 401,
+    "invalid_request": 400,
+    "invalid_client": 401,
+    "invalid_grant": 400,
+    "unauthorized_client": 400,
+    "unsupported_grant_type": 400,
+    "invalid_scope": 400,
+    "temporarily_unavailable": 503,
+}
+DEFAULT_LANGUAGE = "es"
+MESSAGES = {
+    "es": {
+        "invalid_credentials": "El nombre de usuario o la contraseña son incorrectos.",
+        "invalid_request": "La solicitud no es válida.",
+        "invalid_client": "La autenticación del cliente ha fallado.",
+        "invalid_grant": "El token de actualización no es válido.",
+        "unauthorized_client": "El cliente no puede usar este tipo de concesión.",
+        "unsupported_grant_type": "El tipo de concesión no es compatible.",
+        "invalid_scope": "El alcance solicitado no es válido.",
+        "temporarily_unavailable": "El servidor no puede responder ahora; inténtelo de nuevo.",
+        "invalid_token": "El token de acceso no es válido.",
+    },
+    "en": {
+        "invalid_credentials": "The user name or the password is incorrect.",
+        "invalid_request": "The request is not valid.",
+        "invalid_client": "Client authentication failed.",
+        "invalid_grant": "The refresh token is not valid.",
+        "unauthorized_client": "The client may not use this grant type.",
+        "unsupported_grant_type": "The grant type is not supported.",
+        "invalid_scope": "The requested scope is not valid.",
+        "temporarily_unavailable": "The server cannot answer now; try again.",
+        "invalid_token": "The access token is not valid.",
+    },
+    "ru": {
+        "invalid_credentials": "Неверное имя пользователя или пароль.",
+        "invalid_request": "Запрос некорректен.",
+        "invalid_client": "Ошибка аутентификации клиента.",
+        "invalid_grant": "Токен обновления недействителен.",
+        "unauthorized_client": "Клиенту не разрешён этот способ предоставления токена.",
+        "unsupported_grant_type": "Способ предоставления токена не поддерживается.",
+        "invalid_scope": "Запрошенные разрешения недопустимы.",
+        "temporarily_unavailable": "Сервер сейчас не может ответить; повторите попытку.",
+        "invalid_token": "Токен доступа недействителен.",
+    },
+}
+
+
+def language(words: Words) -> str:
+    """The language to answer in: the `language` header's, else the best of `Accept-Language`, else Spanish."""
+    given = words.language.strip().lower()[:2]
+    if given in MESSAGES:
+        return given
+    best = max(_ranges(words.accept_language), default=(0.0, 0, DEFAULT_LANGUAGE))
+    return best[2]
+
+
+def _ranges(accept_language: str) -> list[tuple[float, int, str]]:
+    """The languages we have of an `Accept-Language` header as (weight, precedence of the earlier, language)."""
+    ranges = []
+    for position, part in enumerate(accept_language.split(",")):
+        tag, _, weight = part.partition(";")
+        name = tag.strip().lower()[:2]
+        try:
+            quality = float(weight.strip().removeprefix("q=") or 1)
+        except ValueError:
+            quality = 0.0
+        if name in MESSAGES and quality > 0:
+            ranges.append((quality, -position, name))
+    return ranges
+
+
+def claims(token: AccessToken) -> dict[str, Any]:
+    user_id = token.session.user_id
+    return {
+        "aud": token.client.client_id,
+        "jti": token.token_id,
+        "iat": token.issued_at,
+        "nbf": token.issued_at,
+        "exp": token.expires_at,
+        "sub": str(user_id) if user_id is not None else f"client:{token.client.client_id}",
+        "scopes": sorted(token.session.access_scope),
+    }
+
+
+def read(claims: dict[str, Any], _issuer: str) -> SignedFacts:
+    scopes = claims.get("scopes")
+    if not isinstance(scopes, list):
+        raise InvalidTokenError
+    return SignedFacts(
+        session_id=session_of_token_id(claims.get("jti")),
+        scope=frozenset(str(scope) for scope in scopes),
+        issued_at=claims["iat"],
+        expires_at=claims["exp"],
+    )
+
+
+def render_token(token: TokenResponse) -> web.Response:
+    body: dict[str, object] = {
+        "token_type": "Bearer",
+        "expires_in": token.expires_in,
+        "access_token": token.access_token,
+    }
+    if token.refresh_token is not None:
+        body["refresh_token"] = token.refresh_token
+    return reply(body)
+
+
+def _render(code: str, status: int, headers: dict[str, str], words: Words) -> web.Response:
+    chosen = language(words)
+    body = {"error": code, "message": MESSAGES[chosen][code]}
+    varying: dict[str, str] = {hdrs.CONTENT_LANGUAGE: chosen, hdrs.VARY: "language, Accept-Language"}
+    return reply(body, status, {**headers, **varying})
+
+
+def render_error(error: OAuthError, status: int | None, words: Words) -> web.Response:
+    code = "invalid_credentials" if isinstance(error, InvalidCredentialsError) else error.code
+    chosen = STATUSES[code] if code == "invalid_credentials" else status_of(error, STATUSES, status)
+    return _render(code, chosen, error_headers(error), words)
+
+
+def render_deny(error: OAuthError, words: Words) -> web.Response:
+    return _render("invalid_token", 401, challenge(error), words)
+
+
+DIALECT = Dialect(
+    name="passport",
+    formats=TokenFormats(
+        access_token=SignedFormat(
+            algorithm="RS256",
+            media_type="jwt",
+            header=lambda kid: {"typ": "JWT", "alg": "RS256", "kid": kid},
+            claims=claims,
+            read=read,
+        ),
+        refresh_token=RefreshTokenEncoding("base64url", mac_bytes=32),
+    ),
+    defaults=Defaults(
+        grant_types=frozenset({"password", "refresh_token"}),
+        access_token_lifetime=365 * DAY,
+        session_lifetime=2 * 365 * DAY,
+    ),
+    read_token_request=token_request,
+    render_token=render_token,
+    render_error=render_error,
+    render_deny=render_deny,
+)
