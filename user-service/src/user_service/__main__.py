@@ -1,0 +1,42 @@
+"""`python -m user_service`: serve | migrate | users …"""
+
+import asyncio
+
+import typer
+import uvloop
+
+from servicekit import http
+from servicekit.logs import configure_logs
+from servicekit.settings import load_settings
+from user_service import commands
+from user_service.app import MIGRATIONS, create_app
+from user_service.settings import Settings
+
+cli = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Parley's user service."
+)
+cli.add_typer(commands.users, name="users")
+
+
+@cli.command()
+def serve() -> None:
+    """Serve the user API until SIGINT or SIGTERM."""
+    settings = load_settings(Settings)
+    configure_logs("user-service", settings.log_level)
+    uvloop.run(http.serve((create_app(settings), settings.host, settings.port)))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from servicekit import migrations  # alembic takes a second to import, and serving needs none
+
+    settings = load_settings(Settings)
+    try:
+        asyncio.run(migrations.migrate(settings.database_url, MIGRATIONS))
+    except OSError as error:
+        raise SystemExit(f"the database cannot be reached: {error.strerror or type(error).__name__}") from None
+
+
+if __name__ == "__main__":
+    cli(prog_name="python -m user_service")

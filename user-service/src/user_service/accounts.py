@@ -1,0 +1,159 @@
+"""What can happen to a user: the steps of each, in the order that keeps dear work behind cheap checks."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from weakref import WeakValueDictionary
+
+import structlog
+
+from servicekit.http import ServiceUnavailableError
+from servicekit.postgres import Database
+from user_service import login_names, storage
+from user_service.login_names import InvalidLoginNameError, Kind, LoginName, LoginType
+from user_service.password_policy import PasswordPolicy
+from user_service.passwords import HashPool
+from user_service.users import (
+    Account,
+    ChangedMeanwhileError,
+    InvalidFieldsError,
+    LoginNames,
+    NoSuchUserError,
+    Role,
+    User,
+)
+
+log = structlog.get_logger()
+
+
+class Accounts:
+    """Signs users up, checks their passwords, changes and deletes them; no connection is held while hashing."""
+
+    def __init__(self, database: Database, hashes: HashPool, policy: PasswordPolicy, phone_region: str | None) -> None:
+        self._database = database
+        self._hashes = hashes
+        self._policy = policy
+        self._phone_region = phone_region
+        self._sign_ups: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def sign_up(self, given: Mapping[Kind, str | None], password: str | None, role: Role = "default") -> User:
+        """Add a user, without a password where none is given. Raises InvalidFieldsError or TakenError."""
+        names = self._admitted(given, password)
+        async with self._alone(names):
+            await storage.check_free(self._database, names)
+            password_hash = None if password is None else await self._hashes.hash(password)
+            user = await storage.insert(self._database, names, password_hash, role)
+        log.info("user_created", user_id=user.id)
+        return user
+
+    def _admitted(self, given: Mapping[Kind, str | None], password: str | None) -> LoginNames:
+        """The login names, when they and the password are accepted; otherwise every fault of both at once."""
+        read, faults = self._read_names(given)
+        names = LoginNames(**read)
+        if not faults and not names.keys():
+            faults[""] = "must have an email, a username or a phone_number"
+        try:
+            if password is not None:
+                self._policy.check(password, names)
+        except InvalidFieldsError as error:
+            faults |= error.faults
+        if faults:
+            raise InvalidFieldsError(faults)
+        return names
+
+    def _read_names(self, given: Mapping[Kind, str | None]) -> tuple[dict[Kind, LoginName | None], dict[str, str]]:
+        read: dict[Kind, LoginName | None] = {}
+        faults: dict[str, str] = {}
+        for kind, text in given.items():
+            try:
+                read[kind] = None if text is None else login_names.read(kind, text, self._phone_region)
+            except InvalidLoginNameError as error:
+                faults[kind] = str(error)
+        return read, faults
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, names: LoginNames) -> AsyncIterator[None]:
+        """One sign-up of a name at a time: of a hundred at once, one is hashed and the others find the name taken.
+
+        Other replicas are not kept out: for them the unique constraints decide.
+        """
+        async with contextlib.AsyncExitStack() as held:
+            for key in sorted(names.keys()):  # sorted: two sign-ups never wait for each other
+                lock = self._sign_ups.setdefault(key, asyncio.Lock())
+                await held.enter_async_context(lock)
+            yield
+
+    async def check_login(self, login: str, password: str, login_type: LoginType) -> User | None:
+        """Whom this login and password let in. Every refusal costs the same work, whatever its reason."""
+        lookup = login_names.look_up(login, login_type, self._phone_region)
+        account = await storage.find_by_login(self._database, lookup)
+        matches = await self._matches(account, password)
+        user = account.user if account is not None and matches and not account.user.disabled else None
+        log.info("login_checked", ok=user is not None, user_id=account.user.id if account is not None else None)
+        return user
+
+    async def _matches(self, account: Account | None, password: str) -> bool:
+        stored = account.password_hash if account is not None else None
+        verdict = await self._hashes.verify(password, stored)
+        if account is not None and stored is not None and verdict.replacement is not None:
+            try:
+                await storage.replace_hash(self._database, account.user.id, stored, verdict.replacement)
+            except ServiceUnavailableError:
+                log.warning("rehash failed", user_id=account.user.id)
+        return verdict.matches
+
+    async def change_password(self, user_id: int, current: str, new: str, keep_session: str | None) -> int:
+        """End all sessions but one with a new password; returns the event's id.
+
+        Raises NoSuchUserError, InvalidFieldsError, ChangedMeanwhileError.
+        """
+        account = await self.find(user_id)
+        self._policy.check(new, account.names)
+        if not await self._matches(account, current):
+            raise InvalidFieldsError({"current_password": "is not the user's password"})
+        password_hash = await self._hashes.hash(new)
+        event_id = await storage.change_password(
+            self._database, user_id, account.user.epoch, password_hash, keep_session
+        )
+        if event_id is None:
+            raise ChangedMeanwhileError
+        log.info("password_changed", user_id=user_id)
+        return event_id
+
+    async def find(self, user_id: int) -> Account:
+        """Raises NoSuchUserError."""
+        account = await storage.find(self._database, user_id)
+        if account is None:
+            raise NoSuchUserError
+        return account
+
+    async def page(self, after: int, limit: int) -> list[User]:
+        """Up to `limit` users with ids above `after`, in the order of their ids."""
+        return await storage.page(self._database, after, limit)
+
+    async def update(
+        self, user_id: int, given: Mapping[Kind, str | None], role: Role | None
+    ) -> tuple[User, int | None]:
+        """Change login names (None removes one) and role; returns the user and the event that ends all sessions.
+
+        Raises NoSuchUserError, InvalidFieldsError, TakenError.
+        """
+        changes, faults = self._read_names(given)
+        if faults:
+            raise InvalidFieldsError(faults)
+        user, event_id = await storage.update(self._database, user_id, changes, role)
+        if event_id is not None:
+            log.info("role_changed", user_id=user.id, role=user.role)
+        return user, event_id
+
+    async def set_disabled(self, user_id: int, disabled: bool) -> User:
+        """Disable a user, which ends all sessions, or enable one again. Raises NoSuchUserError."""
+        user = await storage.set_disabled(self._database, user_id, disabled)
+        log.info("user_disabled" if disabled else "user_enabled", user_id=user.id)
+        return user
+
+    async def delete(self, user_id: int) -> int:
+        """Delete a user, which ends all sessions; returns the event's id. Raises NoSuchUserError."""
+        event_id = await storage.delete(self._database, user_id)
+        log.info("user_deleted", user_id=user_id)
+        return event_id

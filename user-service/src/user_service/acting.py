@@ -1,0 +1,67 @@
+"""Who a public request acts for, and whether that one may: the role is read from the database at each request."""
+
+from typing import NoReturn
+
+from aiohttp import hdrs, web
+
+from servicekit import internal_tokens
+from servicekit.internal_tokens import InternalToken
+from user_service.keys import ACCOUNTS, SETTINGS, TOKENS
+from user_service.users import NoSuchUserError, User
+
+CHALLENGE = 'Bearer realm="parley"'
+SIGN_UP = "SignUp"
+USER_ACTIVITY = "UserActivity"
+
+
+def _unauthorized(challenge: str = f'{CHALLENGE}, error="invalid_token"') -> NoReturn:
+    raise web.HTTPUnauthorized(headers={hdrs.WWW_AUTHENTICATE: challenge})
+
+
+def _insufficient(scope: str) -> NoReturn:
+    challenge = f'{CHALLENGE}, error="insufficient_scope", scope="{scope}"'
+    raise web.HTTPForbidden(headers={hdrs.WWW_AUTHENTICATE: challenge})
+
+
+async def token_of(request: web.Request) -> InternalToken:
+    """The request's token. Raises `web.HTTPUnauthorized`, without an error code where there is none (RFC 6750 §3.1)."""
+    if hdrs.AUTHORIZATION not in request.headers:
+        _unauthorized(CHALLENGE)
+    try:
+        return await internal_tokens.authenticate(request, request.app[TOKENS])
+    except web.HTTPUnauthorized:
+        _unauthorized()
+
+
+def _acts_as_user(token: InternalToken) -> bool:
+    return token.user_id is not None and (not token.scope or USER_ACTIVITY in token.scope)
+
+
+async def _user_of(request: web.Request, token: InternalToken) -> User:
+    """The user of a token that has one. A user deleted or disabled since it was issued is nobody: 401."""
+    try:
+        user = (await request.app[ACCOUNTS].find(int(token.subject))).user
+    except NoSuchUserError:
+        _unauthorized()
+    if user.disabled:
+        _unauthorized()
+    return user
+
+
+async def acting_user(request: web.Request) -> tuple[User, InternalToken]:
+    """The user acted for, with the token. Raises `web.HTTPUnauthorized` or, for a client, `web.HTTPForbidden`."""
+    token = await token_of(request)
+    if not _acts_as_user(token):
+        _insufficient(USER_ACTIVITY)
+    return await _user_of(request, token), token
+
+
+async def check_may_sign_up(request: web.Request) -> None:
+    """Anyone may while sign-up is open; else a token with the scope `SignUp`, or an admin's."""
+    if request.app[SETTINGS].open_sign_up:
+        return
+    token = await token_of(request)
+    user = await _user_of(request, token) if token.user_id is not None else None
+    if SIGN_UP in token.scope or (user is not None and user.role == "admin" and _acts_as_user(token)):
+        return
+    _insufficient(SIGN_UP)

@@ -1,0 +1,171 @@
+"""The public user API (doorkeeper-jwt.md, and what its clients need): wire in, wire out."""
+
+import re
+from datetime import datetime
+from typing import Any, get_args
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from servicekit import http
+from user_service import bodies
+from user_service.acting import acting_user, check_may_sign_up
+from user_service.bodies import MEDIA_TYPES, reply
+from user_service.keys import ACCOUNTS, OUTBOX
+from user_service.login_names import Kind
+from user_service.users import InvalidFieldsError, Role, User
+
+PAGE = 50
+LARGEST_PAGE = 100
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+class UserBody(msgspec.Struct):
+    """What sign-up and change have around them."""
+
+    user: dict[str, Any]
+
+
+class SignUp(msgspec.Struct, kw_only=True):
+    email: str | None = None
+    username: str | None = None
+    phone_number: str | None = None
+    password: str
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """What is absent stays; null removes a login name."""
+
+    email: str | UnsetType | None = UNSET
+    username: str | UnsetType | None = UNSET
+    phone_number: str | UnsetType | None = UNSET
+    role: Role | UnsetType = UNSET
+
+
+class PasswordChange(msgspec.Struct, kw_only=True):
+    current_password: str
+    password: str
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rendered(user: User) -> dict[str, Any]:
+    """A user as the document shows it; `username` and `phone_number` only where the user has them."""
+    shown = {
+        "id": user.id,
+        "email": user.email,
+        "created_at": _timestamp(user.created_at),
+        "updated_at": _timestamp(user.updated_at),
+        "role": user.role,
+    }
+    extra = {"username": user.username, "phone_number": user.phone_number}
+    return shown | {name: value for name, value in extra.items() if value is not None}
+
+
+async def sign_up(request: web.Request) -> web.Response:
+    await check_may_sign_up(request)
+    body = bodies.read(await http.read_object(request, MEDIA_TYPES), UserBody)
+    with bodies.inside("user"):
+        form = bodies.read(body.user, SignUp)
+        names: dict[Kind, str | None] = {kind: getattr(form, kind) for kind in get_args(Kind)}
+        user = await request.app[ACCOUNTS].sign_up(names, form.password)
+    return reply(request, rendered(user))
+
+
+async def list_users(request: web.Request) -> web.Response:
+    user, _ = await acting_user(request)
+    if user.role != "admin":
+        raise web.HTTPForbidden
+    after, limit = _number(request, "after", 0), _number(request, "limit", PAGE)
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidFieldsError({"limit": f"must be between 1 and {LARGEST_PAGE}"})
+    users = await request.app[ACCOUNTS].page(after, limit + 1)
+    more = len(users) > limit
+    page = {"users": [rendered(user) for user in users[:limit]], "next": users[limit - 1].id if more else None}
+    return reply(request, page)
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    values = request.query.getall(name, [str(default)])
+    if len(values) != 1 or not _NUMBER.fullmatch(values[0]):
+        raise InvalidFieldsError({name: "must be one number"})
+    return int(values[0])
+
+
+async def show_me(request: web.Request) -> web.Response:
+    user, _ = await acting_user(request)
+    return reply(request, rendered(user))
+
+
+def _visible(request: web.Request, acting: User) -> int:
+    """The id in the path. For who may not see that user it is the same 404 as for an id that nobody has."""
+    user_id = int(request.match_info["id"])
+    if user_id != acting.id and acting.role != "admin":
+        raise web.HTTPNotFound
+    return user_id
+
+
+async def show(request: web.Request) -> web.Response:
+    acting, _ = await acting_user(request)
+    user_id = _visible(request, acting)
+    user = acting if user_id == acting.id else (await request.app[ACCOUNTS].find(user_id)).user
+    return reply(request, rendered(user))
+
+
+async def change(request: web.Request) -> web.Response:
+    acting, _ = await acting_user(request)
+    user_id = _visible(request, acting)
+    body = bodies.read(await http.read_object(request, MEDIA_TYPES), UserBody)
+    with bodies.inside("user"):
+        form = bodies.read(body.user, Change)
+        if form == Change():
+            raise InvalidFieldsError({"": "names nothing to change"})
+        if form.role is not UNSET and acting.role != "admin":
+            raise web.HTTPForbidden
+        names: dict[Kind, str | None] = {
+            kind: text for kind in get_args(Kind) if (text := getattr(form, kind)) is not UNSET
+        }
+        role = None if form.role is UNSET else form.role
+        user, event_id = await request.app[ACCOUNTS].update(user_id, names, role)
+    await _until_sessions_ended(request, event_id)
+    return reply(request, rendered(user))
+
+
+async def change_password(request: web.Request) -> web.Response:
+    acting, token = await acting_user(request)
+    if _visible(request, acting) != acting.id:
+        raise web.HTTPForbidden
+    form = bodies.read(await http.read_object(request, MEDIA_TYPES), PasswordChange)
+    event_id = await request.app[ACCOUNTS].change_password(
+        acting.id, form.current_password, form.password, token.session_id
+    )
+    await _until_sessions_ended(request, event_id)
+    return web.Response(status=204, headers=http.NO_STORE)
+
+
+async def delete(request: web.Request) -> web.Response:
+    acting, _ = await acting_user(request)
+    event_id = await request.app[ACCOUNTS].delete(_visible(request, acting))
+    await _until_sessions_ended(request, event_id)
+    return web.Response(status=204, headers=http.NO_STORE)
+
+
+async def _until_sessions_ended(request: web.Request, event_id: int | None) -> None:
+    if event_id is not None:
+        await request.app[OUTBOX].wait_acknowledged(event_id)
+
+
+_USERS = "/api/v1/users"
+_USER = _USERS + "/{id:[1-9][0-9]{0,17}}"
+ROUTES = [
+    web.post(_USERS, sign_up),
+    web.get(_USERS, list_users),
+    web.get(f"{_USERS}/me", show_me),
+    web.get(_USER, show),
+    web.patch(_USER, change),
+    web.delete(_USER, delete),
+    web.post(f"{_USER}/password", change_password),
+]

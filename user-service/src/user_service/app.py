@@ -1,0 +1,62 @@
+"""The composition root: everything the user-service consists of, wired in one place."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from servicekit import http, postgres, schema
+from servicekit.http import ServiceUnavailableError
+from servicekit.internal_tokens import InternalTokens, RemoteKeys
+from user_service import api, internal_api
+from user_service.accounts import Accounts
+from user_service.bodies import refusals
+from user_service.keys import ACCOUNTS, OUTBOX, SETTINGS, TOKENS
+from user_service.outbox import Outbox
+from user_service.password_policy import PasswordPolicy
+from user_service.passwords import hash_pool
+from user_service.settings import Settings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+DATABASE = web.AppKey("database", postgres.Database)
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The service as an aiohttp application; it connects when it starts."""
+    app = web.Application(middlewares=[http.frame(), refusals])
+    app[SETTINGS] = settings
+    app.cleanup_ctx.append(_resources)
+    app.on_shutdown.append(_answer_who_waits)
+
+    async def ready() -> bool:
+        try:
+            return await schema.is_current(app[DATABASE], MIGRATIONS)
+        except ServiceUnavailableError:
+            return False
+
+    app.add_routes([*http.health_routes(ready), *api.ROUTES, *internal_api.ROUTES])
+    return app
+
+
+async def _resources(app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+    async with (
+        postgres.connect(
+            settings.database_url, pool_size=settings.database_pool_size, unavailable=ServiceUnavailableError
+        ) as database,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+        hash_pool(settings.hash_threads, settings.hash_queue) as hashes,
+    ):
+        policy = PasswordPolicy(settings.password_min_length, settings.password_blocklist)
+        outbox = Outbox(database)
+        app[DATABASE] = database
+        app[TOKENS] = InternalTokens(settings.issuer, RemoteKeys(session, settings.jwks_url))
+        app[ACCOUNTS] = Accounts(database, hashes, policy, settings.phone_region)
+        app[OUTBOX] = outbox
+        async with outbox.listening():
+            yield
+
+
+async def _answer_who_waits(app: web.Application) -> None:
+    app[OUTBOX].close()

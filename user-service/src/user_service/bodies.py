@@ -1,0 +1,83 @@
+"""Request bodies as typed objects, and every refusal of one as a problem document that names the faulty fields."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+
+from servicekit import http, wire
+from user_service.users import ChangedMeanwhileError, InvalidFieldsError, NoSuchUserError, TakenError
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+MEDIA_TYPES = (wire.JSON, *wire.MSGPACK_TYPES)
+_FIELD_NAME = re.compile(r"[a-z_.]{1,64}")
+
+
+def read(body: object, form: type[T]) -> T:
+    """`body` as a `form`, types taken strictly. Raises InvalidFieldsError with every fault, also unknown fields."""
+    if not isinstance(body, dict):
+        raise InvalidFieldsError({"": "must be an object"})
+    fields = {field.name: field for field in msgspec.structs.fields(form)}
+    faults = {_field_name(name): "is not a field of this request" for name in body.keys() - fields}
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in body:
+            try:
+                values[name] = msgspec.convert(body[name], field.type)
+            except msgspec.ValidationError as error:
+                faults[name] = str(error) if str(error).startswith("Expected") else "is not an allowed value"
+        elif field.required:
+            faults[name] = "is missing"
+    if faults:
+        raise InvalidFieldsError(faults)
+    return form(**values)
+
+
+def _field_name(name: object) -> str:
+    """A name that may be any text of the client's is repeated only where it looks like a field's."""
+    return name if isinstance(name, str) and _FIELD_NAME.fullmatch(name) else ""
+
+
+@contextlib.contextmanager
+def inside(name: str) -> Iterator[None]:
+    """Faults found in this context are of fields inside the field `name`."""
+    try:
+        yield
+    except InvalidFieldsError as error:
+        faults = {f"{name}.{field}" if field else name: fault for field, fault in error.faults.items()}
+        raise type(error)(faults) from None
+
+
+def reply(request: web.Request, value: object, status: int = 200) -> web.Response:
+    """`value` in JSON, or in MessagePack where `Accept` asks for it; never to be stored by a cache."""
+    media_type = wire.accepted_msgpack(request.headers.get(hdrs.ACCEPT, ""))
+    headers = {**http.NO_STORE, hdrs.CONTENT_TYPE: media_type or "application/json; charset=utf-8"}
+    return web.Response(status=status, body=wire.encode(value, media_type or wire.JSON), headers=headers)
+
+
+@web.middleware
+async def refusals(request: web.Request, handler: http.Handler) -> web.StreamResponse:
+    """Renders what the rules refuse (RFC 9457); all else is left to the frame around it."""
+    try:
+        return await handler(request)
+    except NoSuchUserError:
+        raise web.HTTPNotFound from None
+    except ChangedMeanwhileError:
+        raise web.HTTPConflict from None
+    except TakenError as error:
+        return _problem(request, 409, "Conflict", error.faults)
+    except InvalidFieldsError as error:
+        return _problem(request, 422, "Unprocessable Content", error.faults)
+    except wire.MalformedBodyError as error:
+        if error.status != 422:
+            raise
+        return _problem(request, 422, "Unprocessable Content", {_field_name(error.field): str(error)})
+
+
+def _problem(request: web.Request, status: int, title: str, faults: dict[str, str]) -> web.Response:
+    errors = [{"field": field, "message": message} for field, message in faults.items()]
+    return http.problem(status, title, accept=request.headers.get(hdrs.ACCEPT, ""), errors=errors)

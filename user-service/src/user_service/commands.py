@@ -1,0 +1,125 @@
+"""`python -m user_service users …`: what an operator does to users, as tables for people and JSON for programs."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from servicekit import postgres, wire
+from servicekit.http import ServiceUnavailableError
+from servicekit.logs import configure_logs
+from servicekit.settings import load_settings
+from user_service import api, passwords
+from user_service.accounts import Accounts
+from user_service.login_names import Kind
+from user_service.password_policy import PasswordPolicy
+from user_service.settings import Settings
+from user_service.users import InvalidFieldsError, NoSuchUserError, Role, User
+
+TIMEOUT = 15.0
+
+users = typer.Typer(no_args_is_help=True, help="Add, list and change users.")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+UserId = Annotated[int, typer.Argument(min=1, max=2**63 - 1, help="The user's id.")]
+
+
+@users.command()
+def add(
+    email: Annotated[str | None, typer.Option(help="E-mail address to log in by.")] = None,
+    username: Annotated[str | None, typer.Option(help="User name to log in by.")] = None,
+    phone_number: Annotated[str | None, typer.Option(help="Phone number to log in by.")] = None,
+    role: Annotated[Role, typer.Option(help="What the user may do.")] = "default",
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input, up to the line's end.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add a user; without a password nobody can log in as that user."""
+    password = _password_from_stdin() if password_stdin else None
+    names: dict[Kind, str | None] = {"email": email, "username": username, "phone_number": phone_number}
+    _print([_run(lambda accounts: accounts.sign_up(names, password, role))], as_json, one=True)
+
+
+@users.command("list")
+def list_users(
+    after: Annotated[int, typer.Option(min=0, help="Begin behind this id.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="How many users at most.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List users in the order of their ids."""
+    _print(_run(lambda accounts: accounts.page(after, limit)), as_json)
+
+
+@users.command()
+def set_role(
+    user_id: UserId, role: Annotated[Role, typer.Argument(help="What the user may do.")], as_json: AsJson = False
+) -> None:
+    """Give a user another role, which ends all sessions of the user."""
+    user, _ = _run(lambda accounts: accounts.update(user_id, {}, role))
+    _print([user], as_json, one=True)
+
+
+@users.command()
+def disable(user_id: UserId, as_json: AsJson = False) -> None:
+    """Let a user log in no more, and end all sessions of the user."""
+    _print([_run(lambda accounts: accounts.set_disabled(user_id, True))], as_json, one=True)
+
+
+@users.command()
+def enable(user_id: UserId, as_json: AsJson = False) -> None:
+    """Let a disabled user log in again."""
+    _print([_run(lambda accounts: accounts.set_disabled(user_id, False))], as_json, one=True)
+
+
+def _password_from_stdin() -> str:
+    try:
+        return sys.stdin.buffer.readline().decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SystemExit("the password is not UTF-8") from None
+
+
+def _run(step: Callable[[Accounts], Awaitable[Any]]) -> Any:
+    """Do one step; every refusal is one line on standard error and status 1."""
+    settings = load_settings(Settings)
+    configure_logs("user-service", settings.log_level, sys.stderr)
+    try:
+        return asyncio.run(asyncio.wait_for(_with_accounts(settings, step), TIMEOUT))
+    except InvalidFieldsError as error:
+        faults = (f"{field} {fault}".strip() for field, fault in error.faults.items())
+        raise SystemExit("refused: " + "; ".join(faults)) from None
+    except NoSuchUserError:
+        raise SystemExit("there is no user with this id") from None
+    except (TimeoutError, ServiceUnavailableError):
+        raise SystemExit("the database does not answer") from None
+
+
+async def _with_accounts(settings: Settings, step: Callable[[Accounts], Awaitable[Any]]) -> Any:
+    async with _accounts(settings) as accounts:
+        return await step(accounts)
+
+
+@contextlib.asynccontextmanager
+async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    async with (
+        postgres.connect(settings.database_url, pool_size=1, unavailable=ServiceUnavailableError) as database,
+        passwords.hash_pool(threads=1, queue=0) as hashes,
+    ):
+        policy = PasswordPolicy(settings.password_min_length, settings.password_blocklist)
+        yield Accounts(database, hashes, policy, settings.phone_region)
+
+
+def _print(shown: list[User], as_json: bool, *, one: bool = False) -> None:
+    rows = [{**api.rendered(user), "disabled": user.disabled} for user in shown]
+    if as_json:
+        sys.stdout.write(wire.encode(rows[0] if one else rows).decode() + "\n")
+        return
+    columns = ("id", "email", "username", "phone_number", "role", "disabled", "created_at")
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(str(row[name]) if row.get(name) is not None else "" for name in columns))
+    Console().print(table)

@@ -1,0 +1,76 @@
+"""What auth-service alone may ask, with a token that names itself: is this login right, and what happened to users."""
+
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from servicekit import http, internal_tokens, wire
+from user_service import bodies
+from user_service.bodies import reply
+from user_service.keys import ACCOUNTS, OUTBOX, TOKENS
+from user_service.login_names import LoginType
+from user_service.users import InvalidFieldsError
+
+CALLER = "auth-service"
+LONGEST_WAIT = 30.0
+
+EventId = Annotated[int, Meta(ge=1, lt=2**63)]
+
+
+class CredentialCheck(msgspec.Struct, kw_only=True):
+    """`login_type` says whether `login` may be any login name or is a phone number, with or without its `+`."""
+
+    login: str
+    password: str
+    login_type: LoginType = "any"
+
+
+class Acknowledgement(msgspec.Struct, kw_only=True):
+    ids: Annotated[list[EventId], Meta(max_length=1000)]
+
+
+async def _check_caller(request: web.Request, scope: str) -> None:
+    """Raises `web.HTTPUnauthorized`, or `web.HTTPForbidden` where it is not auth-service itself with this `scope`."""
+    token = await internal_tokens.authenticate(request, request.app[TOKENS])
+    if token.subject != CALLER or scope not in token.scope:
+        raise web.HTTPForbidden
+
+
+async def check_credentials(request: web.Request) -> web.Response:
+    """`{"user": null}` for every login that is not right, whatever the reason."""
+    await _check_caller(request, "credentials:check")
+    form = bodies.read(await http.read_object(request, (wire.JSON,)), CredentialCheck)
+    user = await request.app[ACCOUNTS].check_login(form.login, form.password, form.login_type)
+    found = {"id": user.id, "email": user.email, "epoch": user.epoch} if user is not None else None
+    return reply(request, {"user": found})
+
+
+async def events(request: web.Request) -> web.Response:
+    await _check_caller(request, "events:consume")
+    return reply(request, {"events": await request.app[OUTBOX].pending(_wait(request))})
+
+
+def _wait(request: web.Request) -> float:
+    try:
+        wait = float(request.query.get("wait", "0"))
+    except ValueError:
+        wait = -1.0
+    if not 0 <= wait <= LONGEST_WAIT:
+        raise InvalidFieldsError({"wait": f"must be between 0 and {LONGEST_WAIT:.0f} seconds"})
+    return wait
+
+
+async def acknowledge(request: web.Request) -> web.Response:
+    await _check_caller(request, "events:consume")
+    form = bodies.read(await http.read_object(request, (wire.JSON,)), Acknowledgement)
+    await request.app[OUTBOX].acknowledge(form.ids)
+    return web.Response(status=204, headers=http.NO_STORE)
+
+
+ROUTES = [
+    web.post("/internal/credentials/check", check_credentials),
+    web.get("/internal/events", events),
+    web.post("/internal/events/ack", acknowledge),
+]

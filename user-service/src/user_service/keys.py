@@ -1,0 +1,13 @@
+"""Where handlers find what app.py wires."""
+
+from aiohttp import web
+
+from servicekit.internal_tokens import InternalTokens
+from user_service.accounts import Accounts
+from user_service.outbox import Outbox
+from user_service.settings import Settings
+
+SETTINGS = web.AppKey("settings", Settings)
+TOKENS = web.AppKey("tokens", InternalTokens)
+ACCOUNTS = web.AppKey("accounts", Accounts)
+OUTBOX = web.AppKey("outbox", Outbox)

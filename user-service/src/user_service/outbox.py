@@ -1,0 +1,148 @@
+"""The outbox: what auth-service must hear of users, kept until it says that it has.
+
+Whoever waits, for an event or for its acknowledgement, is woken by PostgreSQL's notifications in every replica.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Literal
+
+import asyncpg
+import structlog
+
+from servicekit.http import ServiceUnavailableError
+from servicekit.postgres import Database
+
+log = structlog.get_logger()
+
+EventType = Literal["sessions_ended", "email_changed"]
+
+BATCH = 100
+# A notification can be lost with the connection that listens: who waits looks again after this many seconds.
+LOOK_AGAIN = 3.0
+
+
+async def add_event(
+    connection: Any,
+    event_type: EventType,
+    *,
+    user_id: int,
+    epoch: int,
+    keep_session: str | None = None,
+    email: str | None = None,
+) -> int:
+    """Add an event within the transaction open on `connection`, which makes the change it tells of; returns its id."""
+    row = await connection.fetchrow(
+        """
+        WITH added AS (
+            INSERT INTO outbox (type, user_id, epoch, keep_session, email) VALUES ($1, $2, $3, $4, $5) RETURNING id
+        )
+        SELECT id, pg_notify('outbox_added', '') FROM added
+        """,
+        event_type,
+        user_id,
+        epoch,
+        keep_session,
+        email,
+    )
+    identifier: int = row["id"]
+    return identifier
+
+
+class _Bell:
+    """Wakes all that wait for the next ring."""
+
+    def __init__(self) -> None:
+        self.next_ring = asyncio.Event()
+
+    def ring(self, *_notification: object) -> None:
+        rung, self.next_ring = self.next_ring, asyncio.Event()
+        rung.set()
+
+
+class Outbox:
+    """Events that wait for auth-service; any number of replicas may read and acknowledge them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._added = _Bell()
+        self._acknowledged = _Bell()
+        self._closing = False
+
+    async def pending(self, wait: float) -> list[dict[str, Any]]:
+        """The oldest events, at most 100; where there is none, waits up to `wait` seconds for one."""
+        events: list[dict[str, Any]] = await self._poll(self._pending_now, self._added, wait)
+        return events
+
+    async def acknowledge(self, ids: list[int]) -> None:
+        """Forget the events with these ids."""
+        async with self._database.transaction() as connection:
+            await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", ids)
+            await connection.execute("SELECT pg_notify('outbox_acknowledged', '')")
+
+    async def wait_acknowledged(self, event_id: int, wait: float = 2.0) -> None:
+        """Wait until auth-service has heard of the event, or for `wait` seconds: it is safe in the outbox by then."""
+
+        async def gone() -> bool:
+            return await self._database.fetchrow("SELECT FROM outbox WHERE id = $1", event_id) is None
+
+        with contextlib.suppress(ServiceUnavailableError):
+            await self._poll(gone, self._acknowledged, wait)
+
+    def close(self) -> None:
+        """Let all that wait answer now: the process is about to stop."""
+        self._closing = True
+        self._added.ring()
+        self._acknowledged.ring()
+
+    async def _poll(self, look: Callable[[], Awaitable[Any]], bell: _Bell, wait: float) -> Any:
+        """What `look` finds, as soon as it finds something or when `wait` seconds are over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        while True:
+            next_ring = bell.next_ring  # taken before the look, so that no ring falls between the two
+            found = await look()
+            remaining = deadline - loop.time()
+            if found or remaining <= 0 or self._closing:
+                return found
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(remaining, LOOK_AGAIN)):
+                    await next_ring.wait()
+
+    async def _pending_now(self) -> list[dict[str, Any]]:
+        rows = await self._database.fetch(
+            "SELECT id, type, user_id, epoch, keep_session, email FROM outbox ORDER BY id LIMIT $1", BATCH
+        )
+        return [dict(row) for row in rows]
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Hear the database's notifications for as long as the context lasts; takes one connection of the pool."""
+        task = asyncio.create_task(self._listen())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    await self._hear(connection)
+            except (ServiceUnavailableError, asyncpg.PostgresError) as error:
+                log.warning("outbox listener lost its connection", cause=type(error).__name__)
+            await asyncio.sleep(LOOK_AGAIN)
+
+    async def _hear(self, connection: Any) -> None:
+        bells = {"outbox_added": self._added, "outbox_acknowledged": self._acknowledged}
+        for channel, bell in bells.items():
+            await connection.add_listener(channel, bell.ring)
+        try:
+            while True:
+                await asyncio.sleep(LOOK_AGAIN)
+                await connection.execute("SELECT 1")  # a connection that was lost shows only when it is used
+        finally:
+            for channel, bell in bells.items():
+                await connection.remove_listener(channel, bell.ring)

@@ -1,0 +1,52 @@
+"""Which new passwords are admitted, after NIST SP 800-63B-4: length and a blocklist, no rules of composition."""
+
+import unicodedata
+
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+from user_service import passwords
+from user_service.users import InvalidFieldsError, LoginNames
+
+SERVICE_NAME = "parley"
+COMMON = frozenset(password.casefold() for password in FREQUENCY_LISTS["passwords"])
+
+
+class PasswordPolicy:
+    """Checks new passwords only: one that is in use stays valid when the policy becomes stricter."""
+
+    def __init__(self, min_length: int, blocklist: bool) -> None:
+        self._min_length = min_length
+        self._blocklist = blocklist
+
+    def check(self, password: str, names: LoginNames) -> None:
+        """Raises InvalidFieldsError that says what is wrong with `password` for the user of these names."""
+        fault = self._fault(password, names)
+        if fault is not None:
+            raise InvalidFieldsError({"password": fault})
+
+    def _fault(self, password: str, names: LoginNames) -> str | None:
+        # NFC first, as before hashing: a letter counts once however it was typed.
+        if len(passwords.encode(password)) > passwords.MAX_BYTES:
+            return f"must have at most {passwords.MAX_BYTES} bytes"
+        if len(unicodedata.normalize("NFC", password)) < self._min_length:
+            return f"must have at least {self._min_length} characters"
+        return self._blocked(password, names) if self._blocklist else None
+
+    def _blocked(self, password: str, names: LoginNames) -> str | None:
+        whole = unicodedata.normalize("NFC", password).casefold()
+        if whole in COMMON:
+            return "is one of the most common passwords, which are the first to be guessed"
+        if whole == SERVICE_NAME:
+            return "must not be the name of this service"
+        if whole in _own_words(names):
+            return "must not be the user's own e-mail address, user name or phone number"
+        return None
+
+
+def _own_words(names: LoginNames) -> set[str]:
+    words = {word.casefold() for name in (names.email, names.username, names.phone_number) if name for word in name}
+    if names.email is not None:
+        words.add(names.email.key.rpartition("@")[0])
+    if names.phone_number is not None:
+        words.add(names.phone_number.key.removeprefix("+"))
+    return words

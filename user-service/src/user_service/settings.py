@@ -1,0 +1,78 @@
+"""What the user-service can be told, all of it through the environment."""
+
+import os
+from typing import Annotated
+
+import phonenumbers
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from servicekit.settings import Port, ServiceSettings
+
+LEAST_PASSWORD_LENGTH = 8
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/]")]
+
+
+def usable_cores() -> int:
+    """The cores this process may run on; a container's CPU quota is not among what the system tells."""
+    return len(os.sched_getaffinity(0))
+
+
+class Settings(ServiceSettings):
+    """Environment variables with the prefix `USERS_`; an empty one counts as not given."""
+
+    model_config = SettingsConfigDict(env_prefix="USERS_", env_ignore_empty=True)
+
+    port: Port = Field(8082, description="Port the service listens on.")
+    database_url: str = Field(
+        pattern=r"^postgresql://", repr=False, description="The service's own database, as a postgresql:// URL."
+    )
+    database_pool_size: int = Field(
+        10,
+        ge=2,
+        description="Connections to the database a process opens at most; one of them waits for notifications.",
+    )
+    issuer: str = Field(min_length=1, description="The issuer that internal tokens must name: AUTH_ISSUER's value.")
+    jwks_url: HttpUrl = Field(description="Where auth-service publishes the keys that internal tokens are signed with.")
+    open_sign_up: bool = Field(False, description="Whether anyone may sign up, without a token.")
+    development: bool = Field(
+        False, description="Admits a password policy weaker than eight characters and a blocklist. Never in production."
+    )
+    password_min_length: int = Field(
+        15, ge=1, le=64, description="Least length of a new password, in code points; below 8 only in development."
+    )
+    password_blocklist: bool = Field(
+        True, description="Whether new passwords are refused that are common or name the user; off only in development."
+    )
+    phone_region: str | None = Field(
+        None, description="ISO country code that a phone number without a leading + is read for, such as BD."
+    )
+    hash_threads: int = Field(
+        default_factory=usable_cores,
+        ge=1,
+        description="Password hashes computed at a time, 19 MiB each. Default: the cores the process may use.",
+    )
+    hash_queue: int = Field(
+        64, ge=0, description="Password hashes that may wait for a thread; beyond it requests are answered 503 at once."
+    )
+
+    @field_validator("password_min_length")
+    @classmethod
+    def _long_enough(cls, value: int, info: ValidationInfo) -> int:
+        if value < LEAST_PASSWORD_LENGTH and not info.data.get("development"):
+            raise ValueError(f"must be at least {LEAST_PASSWORD_LENGTH} unless USERS_DEVELOPMENT is true")
+        return value
+
+    @field_validator("password_blocklist")
+    @classmethod
+    def _blocklist_on(cls, value: bool, info: ValidationInfo) -> bool:
+        if not value and not info.data.get("development"):
+            raise ValueError("must be true unless USERS_DEVELOPMENT is true")
+        return value
+
+    @field_validator("phone_region")
+    @classmethod
+    def _known_region(cls, value: str | None) -> str | None:
+        if value is not None and value not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError("must be an ISO 3166 country code in capitals")
+        return value

@@ -1,0 +1,216 @@
+"""The SQL of users: every statement beside the function that runs it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, get_args
+
+import asyncpg
+
+from servicekit.postgres import Database
+from user_service.login_names import Kind, LoginName, Lookup
+from user_service.outbox import add_event
+from user_service.users import Account, InvalidFieldsError, LoginNames, NoSuchUserError, Role, TakenError, User
+
+TAKEN = "is already taken"
+
+
+def _user(row: Any) -> User:
+    return User(
+        id=row["id"],
+        email=row["email"],
+        username=row["username"],
+        phone_number=row["phone_number"],
+        role=row["role"],
+        epoch=row["epoch"],
+        disabled=row["disabled_at"] is not None,
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _name(shown: str | None, key: str | None) -> LoginName | None:
+    return LoginName(shown, key) if shown is not None and key is not None else None
+
+
+def _account(row: Any) -> Account:
+    names = LoginNames(
+        email=_name(row["email"], row["email_key"]),
+        username=_name(row["username"], row["username_key"]),
+        phone_number=_name(row["phone_number"], row["phone_number"]),
+    )
+    return Account(_user(row), names, row["password_hash"])
+
+
+def _columns(names: LoginNames) -> tuple[str | None, ...]:
+    email, username, phone_number = names.email, names.username, names.phone_number
+    return (
+        *(email or (None, None)),
+        *(username or (None, None)),
+        phone_number.key if phone_number is not None else None,
+    )
+
+
+def _taken(error: asyncpg.UniqueViolationError) -> TakenError:
+    kind = str(error.constraint_name).removeprefix("users_").removesuffix("_taken")
+    return TakenError({kind: TAKEN})
+
+
+async def find(database: Database, user_id: int) -> Account | None:
+    row = await database.fetchrow("SELECT * FROM users WHERE id = $1", user_id)
+    return _account(row) if row is not None else None
+
+
+async def find_by_login(database: Database, lookup: Lookup) -> Account | None:
+    """The user whom `lookup` means; asks the database for one that can be nobody's too, so that both cost the same."""
+    statements: dict[Kind, str] = {
+        "email": "SELECT * FROM users WHERE email_key = ANY($1::text[])",
+        "username": "SELECT * FROM users WHERE username_key = ANY($1::text[])",
+        "phone_number": """
+            SELECT * FROM users WHERE phone_number = ANY($1::text[]) ORDER BY array_position($1, phone_number) LIMIT 1
+        """,
+    }
+    row = await database.fetchrow(statements[lookup.kind], lookup.keys)
+    return _account(row) if row is not None else None
+
+
+async def page(database: Database, after: int, limit: int) -> list[User]:
+    """Up to `limit` users with ids above `after`, in the order of their ids."""
+    rows = await database.fetch("SELECT * FROM users WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
+    return [_user(row) for row in rows]
+
+
+async def check_free(database: Database, names: LoginNames) -> None:
+    """Raises TakenError with each of these names that another user has. Only `insert` can know for sure."""
+    row = await database.fetchrow(
+        """
+        SELECT EXISTS (SELECT FROM users WHERE email_key = $1) AS email,
+               EXISTS (SELECT FROM users WHERE username_key = $2) AS username,
+               EXISTS (SELECT FROM users WHERE phone_number = $3) AS phone_number
+        """,
+        *(name.key if name is not None else None for name in (names.email, names.username, names.phone_number)),
+    )
+    taken = {kind: TAKEN for kind in get_args(Kind) if row[kind]}
+    if taken:
+        raise TakenError(taken)
+
+
+async def insert(database: Database, names: LoginNames, password_hash: str | None, role: Role) -> User:
+    """Add a user. Raises TakenError where a name is another user's by now."""
+    try:
+        row = await database.fetchrow(
+            """
+            INSERT INTO users (email, email_key, username, username_key, phone_number, password_hash, role)
+            VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *
+            """,
+            *_columns(names),
+            password_hash,
+            role,
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise _taken(error) from None
+    return _user(row)
+
+
+async def update(
+    database: Database, user_id: int, changes: Mapping[Kind, LoginName | None], role: Role | None
+) -> tuple[User, int | None]:
+    """Change login names, and the role where one is given; returns the user and the event that ends all sessions.
+
+    Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left.
+    """
+    try:
+        async with database.transaction() as connection:
+            row = await connection.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", user_id)
+            if row is None:
+                raise NoSuchUserError
+            return await _update(connection, _account(row), changes, role)
+    except asyncpg.UniqueViolationError as error:
+        raise _taken(error) from None
+
+
+async def _update(
+    connection: Any, account: Account, changes: Mapping[Kind, LoginName | None], role: Role | None
+) -> tuple[User, int | None]:
+    before = account.user
+    names = replace(account.names, **{str(kind): name for kind, name in changes.items()})
+    if not names.keys():
+        raise InvalidFieldsError(dict.fromkeys(changes, "is the last login name of the user, who keeps at least one"))
+    new_role = role or before.role
+    if (names, new_role) == (account.names, before.role):
+        return before, None
+    row = await connection.fetchrow(
+        """
+        UPDATE users SET email = $2, email_key = $3, username = $4, username_key = $5, phone_number = $6,
+            role = $7, epoch = epoch + $8, updated_at = now()
+        WHERE id = $1 RETURNING *
+        """,
+        before.id,
+        *_columns(names),
+        new_role,
+        int(new_role != before.role),
+    )
+    user = _user(row)
+    if user.email != before.email:
+        await add_event(connection, "email_changed", user_id=user.id, epoch=user.epoch, email=user.email)
+    if user.epoch == before.epoch:
+        return user, None
+    return user, await add_event(connection, "sessions_ended", user_id=user.id, epoch=user.epoch)
+
+
+async def replace_hash(database: Database, user_id: int, old: str, new: str) -> None:
+    """Keep the same password under a newer hash, unless the password was changed meanwhile."""
+    await database.execute(
+        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2", user_id, old, new
+    )
+
+
+async def change_password(
+    database: Database, user_id: int, epoch: int, password_hash: str, keep_session: str | None
+) -> int | None:
+    """Set a new password and end all sessions but one; returns the event's id, None where `epoch` is over."""
+    async with database.transaction() as connection:
+        row = await connection.fetchrow(
+            """
+            UPDATE users SET password_hash = $3, epoch = epoch + 1, updated_at = now()
+            WHERE id = $1 AND epoch = $2 RETURNING epoch
+            """,
+            user_id,
+            epoch,
+            password_hash,
+        )
+        if row is None:
+            return None
+        return await add_event(
+            connection, "sessions_ended", user_id=user_id, epoch=row["epoch"], keep_session=keep_session
+        )
+
+
+async def set_disabled(database: Database, user_id: int, disabled: bool) -> User:
+    """Disable or enable a user; disabling ends all sessions. Raises NoSuchUserError."""
+    async with database.transaction() as connection:
+        row = await connection.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", user_id)
+        if row is None:
+            raise NoSuchUserError
+        if _user(row).disabled == disabled:
+            return _user(row)
+        row = await connection.fetchrow(
+            """
+            UPDATE users SET disabled_at = CASE WHEN $2::boolean THEN now() END,
+                epoch = epoch + $2::boolean::int, updated_at = now()
+            WHERE id = $1 RETURNING *
+            """,
+            user_id,
+            disabled,
+        )
+        if disabled:
+            await add_event(connection, "sessions_ended", user_id=user_id, epoch=row["epoch"])
+        return _user(row)
+
+
+async def delete(database: Database, user_id: int) -> int:
+    """Delete a user and end all sessions; returns the event's id. Raises NoSuchUserError."""
+    async with database.transaction() as connection:
+        row = await connection.fetchrow("DELETE FROM users WHERE id = $1 RETURNING epoch + 1 AS epoch", user_id)
+        if row is None:
+            raise NoSuchUserError
+        return await add_event(connection, "sessions_ended", user_id=user_id, epoch=row["epoch"])

@@ -1,0 +1,67 @@
+"""What a user is, and how a request about users is refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from user_service.login_names import LoginName
+
+Role = Literal["default", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user's record without the password hash. `epoch` counts the events that ended all older sessions."""
+
+    id: int
+    email: str | None
+    username: str | None
+    phone_number: str | None
+    role: Role
+    epoch: int
+    disabled: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LoginNames:
+    """The names a user can log in by; a user has at least one of them."""
+
+    email: LoginName | None = None
+    username: LoginName | None = None
+    phone_number: LoginName | None = None
+
+    def keys(self) -> list[str]:
+        """The canonical forms; no two kinds share one: only e-mails have an `@`, only phone numbers a `+` in front."""
+        return [name.key for name in (self.email, self.username, self.phone_number) if name is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user with what only this service ever sees. `password_hash` is None where no password lets the user in."""
+
+    user: User
+    names: LoginNames
+    password_hash: str | None = field(repr=False)
+
+
+class InvalidFieldsError(Exception):
+    """A request's fields cannot be accepted; `faults` says of each by name why not, without quoting it."""
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__(", ".join(faults))
+        self.faults = dict(faults)
+
+
+class TakenError(InvalidFieldsError):
+    """Another user already has these login names."""
+
+
+class NoSuchUserError(Exception):
+    """There is no user with this id."""
+
+
+class ChangedMeanwhileError(Exception):
+    """The user was changed by another request while this one was on its way."""

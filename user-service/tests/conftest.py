@@ -1,0 +1,246 @@
+"""A migrated database per test, an issuer of internal tokens, and the service in this process on a free port."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+import jwt
+import msgspec
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from servicekit import http, migrations, wire
+from user_service.app import MIGRATIONS, create_app
+from user_service.keys import ACCOUNTS
+from user_service.settings import Settings
+from user_service.users import User
+
+ISSUER = "https://parley.example"
+PASSWORD = "correct horse battery"
+
+
+class Issuer:
+    """Stands in auth-service's place: signs internal tokens, and serves its key set over HTTP."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.jwks_url = ""
+
+    def jwks(self) -> dict[str, Any]:
+        jwk = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        return {"keys": [jwk | {"kid": "test", "use": "sig", "alg": "ES256"}]}
+
+    def token(self, subject: str, scope: str = "", client_id: str = "app", sid: str | None = None) -> str:
+        now = int(time.time())
+        claims = {"iss": ISSUER, "aud": "internal", "sub": subject, "client_id": client_id, "scope": scope}
+        claims |= {"iat": now, "exp": now + 60, "jti": secrets.token_hex(8)}
+        if sid is not None:
+            claims["sid"] = sid
+        return jwt.encode(claims, self._key, algorithm="ES256", headers={"typ": "at+jwt", "kid": "test"})
+
+    def service_token(self, scope: str) -> str:
+        return self.token("auth-service", scope, client_id="auth-service")
+
+
+class Reply(msgspec.Struct):
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def faulty_fields(self) -> set[str]:
+        return {error["field"] for error in self.json["errors"]}
+
+
+class Service:
+    """A running service, and what a test asks of it."""
+
+    def __init__(self, app: web.Application, url: str, database_url: str, issuer: Issuer, client: Any) -> None:
+        self.app = app
+        self.url = url
+        self.database_url = database_url
+        self.issuer = issuer
+        self._client = client
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        user: int | None = None,
+        sid: str | None = None,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+        data: bytes | None = None,
+    ) -> Reply:
+        """`user` sends an internal token for that user; `body` is sent as JSON, `data` as it is."""
+        sent = {"Content-Type": wire.JSON} if body is not None or data is not None else {}
+        if user is not None:
+            token = self.issuer.token(str(user), sid=sid)
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        payload = data if data is not None else None if body is None else msgspec.json.encode(body)
+        url = aiohttp.client.URL(self.url + path, encoded=True)
+        async with self._client.request(method, url, data=payload, headers=sent | (headers or {})) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    async def sign_up(self, password: str = PASSWORD, **names: Any) -> Reply:
+        return await self.request("POST", "/api/v1/users", {"user": {**names, "password": password}})
+
+    async def check(self, login: str, password: str, login_type: str = "any") -> Any:
+        body = {"login": login, "password": password, "login_type": login_type}
+        token = self.issuer.service_token("credentials:check")
+        reply = await self.request("POST", "/internal/credentials/check", body, token=token)
+        assert reply.status == 200
+        return reply.json["user"]
+
+    async def events(self, wait: float = 0) -> list[dict[str, Any]]:
+        token = self.issuer.service_token("events:consume")
+        reply = await self.request("GET", f"/internal/events?wait={wait}", token=token)
+        assert reply.status == 200
+        events: list[dict[str, Any]] = reply.json["events"]
+        return events
+
+    async def acknowledge(self, *ids: int) -> None:
+        token = self.issuer.service_token("events:consume")
+        reply = await self.request("POST", "/internal/events/ack", {"ids": ids}, token=token)
+        assert (reply.status, reply.body) == (204, b"")
+
+    async def add(self, password: str | None = None, role: Any = "default", **names: str) -> User:
+        """A user added as the command line does it: without a password there is nothing to hash."""
+        return await self.app[ACCOUNTS].sign_up(names, password, role)  # type: ignore[arg-type]
+
+    async def rows(self, statement: str, *arguments: Any) -> list[Any]:
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            rows: list[Any] = await connection.fetch(statement, *arguments)
+            return rows
+        finally:
+            await connection.close()
+
+    @contextlib.asynccontextmanager
+    async def acknowledging(self) -> AsyncIterator[list[dict[str, Any]]]:
+        """Take every event at once, as auth-service does; yields the list of those taken."""
+        taken: list[dict[str, Any]] = []
+
+        async def consume() -> None:
+            while True:
+                events = await self.events(wait=5)
+                taken.extend(events)
+                await self.acknowledge(*(event["id"] for event in events))
+
+        task = asyncio.create_task(consume())
+        try:
+            yield taken
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+Start = Callable[..., Awaitable[Service]]
+
+
+@pytest.fixture(scope="session")
+def template(create_database: Callable[..., str]) -> str:
+    """The name of a migrated database to copy."""
+    url = create_database()
+    asyncio.run(migrations.migrate(url, MIGRATIONS))
+    return urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture
+def database_url(create_database: Callable[..., str], template: str) -> str:
+    return create_database(template)
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(create_database: Callable[..., str], template: str) -> str:
+    return create_database(template)
+
+
+@pytest.fixture(scope="session")
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as session:
+        yield session
+
+
+@contextlib.asynccontextmanager
+async def listening(app: web.Application) -> AsyncIterator[str]:
+    """The URL of an application served on a free port."""
+    runner = http.Runner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, backlog=512).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture(scope="session")
+async def issuer() -> AsyncIterator[Issuer]:
+    issuer = Issuer()
+
+    async def jwks(_request: web.Request) -> web.Response:
+        return web.json_response(issuer.jwks())
+
+    app = web.Application()
+    app.router.add_get("/jwks.json", jwks)
+    async with listening(app) as url:
+        issuer.jwks_url = f"{url}/jwks.json"
+        yield issuer
+
+
+@contextlib.asynccontextmanager
+async def running(
+    database_url: str, issuer: Issuer, client: aiohttp.ClientSession, **changed: Any
+) -> AsyncIterator[Service]:
+    settings = {
+        "database_url": database_url,
+        "database_pool_size": 4,
+        "issuer": ISSUER,
+        "jwks_url": issuer.jwks_url,
+        "open_sign_up": True,
+    }
+    app = create_app(Settings(**(settings | changed)))
+    async with listening(app) as url:
+        yield Service(app, url, database_url, issuer, client)
+
+
+@pytest.fixture
+async def start(database_url: str, issuer: Issuer, client: aiohttp.ClientSession) -> AsyncIterator[Start]:
+    """Call with settings to start a service over this test's database; call again for another replica."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**changed: Any) -> Service:
+            url = changed.pop("database_url", database_url)
+            return await stack.enter_async_context(running(url, issuer, client, **changed))
+
+        yield start
+
+
+@pytest.fixture
+async def service(start: Start) -> Service:
+    """A service with a database of its own, sign-up open."""
+    return await start()
+
+
+@pytest.fixture(scope="session")
+async def shared_service(
+    shared_database_url: str, issuer: Issuer, client: aiohttp.ClientSession
+) -> AsyncIterator[Service]:
+    """A service for tests that leave nothing behind, or that do not care what others left."""
+    async with running(shared_database_url, issuer, client) as service:
+        yield service
