@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 Headers = list[tuple[str, str]]
+Received = Iterable[tuple[bytes, bytes]]
 
 _HOP_BY_HOP = (
     "connection|http2-settings|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer"
@@ -32,27 +33,28 @@ class UnsendableHeaderError(ValueError):
     """A header holds a control character, or bytes that are not UTF-8."""
 
 
-def from_client(received: Iterable[tuple[str, str]]) -> Headers:
-    """The headers of a request that an upstream gets; the gateway adds its own afterwards, so none can be nominated."""
-    return _kept(received, _FROM_CLIENT_DROPPED)
+def from_client(received: Received) -> Headers:
+    """The headers of a request that an upstream gets; the gateway adds its own afterwards, so none can be nominated.
+
+    Names are in lower case: aiohttp's client takes a second spelling of a name for a replacement of the first.
+    """
+    return [(name.lower(), value) for name, value in _kept(received, _FROM_CLIENT_DROPPED)]
 
 
-def to_client(received: Iterable[tuple[str, str]]) -> Headers:
+def to_client(received: Received) -> Headers:
     """The headers of an upstream's response that the client gets, in order and as often as they came."""
     return _kept(received, _TO_CLIENT_DROPPED)
 
 
-def _kept(received: Iterable[tuple[str, str]], dropped: re.Pattern[str]) -> Headers:
-    headers = list(received)
+def _kept(received: Received, dropped: re.Pattern[str]) -> Headers:
+    headers = [(name.decode(), value.decode("utf-8", "surrogateescape")) for name, value in received]
+    if not all(_VALUE.fullmatch(value) for _, value in headers):
+        raise UnsendableHeaderError
     nominated = {
         name.strip().lower() for field, value in headers if field.lower() == "connection" for name in value.split(",")
     }
-    kept = []
-    for name, value in headers:
-        lowered = name.lower()
-        if lowered in nominated or dropped.fullmatch(lowered) or not _NAME.fullmatch(name):
-            continue
-        if not _VALUE.fullmatch(value):
-            raise UnsendableHeaderError
-        kept.append((name, value))
-    return kept
+    return [
+        (name, value)
+        for name, value in headers
+        if _NAME.fullmatch(name) and name.lower() not in nominated and not dropped.fullmatch(name.lower())
+    ]

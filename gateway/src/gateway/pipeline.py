@@ -52,7 +52,7 @@ class Pipeline:
         target = targets.read(request.raw_path)
         route = routes.match(request.method, target.path)
         request[http.ROUTE] = route.template
-        kept = from_client(request.headers.items())
+        kept = from_client(request.raw_headers)
         return await self._serve(request, route, target, kept)
 
     async def _serve(
@@ -61,12 +61,13 @@ class Pipeline:
         given = request.headers.getall(hdrs.AUTHORIZATION, [])
         proxy = self._proxies[route.upstream]
         if route.policy == "pass" or (route.policy == "optional" and not given):
-            return await proxy.forward(request, target.raw, [*kept, *_said_by_gateway(request, bearer.single(given))])
+            said = _said_by_gateway(request, bearer.single(given))
+            return await proxy.forward(request, target.raw, [*kept, *said])
         verdict = await self._verifier.verify(bearer.header(given, target.query), kept)
         if isinstance(verdict, Deny):
             return _denial(verdict)
-        token = _authorize(route, verdict)
-        return await proxy.forward(request, target.raw, [*kept, *_said_by_gateway(request, f"Bearer {token}")])
+        said = _said_by_gateway(request, f"Bearer {_authorize(route, verdict)}")
+        return await proxy.forward(request, target.raw, [*kept, *said], private=True)
 
 
 def _authorize(route: routes.Route, verdict: Allow | Unknown) -> str:

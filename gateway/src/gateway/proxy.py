@@ -74,8 +74,13 @@ class Proxy:
         self._body_timeout = body_timeout
         self._read_timeout = read_timeout
 
-    async def forward(self, request: web.Request, target: str, headers: Headers) -> web.StreamResponse:
-        """Send the request on with these headers and relay the answer. Raises RefusedError when there is none."""
+    async def forward(
+        self, request: web.Request, target: str, headers: Headers, *, private: bool = False
+    ) -> web.StreamResponse:
+        """Send the request on with these headers and relay the answer. Raises RefusedError when there is none.
+
+        No shared cache may keep a `private` answer, whatever the upstream forgot to say.
+        """
         body = _Body(request, self._body_limit, self._body_timeout) if framing.has_body(request) else None
         if body is not None and request.content_length is not None:
             headers = [*headers, (hdrs.CONTENT_LENGTH, str(request.content_length))]
@@ -89,7 +94,7 @@ class Proxy:
                     allow_redirects=False,
                 ) as answer:
                     limit.reschedule(None)
-                    return await _relay(request, answer)
+                    return await _relay(request, answer, _head(request, answer, private=private))
         except (aiohttp.ClientError, TimeoutError) as error:
             if body is not None and body.fault is not None:
                 raise body.fault from None
@@ -105,8 +110,9 @@ def _refusal(error: Exception) -> refusals.RefusedError:
     return refusals.upstream_failed(502, "the service broke off")
 
 
-async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    response = _head(request, answer)
+async def _relay(
+    request: web.Request, answer: aiohttp.ClientResponse, response: web.StreamResponse
+) -> web.StreamResponse:
     await response.prepare(request)
     try:
         async for chunk in answer.content.iter_any():
@@ -120,16 +126,18 @@ async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.St
     return response
 
 
-def _head(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+def _head(request: web.Request, answer: aiohttp.ClientResponse, *, private: bool) -> web.StreamResponse:
     if not 200 <= answer.status <= 599:
         raise refusals.upstream_failed(502, "the service answered with a status that has no place here")
     try:
-        headers = to_client(answer.headers.items())
+        headers = to_client(answer.raw_headers)
     except UnsendableHeaderError:
         raise refusals.upstream_failed(502, "the service answered with a malformed header") from None
     response = web.StreamResponse(status=answer.status)
     for name, value in [*headers, *http.outgoing_request_id().items()]:
         response.headers.add(name, value)
+    if private:
+        response.headers.setdefault(hdrs.CACHE_CONTROL, "private")
     response[UNTYPED] = hdrs.CONTENT_TYPE not in response.headers
     if hdrs.UPGRADE in request.headers:
         response.force_close()  # the client may already be speaking the other protocol
