@@ -17,8 +17,9 @@ from auth_service.backends.keyring import Keyring, parse_master_keys
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.backends.upkeep import keep_up
-from auth_service.backends.user_events import follow_user_events
+from auth_service.backends.user_events import catch_up, follow_user_events
 from auth_service.backends.user_service import UserService
+from auth_service.core.access_tokens import SignedFormat
 from auth_service.core.errors import UnavailableError
 from auth_service.core.grants.client_credentials import ClientCredentialsGrant
 from auth_service.core.grants.grant import Grant
@@ -40,6 +41,11 @@ DIALECTS = {
     module.DIALECT.name: module.DIALECT for module in (rfc6749, doorkeeper_jwt, doorkeeper, cubux, passport, bongo)
 }
 FORMATS = {name: dialect.formats for name, dialect in DIALECTS.items()}
+SIGNED_DIALECTS = {
+    formats.access_token.algorithm: [name]
+    for name, formats in FORMATS.items()
+    if isinstance(formats.access_token, SignedFormat)
+}
 
 
 @contextlib.asynccontextmanager
@@ -76,10 +82,11 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15), cookie_jar=aiohttp.DummyCookieJar()
         ) as session,
     ):
-        keys = SigningKeys(database, keyring)
+        keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         await keys.ensure()
         minter = InternalTokenMinter(settings.issuer, keys)
         users = UserService(session, settings.users_url, minter)
+        await catch_up(users, database)
         background = [
             asyncio.create_task(keep_up(database, keys)),
             asyncio.create_task(follow_user_events(users, database)),

@@ -11,6 +11,7 @@ from auth_service.backends.partitions import create_partition
 from auth_service.core.access_tokens import StoredToken
 from auth_service.core.errors import (
     ExpiredTokenError,
+    InvalidCredentialsError,
     InvalidGrantError,
     InvalidScopeError,
     RefreshTokenReusedError,
@@ -125,7 +126,7 @@ class PostgresSessions:
         if not row["client_current"]:
             raise StaleClientError
         if row["expires_at"] is None:
-            raise InvalidGrantError
+            raise InvalidCredentialsError
         return Session(
             id=session_id,
             client_id=client.client_id,

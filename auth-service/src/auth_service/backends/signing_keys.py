@@ -8,7 +8,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,6 @@ from auth_service.core.errors import InvalidTokenError
 from servicekit import jws
 from servicekit.postgres import Database
 
-ALGORITHMS = ("ES256", "RS256", "HS256")
 _UNKNOWN_KEY_COOLDOWN = 10.0
 
 SELECT = "SELECT kid, algorithm, status, private_ciphertext FROM signing_keys ORDER BY created_at"
@@ -37,7 +36,7 @@ DUE = (
 )
 RETIRE = """
     UPDATE signing_keys SET status = 'retiring', gone_at = now() + interval '1 day' + make_interval(secs =>
-        (SELECT coalesce(max(access_token_lifetime), 0) FROM clients))
+        (SELECT coalesce(max(access_token_lifetime), 0) FROM clients WHERE dialect = ANY($2)))
     WHERE algorithm = $1 AND status = 'active'
 """
 ACTIVATE = "UPDATE signing_keys SET status = 'active' WHERE kid = $1"
@@ -54,11 +53,15 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The port `ServerKeys`; `reload` and `advance` are called every few seconds by the background work."""
+    """The port `ServerKeys`; `reload` and `advance` are called every few seconds by the background work.
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    `dialects` are the names of those whose tokens an algorithm signs: a retiring key lasts as long as these do.
+    """
+
+    def __init__(self, database: Database, keyring: Keyring, dialects: Mapping[str, Sequence[str]]) -> None:
         self._database = database
         self._keyring = keyring
+        self._dialects = dialects
         self._keys: dict[str, SigningKey] = {}
         self._active: dict[str, SigningKey] = {}
         self._reloaded_at = float("-inf")
@@ -81,7 +84,7 @@ class SigningKeys:
     async def ensure(self) -> None:
         """See to it that every algorithm has an active key, then load the keys."""
         rows = await self._database.fetch(SELECT)
-        for algorithm in set(ALGORITHMS) - {row["algorithm"] for row in rows if row["status"] == "active"}:
+        for algorithm in self._dialects.keys() - {row["algorithm"] for row in rows if row["status"] == "active"}:
             await self._insert(algorithm, "active", timedelta(0))
         await self.reload()
 
@@ -99,7 +102,7 @@ class SigningKeys:
         """Activate the pending keys whose time has come, retire those they replace, remove those that are gone."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(DUE):
-                await connection.execute(RETIRE, row["algorithm"])
+                await connection.execute(RETIRE, row["algorithm"], self._dialects[row["algorithm"]])
                 await connection.execute(ACTIVATE, row["kid"])
             await connection.execute(REMOVE_GONE)
 

@@ -26,6 +26,20 @@ END_SESSIONS = """
 CHANGE_EMAIL = "UPDATE sessions SET email = $2 WHERE user_id = $1 AND email IS NOT NULL"
 
 
+async def catch_up(users: UserService, database: Database) -> None:
+    """Apply what happened while no replica was up, before the first token is verified; give up after two seconds.
+
+    user-service may be down, or may wait for this service's own keys.
+    """
+    try:
+        async with asyncio.timeout(2):
+            while events := await users.events(0):
+                await apply(events, database)
+                await users.acknowledge(events)
+    except (TimeoutError, UnavailableError) as error:
+        log.warning("user events not caught up with", cause=str(error))
+
+
 async def follow_user_events(users: UserService, database: Database) -> None:
     """Take events from user-service's outbox and apply them, for ever."""
     while True:

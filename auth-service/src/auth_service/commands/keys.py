@@ -5,8 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from auth_service.backends.signing_keys import ALGORITHMS, SigningKeys
+from auth_service.app import SIGNED_DIALECTS
+from auth_service.backends.signing_keys import SigningKeys
 from auth_service.commands.output import Json, fail, print_json, run, show
+
+ALGORITHMS = tuple(SIGNED_DIALECTS)
 
 app = typer.Typer(no_args_is_help=True, help="Signing keys: pending, active, retiring, gone.")
 
@@ -14,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Signing keys: pending, active, ret
 @app.command("list")
 def list_keys(as_json: Json = False) -> None:
     """Every key that is about."""
-    rows = run(lambda database, keyring, _: SigningKeys(database, keyring).all())
+    rows = run(lambda database, keyring, _: SigningKeys(database, keyring, SIGNED_DIALECTS).all())
     show(rows, ("kid", "algorithm", "status", "created_at", "activates_at", "gone_at"), as_json)
 
 
@@ -30,7 +33,7 @@ def rotate(
         raise fail(f"the algorithm must be one of {', '.join(ALGORITHMS)}")
 
     async def work(database: Any, keyring: Any, settings: Any) -> dict[str, str | None]:
-        keys = SigningKeys(database, keyring)
+        keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         publish_for = timedelta(seconds=0 if now else settings.key_publish_seconds)
         made = {name: await keys.rotate(name, publish_for) for name in chosen}
         await keys.advance()
