@@ -15,8 +15,6 @@ from dev.examples import examples
 from dev.settings import Settings, check_ports, load_settings
 from dev.stack import Stack
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 def main() -> int:
     """Run until a signal comes; returns the exit status, 1 with one line on standard error when the start fails."""
@@ -33,22 +31,30 @@ def main() -> int:
 
 
 async def _run(settings: Settings, data: DataDirectory) -> None:
-    signalled = asyncio.Event()
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:  # nohup ignores that one
-            asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     stack = Stack(settings, data, _say)
+    asked_to_stop = asyncio.create_task(_asked_to_stop())
     work = asyncio.create_task(_start_and_watch(stack, settings, data))
-    signal_task = asyncio.create_task(signalled.wait())
     try:
-        await asyncio.wait({work, signal_task}, return_when=asyncio.FIRST_COMPLETED)
-        if signalled.is_set():
+        await asyncio.wait({work, asked_to_stop}, return_when=asyncio.FIRST_COMPLETED)
+        if asked_to_stop.done():
             _say("stopping")
             work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
     finally:
         await stack.stop()
+
+
+async def _asked_to_stop() -> None:
+    """Wait for a signal, or for the terminal to go: `make` does not pass on that it was told so."""
+    signalled = asyncio.Event()
+    hangup_counts = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup has it ignored
+    for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangup_counts else [])):
+        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    terminal = hangup_counts and os.isatty(1)
+    while not (signalled.is_set() or (terminal and not os.isatty(1))):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(signalled.wait(), 0.5)
 
 
 async def _start_and_watch(stack: Stack, settings: Settings, data: DataDirectory) -> None:
