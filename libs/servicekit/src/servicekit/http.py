@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from aiohttp import hdrs, web
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDictProxy
 from structlog.contextvars import bound_contextvars, get_contextvars
@@ -57,6 +58,8 @@ async def read_body(request: web.Request) -> bytes:
                     raise wire.MalformedBodyError("the body is too large", 413)
     except TimeoutError:
         raise wire.MalformedBodyError("the body did not arrive in time", 408) from None
+    except web.RequestPayloadError:
+        raise wire.MalformedBodyError("the body is framed wrongly") from None
     return bytes(body)
 
 
@@ -171,9 +174,21 @@ def health_routes(ready: Readiness) -> list[web.RouteDef]:
 
 
 class _Connection(RequestHandler):
-    """aiohttp's connection, but its own 400 neither echoes a header to the client nor logs it."""
+    """aiohttp's connection, but its own 400 neither echoes a header to the client nor logs it, nor waits for a body."""
 
     __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._messages or isinstance(self._messages[-1][0], RawRequestMessage):
+            return
+        # aiohttp queues a parse error behind the request that it belongs to. Where that is an error in a body, the
+        # request would wait for the rest of it until it gives up.
+        request = self._current_request
+        queued = self._messages[-2][1] if len(self._messages) > 1 else None
+        payload = queued or (request.content if request is not None else None)
+        if payload is not None and not payload.is_eof():
+            payload.set_exception(web.RequestPayloadError())
 
     def handle_error(
         self,
