@@ -28,6 +28,15 @@ def has_body(request: web.Request) -> bool:
     return hdrs.TRANSFER_ENCODING in request.headers or bool(request.content_length)
 
 
+def must_close(request: web.Request) -> bool:
+    """Whether nothing more may be read from the connection once this request is answered.
+
+    Behind an `Upgrade` the client may already speak another protocol. Behind a chunked body may have stood trailers,
+    and aiohttp's parser puts the last of them at the head of the next request.
+    """
+    return hdrs.UPGRADE in request.headers or hdrs.TRANSFER_ENCODING in request.headers
+
+
 def too_large() -> RefusedError:
     return malformed("the body is too large", 413)
 

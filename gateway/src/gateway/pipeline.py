@@ -38,9 +38,8 @@ class Pipeline:
             response = await self._answer(request)
         except _FAULTS as fault:
             response = _refusal(fault).response(request.headers.get(hdrs.ACCEPT, ""))
-        if not response.prepared and (hdrs.EXPECT in request.headers or hdrs.UPGRADE in request.headers):
-            # Whether what follows is the body, a new request or another protocol cannot be told.
-            response.force_close()
+        if not response.prepared and (framing.must_close(request) or hdrs.EXPECT in request.headers):
+            response.force_close()  # a client that was not asked for its body may send it or not
         return response
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

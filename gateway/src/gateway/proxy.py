@@ -139,8 +139,8 @@ def _head(request: web.Request, answer: aiohttp.ClientResponse, *, private: bool
     if private:
         response.headers.setdefault(hdrs.CACHE_CONTROL, "private")
     response[UNTYPED] = hdrs.CONTENT_TYPE not in response.headers
-    if hdrs.UPGRADE in request.headers:
-        response.force_close()  # the client may already be speaking the other protocol
+    if framing.must_close(request):
+        response.force_close()
     return response
 
 

@@ -1,0 +1,256 @@
+"""Bodies on their way up and back: streamed, never longer than allowed, never made to look complete."""
+
+import asyncio
+import gzip
+
+import pytest
+
+ME = "/api/v1/users/me"
+PASSWORD = "/api/v1/users/157/password"
+TOKEN = "/oauth/token"
+MEBIBYTE = 1024 * 1024
+CHUNKED = ("Transfer-Encoding", "chunked")
+DENIAL = ("WWW-Authenticate", 'Bearer realm="parley", error="invalid_token"')
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, MEBIBYTE])
+async def test_a_body_goes_up_as_it_is(gateway, size):
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    assert (await gateway.request("POST", TOKEN, body=body)).status == 200
+    message = gateway.auth.requests[0]
+    assert message.complete
+    assert message.body == body
+    assert message.get("Content-Length") == str(size)
+
+
+async def test_a_length_is_sent_on_in_canonical_form(gateway):
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, ("Content-Length", "0002")) + b"ab")
+        assert (await connection.response()).status == 200
+    assert gateway.auth.requests[0].get("Content-Length") == "2"
+    assert gateway.auth.requests[0].body == b"ab"
+
+
+async def test_a_chunked_body_goes_up_chunked_without_extensions_and_trailers(gateway):
+    trailers = b"X-User-Id: admin\r\nAuthorization: Bearer other\r\n"
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, CHUNKED, ("Trailer", "X-User-Id")))
+        await connection.send(b"3;name=value\r\nabc\r\n2\r\nde\r\n0\r\n" + trailers + b"\r\n")
+        assert (await connection.response()).status == 200
+    message = gateway.auth.requests[0]
+    assert message.body == b"abcde"
+    assert message.get("Transfer-Encoding") == "chunked"
+    assert message.get("Content-Length") is None
+    assert {"x-user-id", "authorization", "trailer"}.isdisjoint(message.names)
+
+
+@pytest.mark.parametrize("path", [TOKEN, "/nowhere"])
+async def test_trailers_are_not_read_as_headers_of_the_next_request(gateway, path):
+    async with gateway.connect() as connection:
+        chunks = b"0\r\nAuthorization: Bearer other\r\n\r\n"
+        await connection.send(gateway.bytes("POST", path, CHUNKED) + chunks + gateway.bytes("POST", "/oauth2/token"))
+        await connection.rest()
+    assert all(message.get("Authorization") is None for message in gateway.auth.requests)
+
+
+async def test_a_compressed_body_stays_compressed_both_ways(gateway):
+    body, encoding = gzip.compress(b"x" * 10_000), ("Content-Encoding", "gzip")
+    gateway.auth.answers(200, body, encoding, ("ETag", '"strong"'))
+    answer = await gateway.request("POST", TOKEN, encoding, body=body)
+    assert gateway.auth.requests[0].body == answer.body == body
+    assert gateway.auth.requests[0].get("Content-Encoding") == answer.get("Content-Encoding") == "gzip"
+    assert answer.get("ETag") == '"strong"'
+
+
+@pytest.mark.parametrize("path", [TOKEN, PASSWORD])
+async def test_a_body_that_says_it_is_too_large_is_refused_unread(gateway, path):
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", path, ("Content-Length", str(MEBIBYTE + 1))))
+        answer = await connection.response()
+    assert (answer.status, answer.json()["error"]) == (413, "invalid_request")
+    assert answer.get("Connection") == "close"
+    assert gateway.nothing_sent()
+
+
+async def test_a_body_that_turns_out_too_large_is_cut_off(start_gateway):
+    gateway = await start_gateway(body_limit=100)
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, CHUNKED) + b"64\r\n" + b"x" * 100 + b"\r\n")
+        message = await gateway.auth.arrival()
+        await connection.send(b"1\r\nx\r\n0\r\n\r\n")
+        answer = await connection.response()
+        assert (answer.status, answer.json()["error"]) == (413, "invalid_request")
+        assert await connection.rest() == b""
+    await _is_abandoned(message)
+    assert len(gateway.auth.requests) == 1
+
+
+async def test_a_body_is_streamed_up(gateway):
+    arrived = asyncio.Event()
+
+    async def script(message, reader, writer):
+        assert await reader.readexactly(8) == b"3\r\nabc\r\n"
+        arrived.set()
+        await message.read_body(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    gateway.auth.script = script
+    async with gateway.connect() as connection, asyncio.timeout(5):
+        await connection.send(gateway.bytes("POST", TOKEN, CHUNKED) + b"3\r\nabc\r\n")
+        await arrived.wait()
+        await connection.send(b"2\r\nde\r\n0\r\n\r\n")
+        assert (await connection.response()).status == 200
+    assert gateway.auth.requests[0].body == b"de"
+
+
+@pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Content-Length: 10", b"Connection: close"])
+async def test_a_response_is_streamed_down(gateway, framing):
+    read = asyncio.Event()
+    frame = (lambda data: b"%x\r\n%s\r\n" % (len(data), data)) if b"chunked" in framing else (lambda data: data)
+
+    async def script(_message, _reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n" + frame(b"first"))
+        await read.wait()
+        writer.write(frame(b"other") + (b"0\r\n\r\n" if b"chunked" in framing else b""))
+        if b"close" in framing:
+            writer.close()
+
+    gateway.auth.script = script
+    async with gateway.connect() as connection, asyncio.timeout(5):
+        await connection.send(gateway.bytes("GET", TOKEN))
+        head = await connection.head()
+        length = head.get("Content-Length")
+        assert length == ("10" if b"Length" in framing else None)
+        first = b"first" if length else b"5\r\nfirst\r\n"
+        assert await connection.reader.readexactly(len(first)) == first
+        read.set()
+        rest = b"other" if length else b"5\r\nother\r\n0\r\n\r\n"
+        assert await connection.reader.readexactly(len(rest)) == rest
+
+
+async def test_a_slow_reader_holds_the_upstream_back(gateway):
+    size, finished = 64 * MEBIBYTE, asyncio.Event()
+
+    async def script(_message, _reader, writer):
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode())
+        for _ in range(64):
+            writer.write(bytes(MEBIBYTE))
+            await writer.drain()
+        finished.set()
+
+    gateway.auth.script = script
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("GET", TOKEN))
+        await connection.head()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(finished.wait(), 0.3)
+        assert len(await connection.reader.readexactly(size)) == size
+        assert finished.is_set()
+
+
+async def test_a_slow_body_is_given_up(start_gateway):
+    gateway = await start_gateway(body_timeout=0.1)
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, ("Content-Length", "10")) + b"abc")
+        answer = await connection.response()
+        assert (answer.status, answer.json()["error"]) == (408, "invalid_request")
+        assert await connection.rest() == b""
+    await _is_abandoned(gateway.auth.requests[0])
+
+
+@pytest.mark.parametrize("framing", [("Content-Length", "10"), CHUNKED])
+async def test_a_body_that_its_client_abandons_is_not_completed(gateway, framing):
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, framing) + b"3\r\nabc\r\n")
+        message = await gateway.auth.arrival()
+    await _is_abandoned(message)
+
+
+async def test_a_body_that_breaks_off_malformed_is_not_completed(gateway):
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, CHUNKED) + b"3\r\nabc\r\n")
+        message = await gateway.auth.arrival()
+        await connection.send(b"zz\r\n")
+        assert (await connection.response()).status == 400
+        await connection.rest()
+    await _is_abandoned(message)
+
+
+@pytest.mark.parametrize("status", [200, 401, 413])
+async def test_an_answer_before_the_body_was_read_is_relayed(gateway, status):
+    async def early(_message, reader, writer):
+        writer.write(f"HTTP/1.1 {status} R\r\nContent-Length: 5\r\n\r\nearly".encode())
+        await reader.read()
+        writer.close()
+
+    gateway.auth.script = early
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, ("Content-Length", "10")) + b"abc")
+        answer = await connection.response()
+        assert (answer.status, answer.body) == (status, b"early")
+    await asyncio.wait_for(gateway.auth.requests[0].gone.wait(), 5)
+    gateway.auth.answers(200, b"next")
+    connections = gateway.auth.connections
+    assert (await gateway.request("GET", TOKEN)).body == b"next"
+    assert gateway.auth.connections == connections + 1, "a connection with half a body was used again"
+
+
+async def test_a_body_is_not_asked_for_before_the_token_was_verified(gateway):
+    gateway.auth.judges(401, b"no", DENIAL)
+    async with gateway.connect() as connection:
+        await connection.send(_expecting(gateway, PASSWORD, "100-continue"))
+        answer = await connection.response()
+        assert (answer.status, answer.get("Connection")) == (401, "close")
+        assert await connection.rest() == b""
+    assert gateway.users.received == []
+
+
+@pytest.mark.parametrize(("path", "name"), [(PASSWORD, "users"), (TOKEN, "auth")])
+@pytest.mark.parametrize("expectation", ["100-continue", "100-Continue"])
+async def test_a_body_is_asked_for_once_the_request_is_let_through(gateway, path, name, expectation):
+    async with gateway.connect() as connection:
+        await connection.send(_expecting(gateway, path, expectation))
+        assert (await connection.head()).start == "HTTP/1.1 100 Continue"
+        await connection.send(b"{}")
+        assert (await connection.response()).status == 200
+    message = {"auth": gateway.auth, "users": gateway.users}[name].requests[0]
+    assert message.body == b"{}"
+    assert message.get("Expect") is None
+
+
+@pytest.mark.parametrize("expectation", ["foo", "100-continue, foo", ""])
+async def test_an_unknown_expectation_is_refused(gateway, expectation):
+    await gateway.refuses(gateway.bytes("POST", TOKEN, ("Expect", expectation), ("Content-Length", "0")), 417)
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "headers"),
+    [
+        ("HEAD", 200, (("Content-Length", "1234"), ("ETag", '"a"'))),
+        ("GET", 204, ()),
+        ("GET", 304, (("ETag", '"a"'), ("Content-Length", "1234"))),
+        ("GET", 205, (("Content-Length", "0"),)),
+    ],
+)
+async def test_a_response_without_a_body_leaves_the_connection_usable(gateway, method, status, headers):
+    gateway.auth.answers(status, b"", *headers, framed=False)
+    async with gateway.connect() as connection:
+        for _ in range(2):
+            await connection.send(gateway.bytes(method, TOKEN))
+            answer = await connection.response(bodiless=True)
+            assert answer.status == status
+            assert {header for header in headers if header[0] == "ETag"} <= set(answer.headers)
+            if method == "HEAD":
+                assert answer.get("Content-Length") == "1234"
+    assert gateway.auth.connections <= 1
+
+
+def _expecting(gateway, path, expectation):
+    headers = (("Expect", expectation), ("Content-Length", "2"), ("Authorization", "Bearer good"))
+    return gateway.bytes("POST", path, *headers)
+
+
+async def _is_abandoned(message):
+    """The upstream saw the connection end before the body did."""
+    await asyncio.wait_for(message.gone.wait(), 5)
+    assert not message.complete
