@@ -11,10 +11,11 @@ from auth_service.core.server import AuthorizationServer
 from auth_service.dialects import bongo, rfc6749
 from auth_service.dialects.dialect import Dialect, Words
 from auth_service.dialects.parameters import (
-    ClientCredentials,
     UnreadableRequestError,
+    check_parameters,
+    named_client,
+    read_body,
     read_client_credentials,
-    read_parameters,
 )
 
 STANDARD_PATHS = ("/oauth/token", "/oauth2/token")
@@ -39,10 +40,11 @@ class TokenEndpoint:
         words = Words.of(request)
         dialect = rfc6749.DIALECT
         try:
-            parameters = await read_parameters(request)
-            credentials = read_client_credentials(request, parameters)
-            client = await self._client(credentials, request.path)
+            body = await read_body(request)
+            client = await self._client(named_client(request, body), request.path)
             dialect = self._dialects[client.dialect]
+            parameters = check_parameters(request, body)
+            credentials = read_client_credentials(request, parameters)
             token_request = dialect.read_token_request(parameters)
             response = await self._server.token(client, credentials.secret, token_request)
         except UnreadableRequestError as error:
@@ -51,10 +53,10 @@ class TokenEndpoint:
             return dialect.render_error(error, None, words)
         return dialect.render_token(response)
 
-    async def _client(self, credentials: ClientCredentials, path: str) -> Client:
+    async def _client(self, client_id: str | None, path: str) -> Client:
         """The client that the request names, else the one registered as the default of the path."""
-        if credentials.client_id is not None:
-            client = await self._clients.get(credentials.client_id)
+        if client_id is not None:
+            client = await self._clients.get(client_id)
         else:
             client = await self._clients.default_for(path)
         if client is None:

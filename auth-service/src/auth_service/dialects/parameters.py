@@ -3,6 +3,7 @@
 import base64
 import binascii
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -33,28 +34,44 @@ class UnreadableRequestError(InvalidRequestError):
 
 
 async def read_parameters(request: web.Request) -> dict[str, str]:
-    """Body and query as one set of parameters. Raises UnreadableRequestError."""
+    """Body and query as one set of parameters. Raises InvalidRequestError."""
+    return check_parameters(request, await read_body(request))
+
+
+async def read_body(request: web.Request) -> dict[str, Any]:
+    """The body as an object of whatever it holds. Raises UnreadableRequestError."""
+    if hdrs.CONTENT_ENCODING in request.headers:
+        raise UnreadableRequestError("a content encoding is not supported", 415)
     try:
-        body = await _body(request)
-        query = wire.read_form(request.rel_url.raw_query_string.encode("latin-1", "replace"))
+        return await http.read_object(request, (wire.JSON, wire.FORM))
     except wire.MalformedBodyError as error:
         # 400 is what RFC 6749 has for whatever the body holds; only the transport's own refusals keep their status.
-        raise UnreadableRequestError(str(error), error.status if error.status in (408, 413, 415) else 400) from None
-    if query.keys() & SECRET_PARAMETERS or query.keys() & body.keys():
-        raise UnreadableRequestError("a parameter may not stand in the query")
-    return body | {name: value for name, value in query.items() if name in QUERY_PARAMETERS}
+        raise UnreadableRequestError(str(error), error.status if error.status in (408, 413) else 400) from None
 
 
-async def _body(request: web.Request) -> dict[str, str]:
-    if hdrs.CONTENT_ENCODING in request.headers:
-        raise wire.MalformedBodyError("a content encoding is not supported", 415)
+def named_client(request: web.Request, body: dict[str, Any]) -> str | None:
+    """The client_id that a request names, read before the rest: even a refusal of that is in the client's dialect.
+
+    Raises UnreadableRequestError, and what `read_client_credentials` raises.
+    """
+    named = body.get("client_id")
+    if not isinstance(named, str | None):
+        raise UnreadableRequestError("client_id is not a string")
+    return named or read_client_credentials(request, {}).client_id
+
+
+def check_parameters(request: web.Request, body: dict[str, Any]) -> dict[str, str]:
+    """Body and query as one set of parameters, each a string and given once. Raises InvalidRequestError."""
+    if not all(isinstance(value, str | None) for value in body.values()):
+        raise InvalidRequestError("A parameter is not a string.")
     try:
-        values = await http.read_object(request, (wire.JSON, wire.FORM))
-    except wire.MalformedBodyError as error:
-        raise wire.MalformedBodyError(str(error), 400 if error.status == 415 else error.status) from None
-    if not all(isinstance(value, str | None) for value in values.values()):
-        raise wire.MalformedBodyError("a parameter is not a string")
-    return {name: value for name, value in values.items() if value is not None}
+        query = wire.read_form(request.rel_url.raw_query_string.encode("latin-1", "replace"))
+    except wire.MalformedBodyError:
+        raise InvalidRequestError("The query cannot be read.") from None
+    if query.keys() & SECRET_PARAMETERS or query.keys() & body.keys():
+        raise InvalidRequestError("A parameter may not stand in the query.")
+    parameters = body | {name: value for name, value in query.items() if name in QUERY_PARAMETERS}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def read_client_credentials(request: web.Request, parameters: dict[str, str]) -> ClientCredentials:
