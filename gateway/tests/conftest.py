@@ -141,13 +141,13 @@ class Backend:
     def questions(self) -> list[Message]:
         return [message for message in self.received if message.target == "/verify-token"]
 
-    async def arrival(self) -> Message:
-        """The newest request, as soon as there is one."""
+    async def arrival(self, number: int = 1) -> Message:
+        """The request with this number, as soon as it is there."""
         async with asyncio.timeout(PATIENCE):
-            while not self.requests:
+            while len(self.requests) < number:
                 await self._arrival.wait()
                 self._arrival.clear()
-        return self.requests[-1]
+        return self.requests[number - 1]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -215,6 +215,7 @@ class Gateway:
     ops_port: int
     auth: Backend
     users: Backend
+    upstream_ports: dict[str, int]
 
     @contextlib.asynccontextmanager
     async def connect(self, port: int | None = None) -> AsyncIterator[Connection]:
@@ -277,7 +278,7 @@ async def running(**settings: Any) -> AsyncIterator[Gateway]:
         public, operations = await stack.enter_async_context(applications(Settings(**{**urls, **settings})))
         port = await stack.enter_async_context(listening(public))
         ops_port = await stack.enter_async_context(listening(operations))
-        yield Gateway(port, ops_port, auth, users)
+        yield Gateway(port, ops_port, auth, users, {"AUTH": ports[0], "USERS": ports[1]})
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,172 @@
+"""Requests that two servers could read in two ways: refused, and nothing behind them on the connection is read."""
+
+import asyncio
+
+import pytest
+
+TOKEN = "/oauth/token"
+HEAD = b"POST /oauth/token HTTP/1.1\r\nHost: a\r\n"
+SECRET = b"s3cr3t"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 1\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 1",
+        b"Content-Length: 1\r\nContent-Length: 1",
+        b"Content-Length: 1\r\nContent-Length: 2",
+        b"Content-Length: 1, 1",
+        b"Content-Length: +1",
+        b"Content-Length: -0",
+        b"Content-Length: 1_0",
+        b"Content-Length: 0x1",
+        b"Content-Length: 1 1",
+        b"Content-Length:",
+        b"Content-Length: 99999999999999999999999",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding: gzip",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: chunked, identity",
+        b"Transfer-Encoding: chunked;a=b",
+        b'Transfer-Encoding: "chunked"',
+        b"Transfer-Encoding: chunked,",
+        b"Transfer-Encoding: , chunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        b"Transfer-Encoding:\r\nContent-Length: 1",
+        b"Transfer-Encoding:",
+        b"Transfer-Encoding\x0b: chunked",
+        b"Transfer-Encoding: \x0bchunked",
+        b"Transfer-Encoding : chunked",
+        b"Transfer-Encoding:\r\n chunked",
+    ],
+)
+async def test_an_ambiguous_length_is_refused(gateway, headers):
+    await _is_refused(gateway, HEAD + headers + b"\r\n\r\n1\r\na\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /oauth/token HTTP/1.1\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost:\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: a, b\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: a/../b\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: good@evil\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: [::1\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: a:99999\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: a:\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: a\xff\r\n\r\n",
+        HEAD + b"X: s3cr3t\0\r\n\r\n",
+        HEAD + b"X: s3cr3t\x01\r\n\r\n",
+        HEAD + b"X: s3cr3t\r\r\n\r\n",
+        HEAD + b"X: s3cr3t\n\r\n",
+        HEAD + b" X: s3cr3t\r\n\r\n",
+        HEAD + b"X: s3cr3t\r\n folded\r\n\r\n",
+        HEAD + b"X : s3cr3t\r\n\r\n",
+        HEAD + b": s3cr3t\r\n\r\n",
+        HEAD + b"s3cr3t\r\n\r\n",
+        HEAD + "é: s3cr3t\r\n\r\n".encode(),
+        b"post /oauth/token HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"S3CR3T /oauth/token HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /oauth/token HTTP/1.2\r\nHost: a\r\n\r\n",
+        b"POST /oauth/token HTTP/2.0\r\nHost: a\r\n\r\n",
+        b"POST /oauth/token HTTP/01.1\r\nHost: a\r\n\r\n",
+        b"POST /oauth/token http/1.1\r\nHost: a\r\n\r\n",
+        b"POST\t/oauth/token HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /oauth/token x HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        HEAD + b"".join(b"X-%d: s3cr3t\r\n" % number for number in range(130)) + b"\r\n",
+        HEAD + b"X: " + SECRET * 2000 + b"\r\n\r\n",
+        b"GET /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
+        b"GET /oauth/token HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /oauth/token HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_a_malformed_request_is_refused(gateway, head):
+    await _is_refused(gateway, head)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b"1\na\r\n",
+        b"1;\n\r\na\r\n",
+        b"0x1\r\na\r\n",
+        b"+1\r\na\r\n",
+        b" 1\r\na\r\n",
+        b"1 \r\na\r\n",
+        b"1_0\r\na\r\n",
+        b"1\r\naX\r\n",
+        b"1\r\na0\r\n\r\n",
+        b"fffffffffffffffff\r\na\r\n",
+    ],
+)
+async def test_a_malformed_chunk_is_refused(gateway, chunk):
+    async with gateway.connect() as connection:
+        await connection.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n" + _canary(gateway))
+        received = await connection.rest()
+    assert received.split(b"\r\n", 1)[0].endswith(b"400 Bad Request")
+    assert received.count(b"HTTP/1.") == 1
+    assert not any(message.complete for message in gateway.auth.received)
+
+
+async def test_a_client_of_http_1_0_is_served(gateway):
+    async with gateway.connect() as connection:
+        await connection.send(b"GET /oauth/token HTTP/1.0\r\n\r\n")
+        received = await connection.rest()
+    assert received.endswith(b"\r\n\r\nanswer")
+    message = gateway.auth.requests[0]
+    assert message.start == "GET /oauth/token HTTP/1.1"
+    assert message.get("X-Forwarded-Host") is None
+
+
+async def test_requests_on_one_connection_are_answered_in_order(gateway):
+    async def script(message, _reader, writer):
+        body = message.target.encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    gateway.auth.script = script
+    targets = [f"{TOKEN}?{number}" for number in range(20)]
+    async with gateway.connect() as connection:
+        await connection.send(b"".join(gateway.bytes("GET", target) for target in targets))
+        assert [(await connection.response()).body.decode() for _ in targets] == targets
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "h2c", "TLS/1.0, HTTP/1.1"])
+@pytest.mark.parametrize("path", [TOKEN, "/nowhere"])
+async def test_an_upgrade_is_ignored_and_nothing_behind_it_is_read(gateway, upgrade, path):
+    headers = (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", upgrade), ("HTTP2-Settings", "AAMAAABk"))
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", path, *headers, body=_canary(gateway)) + _canary(gateway))
+        answer = await connection.response()
+        assert answer.status == (200 if path == TOKEN else 404)
+        assert answer.get("Connection") == "close"
+        assert await connection.rest() == b""
+    assert [(message.method, message.body) for message in gateway.auth.received] == (
+        [("POST", _canary(gateway))] if path == TOKEN else []
+    )
+
+
+async def test_an_unread_body_is_not_read_for_long(gateway):
+    async with gateway.connect() as connection, asyncio.timeout(3):
+        await connection.send(gateway.bytes("POST", "/nowhere", ("Content-Length", "1000000")))
+        assert (await connection.response()).status == 404
+        assert await connection.rest() == b""
+
+
+def _canary(gateway):
+    return gateway.bytes("GET", "/oauth2/token")
+
+
+async def _is_refused(gateway, raw):
+    message = await gateway.refuses(raw)
+    assert message.json()["error"] == "invalid_request"
+    assert message.get("Content-Type").startswith("application/problem+json")
+    assert SECRET not in message.body

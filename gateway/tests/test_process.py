@@ -1,0 +1,173 @@
+"""`python -m gateway` as a process: its two ports, its logs, how it starts and stops."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+
+ME = "/api/v1/users/me"
+SECRETS = ("s3cr3t-token", "s3cr3t-query", "s3cr3t-path", "s3cr3t-header", "s3cr3t-body", "internal.token.157")
+
+
+@dataclass
+class Process:
+    """A gateway in a process of its own; `lines` is what it has logged so far."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    ops_port: int
+    lines: list[dict] = field(default_factory=list)
+
+    async def log(self, event, count=1):
+        """The lines of an event, as soon as there are so many."""
+        async with asyncio.timeout(10):
+            while len(found := [line for line in self.lines if line["event"] == event]) < count:
+                line = await self.process.stdout.readline()
+                assert line, "the gateway ended"
+                self.lines.append(json.loads(line))
+        return found
+
+
+def _free_ports():
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+async def _spawn(**variables):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "gateway"),
+        env={**environment, **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def _failure_of(**variables):
+    """The exit status and the lines on standard error of a gateway that cannot start."""
+    process = await _spawn(**variables)
+    async with asyncio.timeout(10):
+        _, errors = await process.communicate()
+    return process.returncode, errors.decode().splitlines()
+
+
+@pytest.fixture
+async def process(gateway):
+    """A gateway process in front of the same upstreams as `gateway`."""
+    port, ops_port = _free_ports()
+    urls = {f"GATEWAY_{name}_URL": f"http://127.0.0.1:{number}" for name, number in gateway.upstream_ports.items()}
+    spawned = await _spawn(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT=str(ops_port), **urls)
+    started = Process(spawned, port, ops_port)
+    try:
+        await started.log("listening", 2)
+        yield started
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            spawned.kill()
+        await spawned.wait()
+
+
+async def test_a_process_serves_logs_and_stops(gateway, process):
+    body, headers = b"s3cr3t-body", (("Authorization", "Bearer s3cr3t-token"), ("X-Custom", "s3cr3t-header"))
+    requests = (
+        ("GET", f"{ME}?password=s3cr3t-query", b"", 200, "/api/v1/users/me"),
+        ("POST", "/oauth/token?secret=s3cr3t-query", body, 200, "/oauth/token"),
+        ("GET", "/s3cr3t-path/%0a", b"", 400, "-"),
+        ("GET", "/s3cr3t-path", b"", 404, "-"),
+        ("DELETE", "/api/v1/sessions/00000000000000aa", b"", 200, "/api/v1/sessions/{}"),
+    )
+    async with gateway.connect(process.port) as connection:
+        for number, (method, target, sent, _status, _route) in enumerate(requests):
+            identified = (*headers, ("X-Request-Id", f"request-{number}"))
+            await connection.send(gateway.bytes(method, target, *identified, body=sent))
+            await connection.response()
+            if target.endswith("%0a"):
+                connection.close()
+                connection.reader, connection.writer = await asyncio.open_connection("127.0.0.1", process.port)
+    process.process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.process.wait(), 10) == 0
+    output = await process.process.stdout.read()
+    process.lines.extend(json.loads(line) for line in output.splitlines())
+    logged = [line for line in process.lines if line["event"] == "request"]
+    assert [(line["method"], line["status"], line["route"]) for line in logged] == [
+        (method, status, route) for method, _, _, status, route in requests
+    ]
+    assert [line["request_id"] for line in logged] == [f"request-{number}" for number in range(len(requests))]
+    assert all(secret not in json.dumps(process.lines) for secret in SECRETS)
+    assert await process.process.stderr.read() == b""
+
+
+async def test_malformed_requests_leave_a_line_and_no_secret(gateway, process):
+    for raw in (
+        b"GET /s3cr3t-path HTTP/9.9\r\nX: s3cr3t-header\r\n\r\n",
+        gateway.bytes("GET", ME, ("Authorization", "Bearer " + "s3cr3t-token" * 1000)),
+        gateway.bytes("GET", "/" + "s3cr3t-path" * 1000),
+    ):
+        async with gateway.connect(process.port) as connection:
+            await connection.send(raw)
+            assert (await connection.response()).status == 400
+    await process.log("malformed request", 3)
+    written = json.dumps(process.lines)
+    assert all(secret not in written for secret in SECRETS)
+    assert "Traceback" not in written
+
+
+async def test_the_ops_port_tells_health_and_readiness(gateway, process):
+    assert await _status(gateway, process.ops_port, "/healthz") == 200
+    assert await _status(gateway, process.ops_port, "/readyz") == 200
+    assert [message.target for message in gateway.auth.received] == ["/readyz"]
+    gateway.auth.answers(503)
+    assert await _status(gateway, process.ops_port, "/readyz") == 503
+    assert await _status(gateway, process.ops_port, "/healthz") == 200
+    for path in ("/healthz", "/readyz"):
+        assert await _status(gateway, process.port, path) == 404
+    for path in (ME, "/oauth/token"):
+        assert await _status(gateway, process.ops_port, path) == 404
+
+
+async def test_a_silent_auth_service_is_not_ready(gateway):
+    async def silence(_message, reader, _writer):
+        await reader.read()
+
+    gateway.auth.script = silence
+    assert await _status(gateway, gateway.ops_port, "/readyz") == 503
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GATEWAY_PORT", "many"),
+        ("GATEWAY_AUTH_URL", "http://s3cr3t@auth-service:8081"),
+        ("GATEWAY_USERS_URL", "http://users:8082/s3cr3t"),
+        ("GATEWAY_USERS_URL", "ftp://s3cr3t"),
+        ("GATEWAY_READ_TIMEOUT", "-1"),
+    ],
+)
+async def test_a_setting_that_cannot_be_is_named_in_one_line(name, value):
+    status, lines = await _failure_of(**{name: value})
+    assert status == 2
+    assert len(lines) == 1
+    assert name in lines[0]
+    assert "s3cr3t" not in lines[0]
+
+
+async def test_a_port_that_is_taken_is_named_in_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, lines = await _failure_of(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT="0")
+    assert status == 1
+    assert len(lines) == 1
+    assert str(port) in lines[0]
+
+
+async def _status(gateway, port, path):
+    async with gateway.connect(port) as connection:
+        await connection.send(gateway.bytes("GET", path))
+        return (await connection.response()).status
