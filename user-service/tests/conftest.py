@@ -160,9 +160,18 @@ def template(create_database: Callable[..., str]) -> str:
     return urlsplit(url).path.removeprefix("/")
 
 
-@pytest.fixture
-def database_url(create_database: Callable[..., str], template: str) -> str:
+@pytest.fixture(scope="session")
+def emptied_database_url(create_database: Callable[..., str], template: str) -> str:
     return create_database(template)
+
+
+@pytest.fixture
+async def database_url(emptied_database_url: str) -> str:
+    """A database that is empty when the test begins: emptying one is much faster than a copy."""
+    connection = await asyncpg.connect(emptied_database_url)
+    await connection.execute("TRUNCATE users, outbox")
+    await connection.close()
+    return emptied_database_url
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from user_service.users import InvalidFieldsError
 CALLER = "auth-service"
 LONGEST_WAIT = 30.0
 
-EventId = Annotated[int, Meta(ge=1, lt=2**63)]
+EventId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class CredentialCheck(msgspec.Struct, kw_only=True):

@@ -1,0 +1,121 @@
+"""Who may do what: every public request as everyone there is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+NEW_PASSWORD = {"current_password": "x", "password": "a completely new one"}
+USER_ACTIVITY = 'Bearer realm="parley", error="insufficient_scope", scope="UserActivity"'
+SIGN_UP = 'Bearer realm="parley", error="insufficient_scope", scope="SignUp"'
+
+# method, path, body, and the status for: nobody, a client, a user with another scope, a stranger, the user, an admin
+MATRIX: list[tuple[str, str, Any, list[int]]] = [
+    ("GET", "/api/v1/users", None, [401, 403, 403, 403, 403, 200]),
+    ("GET", "/api/v1/users/me", None, [401, 403, 403, 200, 200, 200]),
+    ("GET", "/api/v1/users/{id}", None, [401, 403, 403, 404, 200, 200]),
+    ("PATCH", "/api/v1/users/{id}", {"user": {"username": "same"}}, [401, 403, 403, 404, 200, 200]),
+    ("PATCH", "/api/v1/users/{id}", {"user": {"role": "default"}}, [401, 403, 403, 404, 403, 200]),
+    ("POST", "/api/v1/users/{id}/password", NEW_PASSWORD, [401, 403, 403, 404, 422, 403]),
+    ("DELETE", "/api/v1/users/{id}", None, [401, 403, 403, 404, 204, 204]),
+]
+
+
+@pytest.mark.parametrize(
+    "who", range(6), ids=["nobody", "a client", "another scope", "a stranger", "the user", "an admin"]
+)
+async def test_everyone_may_what_the_table_says_and_no_more(service: Any, who: int) -> None:
+    async with service.acknowledging():
+        for method, path, body, expected in MATRIX:
+            await service.rows("TRUNCATE users")
+            user, stranger = await service.add(username="same"), await service.add(username="stranger")
+            admin = await service.add(username="admin", role="admin")
+            token = service.issuer.token
+            tokens = [
+                None,
+                token("client:app", "SignUp UserActivity"),
+                token(str(user.id), "SignUp"),
+                token(str(stranger.id)),
+                token(str(user.id), "UserActivity other"),
+                token(str(admin.id)),
+            ]
+            reply = await service.request(method, path.format(id=user.id), body, token=tokens[who])
+            assert reply.status == expected[who], (method, path)
+            if who == 0:
+                assert reply.headers["WWW-Authenticate"] == 'Bearer realm="parley"'
+            if who in (1, 2):
+                assert reply.headers["WWW-Authenticate"] == USER_ACTIVITY
+
+
+@pytest.mark.parametrize(
+    ("subject", "scope", "status"),
+    [
+        (None, "", 401),
+        ("client:app", "SignUp", 200),
+        ("client:app", "UserActivity", 403),
+        ("client:app", "", 403),
+        ("auth-service", "credentials:check", 403),
+        ("user", "", 403),
+        ("user", "SignUp", 200),
+        ("admin", "", 200),
+        ("admin", "UserActivity", 200),
+        ("admin", "profile", 403),
+        ("disabled", "SignUp", 401),
+        ("deleted", "SignUp", 401),
+    ],
+)
+async def test_closed_sign_up_is_for_the_sign_up_scope_and_admins(
+    start: Callable[..., Any], subject: str | None, scope: str, status: int
+) -> None:
+    service = await start(open_sign_up=False)
+    ids = {"user": (await service.add(username="user")).id, "deleted": 987654321}
+    ids["admin"] = (await service.add(username="admin", role="admin")).id
+    ids["disabled"] = (await service.add(username="disabled", role="admin")).id
+    await service.rows("UPDATE users SET disabled_at = now() WHERE username = 'disabled'")
+    token = service.issuer.token(str(ids.get(subject, subject)), scope) if subject is not None else None
+    body = {"user": {"email": "new@x.com", "password": "correct horse battery"}}
+    reply = await service.request("POST", "/api/v1/users", body, token=token)
+    assert reply.status == status
+    assert len(await service.rows("SELECT FROM users WHERE email IS NOT NULL")) == (status == 200)
+    challenges = {401: 'Bearer realm="parley"' + (', error="invalid_token"' if token else ""), 403: SIGN_UP}
+    assert reply.headers.get("WWW-Authenticate") == challenges.get(status)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "scope"),
+    [
+        ("POST", "/internal/credentials/check", {"login": "a@x.com", "password": "x"}, "credentials:check"),
+        ("GET", "/internal/events", None, "events:consume"),
+        ("POST", "/internal/events/ack", {"ids": []}, "events:consume"),
+    ],
+)
+async def test_internal_requests_are_auth_services_alone(
+    shared_service: Any, method: str, path: str, body: Any, scope: str
+) -> None:
+    token = shared_service.issuer.token
+    expected = [
+        (token("auth-service", scope, client_id="auth-service"), {200, 204}),
+        (None, {401}),
+        ("not.a.token", {401}),
+        (token("auth-service", "other", client_id="auth-service"), {403}),
+        (token("client:app", scope), {403}),
+        (token("157", scope), {403}),
+    ]
+    for sent, statuses in expected:
+        assert (await shared_service.request(method, path, body, token=sent)).status in statuses
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer x y", "Basic YTpi", "bearer \u00e9", "Bearer a.b.c"])
+async def test_a_header_that_is_no_internal_token_is_refused_without_being_repeated(
+    shared_service: Any, header: str
+) -> None:
+    reply = await shared_service.request("GET", "/api/v1/users/me", headers={"Authorization": header})
+    assert reply.status == 401
+    assert reply.headers["WWW-Authenticate"] == 'Bearer realm="parley", error="invalid_token"'
+    assert reply.headers["Content-Type"] == "application/problem+json; charset=utf-8"
+
+
+async def test_other_methods_are_answered_405_with_what_is_allowed(shared_service: Any) -> None:
+    reply = await shared_service.request("PUT", "/api/v1/users/1")
+    assert reply.status == 405
+    assert set(reply.headers["Allow"].split(",")) == {"GET", "HEAD", "PATCH", "DELETE"}
