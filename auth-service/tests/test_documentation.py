@@ -1,0 +1,12 @@
+"""docs/operations.md says what can be set."""
+
+from pathlib import Path
+
+from auth_service.settings import Settings
+from servicekit.testing import settings_table
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    assert settings_table(Settings) in OPERATIONS.read_text()
