@@ -131,19 +131,17 @@ class Service:
             await connection.close()
 
     @contextlib.asynccontextmanager
-    async def acknowledging(self) -> AsyncIterator[list[dict[str, Any]]]:
-        """Take every event at once, as auth-service does; yields the list of those taken."""
-        taken: list[dict[str, Any]] = []
+    async def acknowledging(self) -> AsyncIterator[None]:
+        """Acknowledge every event at once, as auth-service does."""
 
         async def consume() -> None:
             while True:
                 events = await self.events(wait=5)
-                taken.extend(events)
                 await self.acknowledge(*(event["id"] for event in events))
 
         task = asyncio.create_task(consume())
         try:
-            yield taken
+            yield
         finally:
             task.cancel()
             await asyncio.wait((task,))
@@ -172,6 +170,11 @@ async def database_url(emptied_database_url: str) -> str:
     await connection.execute("TRUNCATE users, outbox")
     await connection.close()
     return emptied_database_url
+
+
+@pytest.fixture
+def unmigrated_database_url(create_database: Callable[..., str]) -> str:
+    return create_database()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,163 @@
+"""The command line, as a process of its own."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+PASSWORD = b"correct horse battery\n"
+
+
+class Ended(NamedTuple):
+    status: int | None
+    output: str
+    errors: str
+
+
+Run = Callable[..., Awaitable[Ended]]
+
+
+async def started(database_url: str, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("USERS_")}
+    environment |= {"USERS_DATABASE_URL": database_url, "USERS_ISSUER": "https://parley.example"}
+    environment |= {"USERS_JWKS_URL": "http://127.0.0.1:9/jwks.json", "COLUMNS": "200"}
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "user_service", *arguments),
+        env=environment | variables,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+    )
+
+
+@pytest.fixture
+def run(database_url: str) -> Run:
+    """Call with arguments to run the command line against this test's database."""
+
+    async def run(*arguments: str, stdin: bytes = b"", url: str = database_url, **variables: str) -> Ended:
+        process = await started(url, *arguments, **variables)
+        output, errors = await process.communicate(stdin)
+        return Ended(process.returncode, output.decode(), errors.decode())
+
+    return run
+
+
+async def test_an_operator_adds_lists_promotes_disables_and_enables_users(run: Run, service: Any) -> None:
+    options = ("--email", "a@x.com", "--username", "User name", "--password-stdin", "--json")
+    added = await run("users", "add", *options, stdin=PASSWORD)
+    assert added.status == 0
+    user = json.loads(added.output)
+    assert (user["email"], user["username"], user["role"], user["disabled"]) == (
+        "a@x.com",
+        "User name",
+        "default",
+        False,
+    )
+    assert (await service.check("a@x.com", "correct horse battery"))["id"] == user["id"]
+    user_id = str(user["id"])
+    promoted = await run("users", "set-role", user_id, "admin", "--json")
+    assert json.loads(promoted.output)["role"] == "admin"
+    disabled, listed = await asyncio.gather(run("users", "disable", user_id), run("users", "list", "--json"))
+    assert disabled.status == 0
+    assert [entry["id"] for entry in json.loads(listed.output)] == [user["id"]]
+    assert await service.check("a@x.com", "correct horse battery") is None
+    table = await run("users", "list")
+    assert "User name" in table.output
+    assert "True" in table.output
+    enabled = await run("users", "enable", user_id, "--json")
+    assert json.loads(enabled.output)["disabled"] is False
+    assert [(event["type"], event["epoch"]) for event in await service.events()] == [
+        ("sessions_ended", 1),
+        ("sessions_ended", 2),
+    ]
+    logged = [json.loads(line)["event"] for done in (added, promoted, disabled) for line in done.errors.splitlines()]
+    assert logged == ["user_created", "role_changed", "user_disabled"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "words"),
+    [
+        (("add", "--email", "taken@x.com"), b"", "refused: email is already taken"),
+        (("add", "--email", "a@x.com", "--password-stdin"), b"short\n", "refused: password must have at least 15"),
+        (("add",), b"", "refused: must have an email, a username or a phone_number"),
+        (("disable", "987654321"), b"", "there is no user with this id"),
+    ],
+)
+async def test_a_refusal_is_one_line_and_status_1(
+    run: Run, service: Any, arguments: tuple[str, ...], stdin: bytes, words: str
+) -> None:
+    await service.add(email="taken@x.com")
+    ended = await run("users", *arguments, stdin=stdin)
+    assert (ended.status, ended.output) == (1, "")
+    assert ended.errors.startswith(words)
+    assert ended.errors.count("\n") == 1
+
+
+async def test_faulty_settings_are_one_line_and_status_2(run: Run) -> None:
+    ended = await run("serve", USERS_ISSUER="", USERS_HASH_QUEUE="-1")
+    assert ended.status == 2
+    assert ended.errors.startswith("settings: ")
+    assert "USERS_ISSUER: is missing" in ended.errors
+    assert "USERS_HASH_QUEUE: " in ended.errors
+    assert ended.errors.count("\n") == 1
+
+
+async def test_several_migrations_at_once_leave_one_schema(run: Run, unmigrated_database_url: str) -> None:
+    both = await asyncio.gather(*(run("migrate", url=unmigrated_database_url) for _ in range(2)))
+    assert [ended.status for ended in both] == [0, 0]
+    listed = await run("users", "list", "--json", url=unmigrated_database_url)
+    assert (listed.status, json.loads(listed.output)) == (0, [])
+
+
+async def test_a_database_that_is_away_is_one_line(run: Run) -> None:
+    ended = await run("migrate", url="postgresql://127.0.0.1:9/users")
+    assert ended.status == 1
+    assert ended.errors.startswith("the database cannot be reached")
+    assert ended.errors.count("\n") == 1
+
+
+async def test_a_stop_answers_who_waits_and_ends_the_process_at_once(
+    database_url: str, service: Any, client: Any
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = await started(database_url, "serve", USERS_PORT=str(port), USERS_JWKS_URL=service.issuer.jwks_url)
+    assert process.stdout is not None
+    line = json.loads(await process.stdout.readline())
+    assert (line["event"], line["port"], line["service"]) == ("listening", port, "user-service")
+    headers = {"Authorization": f"Bearer {service.issuer.service_token('events:consume')}"}
+    url = f"http://127.0.0.1:{port}/internal/events"
+    assert (await client.get(url, headers=headers)).status == 200
+    waiting = asyncio.create_task(client.get(f"{url}?wait=30", headers=headers))
+    await asyncio.wait((waiting,), timeout=0.3)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    response = await waiting
+    assert await response.json() == {"events": []}
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert time.monotonic() - begun < 5
+
+
+async def test_a_stop_ends_also_a_start_that_waits_for_the_database() -> None:
+    process = await started("postgresql://127.0.0.1:9/users", "serve")
+    assert process.stdout is not None
+    assert json.loads(await process.stdout.readline())["event"] == "waiting for the database"
+    process.send_signal(signal.SIGTERM)
+    _, errors = await asyncio.wait_for(process.communicate(), 10)
+    assert (process.returncode, errors) == (0, b"")
+
+
+async def test_a_port_in_use_is_one_line_and_status_1(run: Run, service: Any) -> None:
+    ended = await run("serve", USERS_PORT=service.url.rpartition(":")[2])
+    assert ended.status == 1
+    assert ended.errors.startswith("cannot listen on 127.0.0.1:")
+    assert ended.errors.count("\n") == 1
