@@ -15,7 +15,9 @@ HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/]")]
 
 def usable_cores() -> int:
     """The cores this process may run on; a container's CPU quota is not among what the system tells."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Settings(ServiceSettings):
