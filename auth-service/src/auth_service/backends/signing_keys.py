@@ -194,6 +194,7 @@ def _load(private: bytes) -> Any:
 
 def _public_jwk(key: SigningKey) -> dict[str, Any]:
     jwk = jwt.get_algorithm_by_name(key.algorithm).to_jwk(key.public, as_dict=True)
+    jwk.pop("key_ops", None)  # PyJWT adds it to some; beside `use` it does not belong (RFC 7517 section 4.3)
     return {**jwk, "kid": key.kid, "use": "sig", "alg": key.algorithm}
 
 

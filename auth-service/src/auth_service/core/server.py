@@ -87,8 +87,10 @@ class AuthorizationServer:
         return fresh
 
     async def _token(self, client: Client, secret: str | None, request: TokenRequest) -> TokenResponse:
+        grant = self._grant(request)
         client = await self.authenticate(client, secret, request.grant_type)
-        grant = self._grant(client, request)
+        if grant.grant_type not in client.grant_types or (grant.confidential_only and client.public):
+            raise UnauthorizedClientError
         grant.check(request)
         formats = self._formats[client.dialect]
         drafted = _draft(formats.access_token, client)
@@ -112,14 +114,13 @@ class AuthorizationServer:
                 raise InvalidClientError
         return client
 
-    def _grant(self, client: Client, request: TokenRequest) -> Grant:
+    def _grant(self, request: TokenRequest) -> Grant:
+        """What is asked for at all comes before who asks: on it depends whether a secret is needed."""
         if request.grant_type is None:
             raise InvalidRequestError("The parameter grant_type is missing.")
         grant = self._grants.get(request.grant_type)
         if grant is None:
             raise UnsupportedGrantTypeError
-        if grant.grant_type not in client.grant_types or (grant.confidential_only and client.public):
-            raise UnauthorizedClientError
         return grant
 
     async def _respond(
