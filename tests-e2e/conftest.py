@@ -1,12 +1,19 @@
-"""The stack that the end-to-end tests speak to, through its gateway only, and an HTTP client for it."""
+"""The stack that the end-to-end tests speak to, through its gateway only, an HTTP client for it, users and clients."""
 
+import itertools
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
 
+import registrations
 from dev import testing
+from drivers import RFC6749, Person
+from exchange import bearer, post_json, send
+
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +35,27 @@ async def client(stack: testing.Stack) -> AsyncIterator[aiohttp.ClientSession]:
     """Sends what it is told to and no more: no cookies, relative URLs go to the gateway."""
     async with aiohttp.ClientSession(stack.url, cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def registered(stack: testing.Stack) -> None:
+    """The clients of `registrations` exist."""
+    if stack.data_dir is None:
+        pytest.skip("the stack under test runs elsewhere, so no client can be registered")
+    registrations.register(stack)
+
+
+@pytest.fixture(scope="session")
+async def admin_token(client: aiohttp.ClientSession) -> str:
+    """An access token of the seeded administrator."""
+    return (await RFC6749.log_in(client, username="admin@example.com")).access_token
+
+
+@pytest.fixture
+async def person(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Person]:
+    """A new user, gone after the test."""
+    email, password = f"person-{next(_numbers)}-{secrets.token_hex(4)}@example.com", "a long enough password"
+    reply = await post_json(client, "/api/v1/users", {"user": {"email": email, "password": password}})
+    assert reply.status == 200, reply
+    yield Person(reply.json()["id"], email, password)
+    await send(client, "DELETE", f"/api/v1/users/{reply.json()['id']}", bearer(admin_token))

@@ -1,0 +1,133 @@
+"""One HTTP exchange with the gateway: what is sent is sent as it stands, what comes back is kept as it came."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+PATIENCE = 10.0
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response with its whole body."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body read as JSON; a name that stands in it twice is a fault."""
+        return json.loads(self.body.decode(), object_pairs_hook=_unique)
+
+    def names(self) -> list[str]:
+        """The names of the body's members, in their order."""
+        return list(self.json())
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get(hdrs.CONTENT_TYPE, "")
+
+    @property
+    def challenge(self) -> str | None:
+        return self.headers.get(hdrs.WWW_AUTHENTICATE)
+
+    def assert_not_stored(self) -> None:
+        """RFC 6749 section 5.1 asks for both headers."""
+        assert (self.headers.get(hdrs.CACHE_CONTROL), self.headers.get(hdrs.PRAGMA)) == ("no-store", "no-cache")
+
+    def assert_silent_about(self, *secrets: str) -> None:
+        """None of these texts stands anywhere in the response."""
+        everything = self.body.decode("utf-8", "replace") + "".join(
+            f"{name}: {self.headers[name]}" for name in self.headers
+        )
+        assert [secret for secret in secrets if secret in everything] == []
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs), "a name stands twice in a reply"
+    return dict(pairs)
+
+
+async def send(
+    client: aiohttp.ClientSession,
+    method: str,
+    target: str,
+    headers: Headers = (),
+    body: bytes | str | AsyncIterable[bytes] | None = None,
+) -> Reply:
+    """Send a request. No `Content-Type` is invented; an asynchronous body goes out in chunks."""
+    async with client.request(
+        method,
+        URL(target, encoded=True),
+        headers=CIMultiDict(headers),
+        data=body.encode() if isinstance(body, str) else body,
+        skip_auto_headers=(hdrs.CONTENT_TYPE,),
+        allow_redirects=False,
+    ) as response:
+        return Reply(response.status, response.headers, await response.read())
+
+
+async def post_json(
+    client: aiohttp.ClientSession, target: str, members: object, headers: Headers = (), *, method: str = "POST"
+) -> Reply:
+    typed = [*CIMultiDict(headers).items(), (hdrs.CONTENT_TYPE, JSON)]
+    return await send(client, method, target, typed, json.dumps(members))
+
+
+async def post_form(
+    client: aiohttp.ClientSession,
+    target: str,
+    members: Mapping[str, str] | list[tuple[str, str]],
+    headers: Headers = (),
+) -> Reply:
+    return await send(
+        client, "POST", target, [*CIMultiDict(headers).items(), (hdrs.CONTENT_TYPE, FORM)], urlencode(members)
+    )
+
+
+async def replay(client: aiohttp.ClientSession, request: str) -> Reply:
+    """Send a request that is written as in a document: request line, headers, an empty line, the body."""
+    head, _, body = request.strip().partition("\n\n")
+    line, *fields = head.splitlines()
+    method, target = line.split()[:2]
+    headers = [(name, value.strip()) for name, _, value in (field.partition(":") for field in fields)]
+    return await send(client, method, target, headers, body or None)
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    """HTTP Basic as RFC 6749 section 2.3.1 has it: both are form-encoded first."""
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+    return {hdrs.AUTHORIZATION: "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {hdrs.AUTHORIZATION: f"Bearer {token}"}
+
+
+async def send_raw(url: str, request: bytes) -> Reply:
+    """Send exactly these bytes on a connection of their own and read the one reply; the request must ask to close."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            writer.write(request)
+            await writer.drain()
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+    line, *fields = head.decode("latin-1").split("\r\n")
+    headers = CIMultiDict((name, value.strip()) for name, _, value in (field.partition(":") for field in fields))
+    return Reply(int(line.split()[1]), CIMultiDictProxy(headers), body)
