@@ -1,0 +1,234 @@
+"""Migrated databases, user-service's double, and auth-service in this process or as processes of its own."""
+
+import asyncio
+import base64
+import contextlib
+import io
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+import structlog
+
+from auth_service.app import SIGNED_DIALECTS, create_app
+from auth_service.backends.keyring import Keyring, parse_master_keys
+from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.upkeep import tidy_tables
+from auth_service.core.errors import UnavailableError
+from auth_service.migrations import DIRECTORY
+from auth_service.settings import Settings
+from servicekit import migrations
+from servicekit.logs import configure_logs
+from servicekit.postgres import connect
+
+from .database_relay import Relay, relaying
+from .processes import Process, process
+from .service import ISSUER, Party, Service, register
+from .serving import serving
+from .user_service_double import UserService
+
+MASTER_KEYS = "m1:" + base64.b64encode(secrets.token_bytes(32)).decode()
+# The id and the secret of the first example of doorkeeper-jwt's document.
+SAMPLE_ID = "6cc9b4059815bb7674e860a8c3dc4c58c9db63ac89f420e888e4e653af4305ca"
+SAMPLE_SECRET = "fb1e8c880cee7e76827a32d1368b0a68a6bf04e5493e8a2b6c03261a2e7a8b97"
+PARTIES = {
+    party.dialect: party
+    for party in (
+        Party("web", secrets.token_hex(32), "rfc6749"),
+        Party(SAMPLE_ID, SAMPLE_SECRET, "doorkeeper_jwt"),
+        Party("mobile", None, "doorkeeper"),
+        Party("MY_CLIENT_ID", "MY_CLIENT_SECRET", "cubux"),
+        Party("1", "k8cdDKNruUd0IXbuOUgdoFhCpG", "passport"),
+        Party("chat", None, "bongo"),
+    )
+}
+REGISTRATIONS: dict[str, dict[str, Any]] = {
+    "rfc6749": {"scope": frozenset({"read", "write"})},
+    "doorkeeper": {"default_for": "/oauth/token"},
+    "cubux": {"grant_types_without_secret": frozenset({"password"})},
+    "bongo": {"default_for": "/api/oauth/access-token/v1/"},
+}
+
+Start = Callable[..., Awaitable[Service]]
+
+
+async def _prepare(url: str) -> None:
+    await migrations.migrate(url, DIRECTORY)
+    keyring = Keyring(parse_master_keys(MASTER_KEYS))
+    async with connect(url, pool_size=1, unavailable=UnavailableError) as database:
+        await SigningKeys(database, keyring, SIGNED_DIALECTS).ensure()
+        await tidy_tables(database)
+        for party in PARTIES.values():
+            await register(database, keyring, party, **{"default_for": None} | REGISTRATIONS.get(party.dialect, {}))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def log() -> Iterator[io.StringIO]:
+    """What auth-service in this process has logged, as it does when it runs by itself."""
+    written = io.StringIO()
+    handlers = list(logging.root.handlers)
+    configure_logs("auth-service", "debug", written)
+    yield written
+    structlog.reset_defaults()
+    logging.root.handlers = handlers
+
+
+@pytest.fixture(scope="session")
+def template(create_database: Callable[..., str]) -> str:
+    """The name of a database to copy: migrated, with signing keys, and a client of each dialect."""
+    url = create_database()
+    asyncio.run(_prepare(url))
+    return urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(create_database: Callable[..., str], template: str) -> str:
+    return create_database(template)
+
+
+@pytest.fixture(scope="session")
+def cut_off_database_url(create_database: Callable[..., str], template: str) -> str:
+    return create_database(template)
+
+
+@pytest.fixture
+def database_url(create_database: Callable[..., str], template: str) -> str:
+    """A database of this test's own."""
+    return create_database(template)
+
+
+@pytest.fixture(scope="session")
+def parties() -> dict[str, Party]:
+    """The client of each dialect that every database has."""
+    return PARTIES
+
+
+@pytest.fixture(params=list(PARTIES))
+def party(request: pytest.FixtureRequest) -> Party:
+    """Each dialect's client in turn."""
+    return PARTIES[request.param]
+
+
+@pytest.fixture(scope="session")
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        yield http
+
+
+@pytest.fixture
+async def users() -> AsyncIterator[UserService]:
+    async with UserService().listening() as users:
+        yield users
+
+
+def settings(database_url: str, users: UserService) -> dict[str, str]:
+    return {
+        "database_url": database_url,
+        "database_pool_size": "8",
+        "master_keys": MASTER_KEYS,
+        "issuer": ISSUER,
+        "users_url": users.url,
+    }
+
+
+@contextlib.asynccontextmanager
+async def running(
+    database_url: str, users: UserService, http: aiohttp.ClientSession, **changed: Any
+) -> AsyncIterator[Service]:
+    chosen = settings(database_url, users) | changed
+    async with serving(create_app(Settings(**chosen))) as url:
+        yield Service(url, database_url, MASTER_KEYS, users, http)
+
+
+@pytest.fixture
+async def start(database_url: str, users: UserService, http: aiohttp.ClientSession) -> AsyncIterator[Start]:
+    """Call with settings to start auth-service over this test's database; call again for another replica."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**changed: Any) -> Service:
+            url = changed.pop("database_url", database_url)
+            return await stack.enter_async_context(running(url, users, http, **changed))
+
+        yield start
+
+
+@pytest.fixture
+async def own_service(start: Start) -> Service:
+    """auth-service with a database of its own, for tests that let time pass or look at everything in it."""
+    return await start()
+
+
+@pytest.fixture(scope="session")
+async def shared_service(shared_database_url: str, http: aiohttp.ClientSession) -> AsyncIterator[Service]:
+    async with UserService().listening() as users, running(shared_database_url, users, http) as service:
+        yield service
+
+
+@pytest.fixture
+def service(shared_service: Service) -> Service:
+    """auth-service with a database that other tests use too; users are of each test's own."""
+    shared_service.users.fault = shared_service.users.before_answer = None
+    return shared_service
+
+
+@pytest.fixture(scope="session")
+async def shared_relay(cut_off_database_url: str) -> AsyncIterator[Relay]:
+    async with relaying(cut_off_database_url) as relay:
+        yield relay
+
+
+@pytest.fixture(scope="session")
+async def shared_cut_off_service(shared_relay: Relay, http: aiohttp.ClientSession) -> AsyncIterator[Service]:
+    async with UserService().listening() as users, running(shared_relay.database_url, users, http) as service:
+        yield service
+
+
+@pytest.fixture
+async def relay(shared_relay: Relay) -> AsyncIterator[Relay]:
+    """What stands between `cut_off_service` and its database, and can be cut."""
+    yield shared_relay
+    await shared_relay.restore()
+
+
+@pytest.fixture
+def cut_off_service(shared_cut_off_service: Service) -> Service:
+    """auth-service behind `relay`."""
+    return shared_cut_off_service
+
+
+@pytest.fixture
+async def start_process(
+    database_url: str, users: UserService, http: aiohttp.ClientSession
+) -> AsyncIterator[Callable[..., Awaitable[tuple[Process, Service]]]]:
+    """Call with settings to start auth-service as a process over this test's database."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**changed: str) -> tuple[Process, Service]:
+            started = await stack.enter_async_context(process(settings(database_url, users) | changed))
+            await started.answers(http)
+            return started, Service(started.url, database_url, MASTER_KEYS, users, http)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+async def shared_replicas(shared_database_url: str, http: aiohttp.ClientSession) -> AsyncIterator[list[Service]]:
+    async with contextlib.AsyncExitStack() as stack:
+        users = await stack.enter_async_context(UserService().listening())
+        chosen = settings(shared_database_url, users)
+        started = [await stack.enter_async_context(process(chosen)) for _ in range(2)]
+        await asyncio.gather(*(one.answers(http) for one in started))
+        yield [Service(one.url, shared_database_url, MASTER_KEYS, users, http) for one in started]
+
+
+@pytest.fixture
+def replicas(shared_replicas: list[Service]) -> list[Service]:
+    """Two auth-service processes over one database, which other tests use too."""
+    shared_replicas[0].users.fault = shared_replicas[0].users.before_answer = None
+    return shared_replicas

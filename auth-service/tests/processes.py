@@ -1,0 +1,93 @@
+"""auth-service as real processes."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+
+from .serving import PATIENCE
+
+COMMAND = (sys.executable, "-m", "auth_service")
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment with these settings, under their names in the environment, and no others."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AUTH_", "SECRETS_DIR"))}
+    return inherited | {f"AUTH_{name}".upper(): value for name, value in settings.items()}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Process:
+    """`python -m auth_service serve` on a free port, its output in a file."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, output: Path) -> None:
+        self._process = process
+        self._output = output
+        self.url = f"http://127.0.0.1:{port}"
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    async def answers(self, http: aiohttp.ClientSession) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                assert self._process.returncode is None, self.output
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with http.get(self.url + "/healthz") as response:
+                        assert response.status == 200
+                        return
+                await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """End it as an operator does; returns its exit status."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self._process.wait(), PATIENCE)
+
+
+@contextlib.asynccontextmanager
+async def process(settings: dict[str, str]) -> AsyncIterator[Process]:
+    port = free_port()
+    with tempfile.NamedTemporaryFile(prefix="parley-log-") as output:
+        started = await asyncio.create_subprocess_exec(
+            *COMMAND, "serve", env=environment(**settings, port=str(port)), stdout=output, stderr=output
+        )
+        running = Process(started, port, Path(output.name))
+        try:
+            yield running
+        finally:
+            await running.kill()
+
+
+async def run(*arguments: str, **settings: str) -> tuple[int, str, str]:
+    """Run a command to its end: exit status, standard output, standard error."""
+    started = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *arguments,
+        env=environment(**settings),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(started.communicate(), 30)
+    assert started.returncode is not None
+    return started.returncode, output.decode(), errors.decode()

@@ -1,0 +1,83 @@
+"""Whatever goes wrong between auth-service and user-service, no password is called wrong for it."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from auth_service.backends import user_service
+
+from .test_database_away import assert_unavailable
+
+
+async def broken(_request):
+    return web.Response(status=500, text="boom")
+
+
+async def busy(_request):
+    return web.Response(status=503, headers={"Retry-After": "7"})
+
+
+async def refusing(_request):
+    return web.json_response({"user": None}, status=401)
+
+
+async def garbage(_request):
+    return web.Response(body=b"\xff{", content_type="application/json")
+
+
+async def incomplete(_request):
+    return web.json_response({"user": {"id": "7"}})
+
+
+async def silent(_request):
+    return web.json_response({})
+
+
+async def elsewhere(request):
+    return web.Response(status=307, headers={"Location": str(request.url)})
+
+
+async def cut(request):
+    request.transport.abort()
+    return web.Response()
+
+
+async def slow(_request):
+    await asyncio.sleep(5)
+    return web.json_response({"user": None})
+
+
+@pytest.mark.parametrize("fault", [broken, busy, refusing, garbage, incomplete, silent, elsewhere, cut, slow])
+async def test_a_login_that_cannot_be_checked_is_unavailable(service, parties, monkeypatch, fault):
+    monkeypatch.setattr(user_service, "CHECK_TIMEOUT", aiohttp.ClientTimeout(total=0.2))
+    user = service.users.add()
+    service.users.fault = fault
+    replies = await asyncio.gather(*(service.login(party, user) for party in parties.values()))
+    for reply, dialect in zip(replies, parties, strict=True):
+        assert_unavailable(reply, dialect)
+    assert await service.rows("SELECT id FROM sessions WHERE user_id = $1", user.id) == []
+
+
+async def test_a_user_service_that_is_not_there_is_unavailable(start, parties):
+    service = await start(users_url="http://127.0.0.1:1")
+    assert_unavailable(await service.login(parties["passport"], service.users.add()), "passport")
+
+
+async def test_the_call_names_auth_service_and_what_it_may(service, parties, http):
+    """The internal token holds under the published keys, and names nothing but what the call is for."""
+    await service.login(parties["rfc6749"], service.users.add())
+    import jwt
+
+    jwks = jwt.PyJWKSet.from_dict((await service.request("GET", "/.well-known/jwks.json")).json)
+    seen = set()
+    for bearer in service.users.bearers:
+        token = bearer.removeprefix("Bearer ")
+        header = jwt.get_unverified_header(token)
+        key = jwks[header["kid"]].key
+        claims = jwt.decode(token, key, algorithms=["ES256"], audience="internal", issuer="https://parley.example")
+        assert header["typ"] == "at+jwt"
+        assert claims["exp"] - claims["iat"] <= 60
+        seen.add((claims["sub"], claims["client_id"], claims["scope"]))
+    assert seen == {("auth-service", "auth-service", scope) for scope in ("credentials:check", "events:consume")}

@@ -1,0 +1,100 @@
+"""Stands in user-service's place, over HTTP: checks credentials and hands out events, late or wrongly if told to."""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from .serving import eventually, serving
+
+_numbers = itertools.count(100)
+
+
+@dataclass
+class User:
+    id: int
+    login: str
+    password: str = field(default_factory=lambda: secrets.token_hex(16))
+    epoch: int = 0
+    email: str | None = None
+
+
+class UserService:
+    """`fault` answers credential checks instead; `before_answer` is awaited between a check and its answer."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.users: dict[str, User] = {}
+        self.events: dict[int, dict[str, Any]] = {}
+        self.bearers: list[str] = []
+        self.checks: list[dict[str, Any]] = []
+        self.fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+        self.before_answer: Callable[[User], Awaitable[None]] | None = None
+        self._arrival = asyncio.Event()
+        self._event_ids = itertools.count(1)
+
+    def add(self, **given: Any) -> User:
+        """A user with an id that no other test has."""
+        number = next(_numbers)
+        user = User(**{"id": number, "login": f"user{number}", "email": f"user{number}@example.com"} | given)
+        self.users[user.login] = user
+        return user
+
+    def emit(self, user: User, event_type: str = "sessions_ended", keep_session: str | None = None) -> int:
+        """Put an event into the outbox, with the user as it stands; returns the event's id."""
+        event_id = next(self._event_ids)
+        facts = {"user_id": user.id, "epoch": user.epoch, "keep_session": keep_session, "email": user.email}
+        self.events[event_id] = {"id": event_id, "type": event_type, **facts}
+        self._arrival.set()
+        return event_id
+
+    async def end_sessions(self, user: User, keep_session: str | None = None) -> None:
+        """Raise the user's epoch, and wait until auth-service has taken note of it."""
+        user.epoch += 1
+        await self.acknowledged(self.emit(user, keep_session=keep_session))
+
+    async def acknowledged(self, event_id: int) -> None:
+        await eventually(lambda: event_id not in self.events)
+
+    async def _check(self, request: web.Request) -> web.StreamResponse:
+        self.bearers.append(request.headers["Authorization"])
+        body = msgspec.json.decode(await request.read())
+        self.checks.append(body)
+        if self.fault is not None:
+            return await self.fault(request)
+        user = self.users.get(body["login"])
+        if user is None or user.password != body["password"]:
+            return web.json_response({"user": None})
+        answer = {"user": {"id": user.id, "email": user.email, "epoch": user.epoch}}
+        if self.before_answer is not None:
+            await self.before_answer(user)
+        return web.json_response(answer)
+
+    async def _take(self, request: web.Request) -> web.Response:
+        self.bearers.append(request.headers["Authorization"])
+        if not self.events:
+            self._arrival.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrival.wait(), float(request.query["wait"]))
+        return web.json_response({"events": list(self.events.values())})
+
+    async def _forget(self, request: web.Request) -> web.Response:
+        self.bearers.append(request.headers["Authorization"])
+        for event_id in msgspec.json.decode(await request.read())["ids"]:
+            self.events.pop(event_id, None)
+        return web.Response(status=204)
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator["UserService"]:
+        app = web.Application()
+        app.router.add_post("/internal/credentials/check", self._check)
+        app.router.add_get("/internal/events", self._take)
+        app.router.add_post("/internal/events/ack", self._forget)
+        async with serving(app) as self.url:
+            yield self
