@@ -49,7 +49,8 @@ ROTATE = """
         FROM clients c
         WHERE s.id = $1 AND s.client_id = $2 AND c.client_id = $2 AND c.version = $4 AND c.disabled_at IS NULL
             AND s.counter >= $3 AND s.revoked_at IS NULL AND s.expires_at > now() AND s.idle_expires_at > now()
-            AND ($5::text[] IS NULL OR $5 <@ s.scope OR s.counter > $3 + 1)
+            AND ($5::text[] IS NULL OR $5 <@ s.scope
+                OR s.counter > $3 + 1 OR (s.counter > $3 AND s.rotated_at <= now() - $6::interval))
             AND NOT EXISTS (SELECT FROM user_epochs e WHERE e.user_id = s.user_id AND e.epoch > s.epoch)
         RETURNING s.*
     ),
