@@ -29,9 +29,15 @@ class TokenManagement:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.post(REVOCATION_PATH, lambda request: self._framed(request, self._revoke)),
-            web.post(INTROSPECTION_PATH, lambda request: self._framed(request, self._introspect)),
+            web.post(REVOCATION_PATH, self.revoke),
+            web.post(INTROSPECTION_PATH, self.introspect),
         ]
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        return await self._framed(request, self._revoke)
+
+    async def introspect(self, request: web.Request) -> web.Response:
+        return await self._framed(request, self._introspect)
 
     async def _framed(self, request: web.Request, answer: Answer) -> web.Response:
         words = Words.of(request)
