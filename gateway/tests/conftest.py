@@ -236,14 +236,15 @@ class Gateway:
             return await connection.response(bodiless=method == "HEAD")
 
     async def refuses(self, raw: bytes, status: int = 400) -> Message:
-        """Send `raw` and a second request: the first is refused, the connection ends, and no upstream hears of it."""
-        async with self.connect() as connection:
-            await connection.send(raw + request_bytes("GET", "/.well-known/jwks.json"))
-            message = await connection.response()
-            assert message.status == status
-            assert message.get("Connection") == "close"
-            assert await connection.rest() == b""
-        assert self.nothing_sent()
+        """Send `raw`, alone and with a second request: it is refused, the connection ends, no upstream hears of it."""
+        for following in (request_bytes("GET", "/.well-known/jwks.json"), b""):
+            async with self.connect() as connection:
+                await connection.send(raw + following)
+                message = await connection.response()
+                assert message.status == status
+                assert message.get("Connection") == "close"
+                assert await connection.rest() == b""
+            assert self.nothing_sent()
         return message
 
     @staticmethod

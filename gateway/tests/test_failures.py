@@ -59,10 +59,11 @@ async def test_nor_is_a_request_that_was_reset(gateway, method):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_dead_upstream_means_unavailable(start_gateway, method):
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    gateway = await start_gateway(users_url=f"http://127.0.0.1:{port}")
-    answer = await gateway.request(method, "/api/v1/users", body=b"{}" if method == "POST" else b"")
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and listens to nobody
+        port = deaf.getsockname()[1]
+        gateway = await start_gateway(users_url=f"http://127.0.0.1:{port}")
+        answer = await gateway.request(method, "/api/v1/users", body=b"{}" if method == "POST" else b"")
     _is_failure(answer, 503, "temporarily_unavailable")
     assert int(answer.get("Retry-After")) > 0
     assert str(port).encode() not in answer.body
@@ -91,15 +92,31 @@ async def test_a_silent_upstream_means_a_timeout(start_gateway):
 
 
 async def test_an_upstream_that_takes_no_body_means_a_timeout(start_gateway):
-    gateway = await start_gateway(read_timeout=0.1, body_timeout=0.1)
+    size = 64 * 1024 * 1024
+    gateway = await start_gateway(read_timeout=0.1, body_timeout=0.1, body_limit=size)
     blocked = asyncio.Event()
 
     async def deaf(_message, _reader, _writer):
         await blocked.wait()
 
     gateway.auth.script = deaf
-    _is_failure(await gateway.request("POST", TOKEN, token=None, body=bytes(1024 * 1024)), 504, "server_error")
+    async with gateway.connect() as connection:
+        connection.writer.write(gateway.bytes("POST", TOKEN, body=bytes(size)))
+        _is_failure(await connection.response(), 504, "server_error")
     blocked.set()
+
+
+async def test_an_answer_may_take_longer_than_its_parts(start_gateway):
+    gateway = await start_gateway(read_timeout=0.1, body_timeout=0.1)
+
+    async def script(_message, _reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
+        for _ in range(8):
+            await asyncio.sleep(0.04)
+            writer.write(b"x")
+
+    gateway.auth.script = script
+    assert (await gateway.request("GET", TOKEN)).body == b"xxxxxxxx"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """Verdicts of /verify-token: who is let in, whose refusal is relayed, and that no failure lets anybody in."""
 
 import asyncio
-import json
 import socket
 
 import pytest
 
 ME = "/api/v1/users/me"
+JSON_ALLOW = b'{"active": true, "sub": "1", "client_id": "c", "scope": "", "exp": 1, "internal_token": "t"}'
 DENIAL = (
     ("Content-Type", "application/json; charset=utf-8"),
     ("WWW-Authenticate", 'Bearer realm="parley", error="invalid_token"'),
@@ -91,8 +91,9 @@ async def test_an_allow_is_read_by_its_exact_types(gateway, change):
 
 @pytest.mark.parametrize("status", [201, 204, 206, 301, 302, 307, 400, 403, 404, 405, 429, 500, 502, 503, 504, 999])
 async def test_any_other_status_is_no_verdict(gateway, status):
-    body = b"" if status == 204 else b'{"active": true}'
-    gateway.auth.judges(status, body, ("Location", "/oauth/token"), framed=status != 204)
+    body = b"" if status == 204 else JSON_ALLOW
+    headers = (("Content-Type", "application/json"), ("Location", "/oauth/token"))
+    gateway.auth.judges(status, body, *headers, framed=status != 204)
     await _is_unknown(gateway)
     assert len(gateway.auth.received) == 1
 
@@ -117,10 +118,9 @@ async def test_an_unreadable_allow_is_no_verdict(gateway, body, content_type):
 
 
 async def test_an_allow_that_is_not_json_by_its_type_is_no_verdict(gateway):
-    verdict = json.dumps({"active": True, "sub": "1", "client_id": "c", "scope": "", "exp": 1, "internal_token": "t"})
-    gateway.auth.judges(200, verdict.encode(), ("Content-Type", "text/html"))
+    gateway.auth.judges(200, JSON_ALLOW, ("Content-Type", "text/html"))
     await _is_unknown(gateway)
-    gateway.auth.judges(200, verdict.encode(), ("Content-Type", "application/json; charset=utf-8"))
+    gateway.auth.judges(200, JSON_ALLOW, ("Content-Type", "application/json; charset=utf-8"))
     assert (await gateway.request("GET", ME)).status == 200
 
 
@@ -194,10 +194,10 @@ async def test_an_endless_verdict_is_cut_off(start_gateway):
 
 
 async def test_a_dead_auth_service_is_no_verdict(start_gateway):
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    gateway = await start_gateway(auth_url=f"http://127.0.0.1:{port}")
-    await _is_unknown(gateway)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and listens to nobody
+        gateway = await start_gateway(auth_url=f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        await _is_unknown(gateway)
 
 
 @pytest.mark.parametrize(

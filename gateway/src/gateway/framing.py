@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from gateway.refusals import RefusedError, malformed
 
@@ -13,6 +13,8 @@ _BODILESS_METHODS = ("GET", "HEAD")
 
 def check(request: web.Request, body_limit: int) -> None:
     """Refuse what another server could frame differently, and a body that is too large. Raises RefusedError."""
+    if request.version not in (HttpVersion10, HttpVersion11):
+        raise malformed("the version of HTTP is not supported")
     _check_host(request.headers.getall(hdrs.HOST, []))
     _check_transfer_encoding(request)
     if request.method in _BODILESS_METHODS and has_body(request):
@@ -53,7 +55,7 @@ def _check_transfer_encoding(request: web.Request) -> None:
     codings = request.headers.getall(hdrs.TRANSFER_ENCODING, [])
     if not codings:
         return
-    if request.version < (1, 1) or hdrs.CONTENT_LENGTH in request.headers:
+    if request.version == HttpVersion10 or hdrs.CONTENT_LENGTH in request.headers:
         raise malformed("the body is framed ambiguously")
     if [coding.lower() for coding in codings] != ["chunked"]:
         raise malformed("the transfer coding is not supported")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from gateway import framing, refusals, upstreams
 from gateway.headers import Headers, UnsendableHeaderError, to_client
@@ -57,7 +57,7 @@ class _Body:
 
     async def _continue(self) -> None:
         """Ask for the body of a client that waits to be asked: only now is the request known to be let through."""
-        if hdrs.EXPECT in self._request.headers and self._request.version >= (1, 1):
+        if hdrs.EXPECT in self._request.headers and self._request.version == HttpVersion11:
             await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._request.writer.output_size = 0  # as aiohttp does: the response itself has not been started
 

@@ -40,6 +40,7 @@ class RefusedError(Exception):
         )
         if self.close:
             response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"  # said to a client of HTTP/1.0 too
         return response
 
 
