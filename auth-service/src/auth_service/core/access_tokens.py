@@ -17,7 +17,7 @@ from auth_service.core.model import Client, Session
 
 _DAY = 86400
 _SESSION_DIGITS = 16
-_TOKEN_ID = re.compile(r"[0-9a-f]{80}")
+_TOKEN_ID = re.compile(r"[0-7][0-9a-f]{79}")  # a session id has 63 bits
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,10 +56,13 @@ def claims(token: AccessToken) -> dict[str, Any]:
 
 
 def read(claims: dict[str, Any], _issuer: str) -> SignedFacts:
+    scope, created = claims.get("scope"), claims.get("created")
+    if not isinstance(scope, list) or not isinstance(created, int):
+        raise InvalidTokenError
     return SignedFacts(
         session_id=session_of_token_id(claims.get("jti")),
-        scope=frozenset(claims["scope"]),
-        issued_at=claims["created"] / 1000,
+        scope=frozenset(scope),
+        issued_at=created / 1000,
         expires_at=claims["exp"],
     )
 
