@@ -29,7 +29,7 @@ class Sessions(Protocol):
     ) -> Session:
         """Record a session, and its access token where that is looked up, in one statement.
 
-        Raises StaleClientError when the registration has changed, InvalidCredentialsError when the user's epoch has risen.
+        Raises StaleClientError when the registration has changed, InvalidCredentialsError when the user's epoch has.
         """
 
     async def rotate(

@@ -31,7 +31,7 @@ class Verifier:
         self._keys = keys
         self._refresh_tokens = refresh_tokens
         self._formats = formats
-        self._checked: dict[bytes, SignedFacts] = {}
+        self._checked: dict[bytes, tuple[str, SignedFacts]] = {}
 
     def dialect_of(self, token: str) -> str | None:
         """The dialect whose access tokens look like `token`; None when none does."""
@@ -44,40 +44,35 @@ class Verifier:
 
     async def verify(self, token: str) -> ActiveToken:
         """The facts of an access token. Raises InvalidTokenError, ExpiredTokenError or UnavailableError."""
+        digest = hashlib.sha256(token.encode()).digest()
+        checked = self._checked.get(digest)
+        if checked is not None:
+            return await self._active_signed(*checked)
         dialect = self.dialect_of(token)
         if dialect is None:
             raise InvalidTokenError
         form = self._formats[dialect].access_token
         if isinstance(form, SignedFormat):
-            active = await self._active_signed(token, form)
-        elif isinstance(form, ClientSignedFormat):
+            facts = form.read(await self._keys.verified_claims(token, form.algorithm, form.media_type), self._issuer)
+            self._remember(digest, dialect, facts)
+            return await self._active_signed(dialect, facts)
+        if isinstance(form, ClientSignedFormat):
             stored = form.stored(token, self._keys.unverified_claims(token))
-            active = await self._sessions.active_by_token(stored)
         else:
-            active = await self._sessions.active_by_token(form.stored(token))
-        if active is None or active.dialect != dialect:
-            raise InvalidTokenError
-        return active
+            stored = form.stored(token)
+        return _of_dialect(await self._sessions.active_by_token(stored), dialect)
 
-    async def _active_signed(self, token: str, form: SignedFormat) -> ActiveToken | None:
-        facts = await self._signed_facts(token, form)
-        active = await self._sessions.active(facts.session_id)
-        if active is None:
-            return None
+    def _remember(self, digest: bytes, dialect: str, facts: SignedFacts) -> None:
+        """A signature is checked once; what it signed is then known by the exact bytes of the token."""
+        if len(self._checked) >= _REMEMBERED:
+            self._checked.clear()
+        self._checked[digest] = (dialect, facts)
+
+    async def _active_signed(self, dialect: str, facts: SignedFacts) -> ActiveToken:
+        active = _of_dialect(await self._sessions.active(facts.session_id), dialect)
         if facts.expires_at <= active.now:
             raise ExpiredTokenError
         return active.of_token(facts.scope, facts.issued_at, facts.expires_at)
-
-    async def _signed_facts(self, token: str, form: SignedFormat) -> SignedFacts:
-        """The claims of a token whose signature holds; it is checked once, then remembered by the exact bytes."""
-        digest = hashlib.sha256(token.encode()).digest()
-        facts = self._checked.get(digest)
-        if facts is None:
-            facts = form.read(await self._keys.verified_claims(token, form.algorithm, form.media_type), self._issuer)
-            if len(self._checked) >= _REMEMBERED:
-                self._checked.clear()
-            self._checked[digest] = facts
-        return facts
 
     async def introspect(self, token: str, caller: Client) -> dict[str, Any]:
         """RFC 7662 section 2.2: the facts of a token of the caller's, or of anybody's where it may ask for those."""
@@ -126,3 +121,10 @@ class Verifier:
         except InvalidTokenError:
             return
         await self._sessions.end(active.session_id, client.client_id)
+
+
+def _of_dialect(active: ActiveToken | None, dialect: str) -> ActiveToken:
+    """A client's tokens are of its own dialect: whatever else names its session is no token of ours."""
+    if active is None or active.dialect != dialect:
+        raise InvalidTokenError
+    return active
