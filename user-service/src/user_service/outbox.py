@@ -21,6 +21,7 @@ EventType = Literal["sessions_ended", "email_changed"]
 BATCH = 100
 # A notification can be lost with the connection that listens: who waits looks again after this many seconds.
 LOOK_AGAIN = 3.0
+LISTEN_AGAIN = 0.25
 
 
 async def add_event(
@@ -85,10 +86,12 @@ class Outbox:
         """Wait until auth-service has heard of the event, or for `wait` seconds: it is safe in the outbox by then."""
 
         async def gone() -> bool:
-            return await self._database.fetchrow("SELECT FROM outbox WHERE id = $1", event_id) is None
+            try:
+                return await self._database.fetchrow("SELECT FROM outbox WHERE id = $1", event_id) is None
+            except ServiceUnavailableError:
+                return False  # it may come back in time, and the bell rings then
 
-        with contextlib.suppress(ServiceUnavailableError):
-            await self._poll(gone, self._acknowledged, wait)
+        await self._poll(gone, self._acknowledged, wait)
 
     def close(self) -> None:
         """Let all that wait answer now: the process is about to stop."""
@@ -123,26 +126,31 @@ class Outbox:
         try:
             yield
         finally:
+            self.close()
             task.cancel()
             await asyncio.wait((task,))
 
     async def _listen(self) -> None:
-        while True:
+        while not self._closing:
             try:
                 async with self._database.connection() as connection:
                     await self._hear(connection)
             except (ServiceUnavailableError, asyncpg.PostgresError) as error:
                 log.warning("outbox listener lost its connection", cause=type(error).__name__)
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(LISTEN_AGAIN)
 
     async def _hear(self, connection: Any) -> None:
         bells = {"outbox_added": self._added, "outbox_acknowledged": self._acknowledged}
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: lost.set())
         for channel, bell in bells.items():
             await connection.add_listener(channel, bell.ring)
+            bell.ring()  # for what was committed while nobody listened
         try:
             while True:
-                await asyncio.sleep(LOOK_AGAIN)
-                await connection.execute("SELECT 1")  # a connection that was lost shows only when it is used
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN):
+                        await lost.wait()
+                await connection.execute("SELECT 1")  # one that was lost without a word shows only when it is used
         finally:
-            for channel, bell in bells.items():
-                await connection.remove_listener(channel, bell.ring)
+            connection.terminate()  # it goes back to the pool closed: another user of it would not want to listen
