@@ -13,6 +13,7 @@ import asyncpg
 import jwt
 import msgspec
 import pytest
+import structlog
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -150,6 +151,12 @@ class Service:
 Start = Callable[..., Awaitable[Service]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """structlog's own rendering of an exception takes a second."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+
+
 @pytest.fixture(scope="session")
 def template(create_database: Callable[..., str]) -> str:
     """The name of a migrated database to copy."""
@@ -219,7 +226,7 @@ async def issuer() -> AsyncIterator[Issuer]:
 async def running(
     database_url: str, issuer: Issuer, client: aiohttp.ClientSession, **changed: Any
 ) -> AsyncIterator[Service]:
-    settings = {
+    settings: dict[str, Any] = {
         "database_url": database_url,
         "database_pool_size": 4,
         "issuer": ISSUER,
