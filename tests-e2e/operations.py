@@ -1,0 +1,92 @@
+"""What an operator does to a stack on this machine: command lines, SQL as superuser, processes that are stopped."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import asyncpg
+import psutil
+
+from dev.testing import Stack
+
+COMMAND_TIMEOUT = 60.0
+LOOK_EVERY = 0.02
+
+
+def variables(stack: Stack) -> dict[str, str]:
+    """What `env` in the data directory sets in the shell that sources it."""
+    assert stack.data_dir is not None
+    lines = shlex.split((stack.data_dir / "env").read_text())
+    return dict(line.split("=", 1) for line in lines)
+
+
+async def command(stack: Stack, module: str, *arguments: str, stdin: str = "") -> str:
+    """Run `python -m module arguments`, which must succeed; returns what it wrote to standard output."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **variables(stack)},
+    )
+    stdout, stderr = await asyncio.wait_for(process.communicate(stdin.encode()), COMMAND_TIMEOUT)
+    assert process.returncode == 0, stderr.decode()
+    return stdout.decode()
+
+
+async def clients(stack: Stack, *arguments: str) -> Any:
+    """What `auth_service clients` prints."""
+    return json.loads(await command(stack, "auth_service", "clients", *arguments, "--json"))
+
+
+async def users(stack: Stack, *arguments: str, stdin: str = "") -> Any:
+    """What `user_service users` prints."""
+    return json.loads(await command(stack, "user_service", "users", *arguments, "--json", stdin=stdin))
+
+
+async def connect(stack: Stack, database: str) -> asyncpg.Connection:
+    """A connection as the superuser, who owns the embedded PostgreSQL."""
+    address = urlsplit(variables(stack)["AUTH_DATABASE_URL"])
+    return await asyncpg.connect(urlunsplit(address._replace(netloc="postgres@", path=f"/{database}")), timeout=5)
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all that descend from it, the first one first."""
+    return [process, *process.children(recursive=True)]
+
+
+@contextlib.contextmanager
+def suspended(*processes: psutil.Process) -> Iterator[None]:
+    """Stopped by SIGSTOP for as long as the context lasts: connections are taken, nothing answers."""
+    try:
+        for process in processes:
+            process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+async def until(check: Callable[[], Awaitable[bool]], seconds: float) -> float:
+    """Try until `check` is true, an unanswered request counting as false; returns how long it took, in seconds."""
+    started = time.monotonic()
+    while not await _holds(check):
+        assert time.monotonic() - started < seconds, f"not so within {seconds} s"
+        await asyncio.sleep(LOOK_EVERY)
+    return time.monotonic() - started
+
+
+async def _holds(check: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await check()
+    except (aiohttp.ClientError, OSError):  # TimeoutError is one
+        return False
