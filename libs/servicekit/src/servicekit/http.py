@@ -18,6 +18,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 
 from servicekit import wire
 
+HEADER_LIMIT = 16 * 1024  # of one header: a token that is far too long is to be refused in the service's words
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT = 10.0
 KEEPALIVE_TIMEOUT = 75.0
@@ -219,6 +220,7 @@ class Runner(web.AppRunner):
             app,
             access_log=None,
             auto_decompress=False,
+            max_field_size=HEADER_LIMIT,
             keepalive_timeout=KEEPALIVE_TIMEOUT,
             shutdown_timeout=10.0,
         )
