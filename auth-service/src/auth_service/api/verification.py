@@ -78,7 +78,7 @@ class VerificationEndpoint:
 
 async def _presented_token(request: web.Request) -> str:
     """The token of the `Authorization` header, or of a posted `{"token": …}`."""
-    if request.method == hdrs.METH_POST and hdrs.AUTHORIZATION not in request.headers:
+    if request.method == hdrs.METH_POST and hdrs.AUTHORIZATION not in request.headers and request.body_exists:
         token = (await http.read_object(request, (wire.JSON,))).get("token")
         if not isinstance(token, str):
             raise wire.MalformedBodyError("token is missing")
