@@ -28,16 +28,20 @@ class InternalTokenMinter:
             " ".join(sorted(active.scope)),
             session_name(active.session_id),
             int(active.expires_at - active.now),
+            str(active.expires_at),
         )
 
     def for_service(self, scope: str) -> str:
         """For auth-service itself."""
         return self._mint(_SERVICE, _SERVICE, scope, "", LIFETIME)
 
-    def _mint(self, subject: str, client_id: str, scope: str, session_id: str, lifetime: int) -> str:
+    def _mint(
+        self, subject: str, client_id: str, scope: str, session_id: str, lifetime: int, expires_at: str = ""
+    ) -> str:
+        """One whose life is cut short serves for tokens that end when it does: others of the session may end sooner."""
         now = time.time()
         lifetime = max(1, min(LIFETIME, lifetime))
-        wanted = (subject, client_id, scope, session_id, str(lifetime < LIFETIME))
+        wanted = (subject, client_id, scope, session_id, expires_at if lifetime < LIFETIME else "")
         good_until, token = self._minted.get(wanted, (0.0, ""))
         if now >= good_until:
             token = self._sign(subject, client_id, scope, session_id, int(now), lifetime)
