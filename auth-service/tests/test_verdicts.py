@@ -1,0 +1,177 @@
+"""`/verify-token`: what an allow says, and in whose words a deny is spoken."""
+
+import time
+
+import jwt
+import msgspec
+import pytest
+
+from .jose import decode, encode, server_keys
+
+SIGNED = {"rfc6749": "ES256", "passport": "RS256", "bongo": "HS256"}
+ACCESS_DENIED = {"error": "invalid_token", "error_description": "The access token is invalid."}
+CHALLENGE = 'Bearer realm="parley", error="invalid_token", error_description="The access token is invalid."'
+PASSPORT_WORDS = {
+    "es": "El token de acceso no es válido.",
+    "en": "The access token is not valid.",
+    "ru": "Токен доступа недействителен.",
+}
+
+
+def bongo_words(message):
+    return {"message": message, "display_message": message, "status": 401, "error": "unauthorized", "causes": None}
+
+
+DENIED = {
+    "rfc6749": ACCESS_DENIED,
+    "doorkeeper_jwt": ACCESS_DENIED,
+    "doorkeeper": {"error": "The access token is invalid"},
+    "cubux": ACCESS_DENIED,
+    "passport": {"error": "invalid_token", "message": PASSPORT_WORDS["es"]},
+    "bongo": bongo_words("The access token is invalid."),
+}
+
+
+def assert_denied(reply):
+    assert reply.status == 401
+    assert reply.headers["WWW-Authenticate"] == CHALLENGE
+    assert (reply.headers["Cache-Control"], reply.headers["Pragma"]) == ("no-store", "no-cache")
+    assert reply.headers["Vary"] == "Authorization, Accept, Accept-Language, language"
+
+
+async def revoke(service, party, token):
+    reply = await service.request("POST", "/oauth/revoke", json={**party.credentials, "token": token})
+    assert reply.status == 200
+
+
+async def test_an_allow_says_the_same_in_body_and_headers(service, party):
+    user = service.users.add()
+    login = await service.login(party, user)
+    reply = await service.verify(login.access)
+    facts = reply.json
+    scope = {"rfc6749": "read write", "cubux": "SignUp UserActivity"}.get(party.dialect, "")
+    lifetime = {"rfc6749": 900, "cubux": 86400, "bongo": 86400, "passport": 365 * 86400}.get(party.dialect, 7200)
+    assert facts["active"] is True
+    assert (facts["sub"], facts["client_id"], facts["dialect"]) == (str(user.id), party.client_id, party.dialect)
+    assert (facts["scope"], facts["token_type"]) == (scope, "Bearer")
+    assert abs(facts["exp"] - time.time() - lifetime) < 60
+    for name in ("sub", "client_id", "scope", "exp", "sid", "dialect"):
+        assert reply.headers[f"X-Parley-{name.replace('_', '-')}"] == str(facts[name])
+    assert reply.headers["Authorization"] == f"Bearer {facts['internal_token']}"
+    assert reply.headers["Cache-Control"] == "no-store"
+    posted = await service.request("POST", "/verify-token", json={"token": login.access})
+    assert {**posted.json, "internal_token": ""} == {**facts, "internal_token": ""}
+
+
+async def test_the_internal_token_says_the_same_for_a_minute(service, party):
+    login = await service.login(party, service.users.add())
+    facts = (await service.verify(login.access)).json
+    keys = jwt.PyJWKSet.from_dict((await service.request("GET", "/.well-known/jwks.json")).json)
+    header = jwt.get_unverified_header(facts["internal_token"])
+    claims = jwt.decode(facts["internal_token"], keys[header["kid"]].key, algorithms=["ES256"], audience="internal")
+    assert (header["typ"], header["alg"]) == ("at+jwt", "ES256")
+    assert {name: claims[name] for name in ("sub", "client_id", "scope", "sid")} == {
+        name: facts[name] for name in ("sub", "client_id", "scope", "sid")
+    }
+    assert claims["iss"] == "https://parley.example"
+    assert 0 < claims["exp"] - claims["iat"] <= 60
+
+
+async def test_the_internal_token_never_outlives_the_token_it_stands_for(service):
+    """Nor when the session has another access token that lives longer."""
+    party = await service.register("cubux", access_token_lifetime=50)
+    login = await service.login(party, service.users.add())
+    younger = await service.refresh(party, login.refresh)
+    digest = "UPDATE access_tokens SET expires_at = now() + interval '10 s' WHERE digest = sha256($1::text::bytea)"
+    await service.rows(digest, login.access)
+    for token in (younger.access, login.access):
+        facts = (await service.verify(token)).json
+        claims = jwt.decode(facts["internal_token"], options={"verify_signature": False})
+        assert claims["exp"] <= facts["exp"] + 1
+        assert (await service.verify(token)).json["internal_token"] == facts["internal_token"]
+
+
+async def test_a_client_that_acts_for_itself_is_no_user(service, parties):
+    login = await service.token(parties["cubux"], "client_credentials", scope="SignUp")
+    facts = (await service.verify(login.access)).json
+    assert (facts["sub"], facts["scope"]) == ("client:MY_CLIENT_ID", "SignUp")
+
+
+async def test_a_revoked_token_is_denied_in_its_dialect_s_words(service, party):
+    login = await service.login(party, service.users.add())
+    await revoke(service, party, login.access)
+    reply = await service.verify(login.access)
+    assert_denied(reply)
+    assert reply.json == DENIED[party.dialect]
+    assert reply.headers["Content-Type"].lower().startswith("application/json")
+
+
+async def test_only_doorkeeper_tells_expired_from_invalid(own_service, party):
+    token = (await own_service.login(party, own_service.users.add())).access
+    await own_service.age(86401)
+    if party.dialect in SIGNED:
+        header, claims = decode(token)
+        _, private = (await server_keys(own_service))[SIGNED[party.dialect]]
+        token = encode(header, claims | {"exp": int(time.time()) - 1}, SIGNED[party.dialect], private)
+    reply = await own_service.verify(token)
+    assert_denied(reply)
+    words = {"error": "The access token expired"} if party.dialect == "doorkeeper" else DENIED[party.dialect]
+    assert reply.json == words
+
+
+async def test_one_wording_for_every_cause(service, parties):
+    """An unknown token of the right shape, a revoked one and one of a disabled client are denied in the same bytes."""
+    for dialect in ("cubux", "doorkeeper"):
+        party = await service.register(dialect)
+        revoked, disabled = [(await service.login(party, service.users.add())).access for _ in range(2)]
+        await revoke(service, party, revoked)
+        await service.rows("UPDATE clients SET disabled_at = now() WHERE client_id = $1", party.client_id)
+        replies = [await service.verify(token) for token in (revoked, disabled, "0" * len(revoked))]
+        assert len({reply.body for reply in replies}) == 1
+        for reply in replies:
+            assert_denied(reply)
+
+
+@pytest.mark.parametrize("media_type", ["application/msgpack", "application/x-msgpack"])
+@pytest.mark.parametrize("token", ["0" * 64, "garbage"])
+async def test_doorkeeper_answers_in_messagepack_when_asked(service, media_type, token):
+    reply = await service.verify(token, Accept=media_type)
+    assert_denied(reply)
+    assert reply.headers["Content-Type"] == media_type
+    assert msgspec.msgpack.decode(reply.body) == {"error": "The access token is invalid"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "language"),
+    [
+        ({}, "es"),
+        ({"language": "en"}, "en"),
+        ({"language": "ru", "Accept-Language": "en"}, "ru"),
+        ({"language": "de", "Accept-Language": "en"}, "en"),
+        ({"Accept-Language": "de, ru;q=0.5, en;q=0.7"}, "en"),
+        ({"Accept-Language": "en;q=0, ru;q=nonsense"}, "es"),
+        ({"Accept-Language": "en-GB,en;q=0.9"}, "en"),
+    ],
+)
+async def test_passport_answers_in_the_client_s_language(service, parties, headers, language):
+    login = await service.login(parties["passport"], service.users.add())
+    await revoke(service, parties["passport"], login.access)
+    reply = await service.verify(login.access, **headers)
+    assert_denied(reply)
+    assert reply.headers["Content-Language"] == language
+    assert reply.json["message"] == PASSPORT_WORDS[language]
+
+
+async def test_a_language_header_speaks_of_passport(service):
+    assert (await service.verify("garbage", language="en")).json["message"] == PASSPORT_WORDS["en"]
+    assert (await service.verify("garbage")).json == ACCESS_DENIED
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic Zm9vOmJhcg=="}, {"Authorization": "Digest x"}])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_token_gets_a_bare_challenge(service, method, headers):
+    reply = await service.request(method, "/verify-token", headers=headers)
+    assert reply.status == 401
+    assert reply.headers["WWW-Authenticate"] == 'Bearer realm="parley"'
+    assert reply.json == {}
+    assert reply.headers["Cache-Control"] == "no-store"
