@@ -63,6 +63,7 @@ async def open_store(settings: StoreSettings) -> AsyncIterator[tuple[Database, K
 def create_app(settings: Settings) -> web.Application:
     """The application; what is behind it is opened when it starts and closed when it stops."""
     app = web.Application(middlewares=[http.frame()])
+    app[http.HEADER_LIMIT] = 16 * 1024  # who asks for a verdict on a token that is far too long understands 401 alone
 
     async def behind(app: web.Application) -> AsyncIterator[None]:
         async with _opened(settings) as routes:

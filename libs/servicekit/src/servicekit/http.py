@@ -18,7 +18,6 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 
 from servicekit import wire
 
-HEADER_LIMIT = 16 * 1024  # of one header: a token that is far too long is to be refused in the service's words
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT = 10.0
 KEEPALIVE_TIMEOUT = 75.0
@@ -32,6 +31,9 @@ Readiness = Callable[[], Awaitable[bool]]
 
 # What the access log calls a request's route, where aiohttp's own router does not know.
 ROUTE = web.RequestKey("route", str)
+
+# An application's longest header in bytes: aiohttp itself answers 400 to a longer one.
+HEADER_LIMIT = web.AppKey("header_limit", int)
 
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
@@ -220,7 +222,7 @@ class Runner(web.AppRunner):
             app,
             access_log=None,
             auto_decompress=False,
-            max_field_size=HEADER_LIMIT,
+            max_field_size=app.get(HEADER_LIMIT, 8190),
             keepalive_timeout=KEEPALIVE_TIMEOUT,
             shutdown_timeout=10.0,
         )
