@@ -46,7 +46,7 @@ class SignedFacts:
 
     session_id: int
     scope: frozenset[str]
-    issued_at: int
+    issued_at: float
     expires_at: int
 
 
