@@ -7,6 +7,7 @@ import aiohttp
 
 from dev import processes, seed, services
 from dev.data_directory import DataDirectory
+from dev.migrations import migrate
 from dev.postgres import Postgres
 from dev.processes import Process
 from dev.services import Service
@@ -36,7 +37,9 @@ class Stack:
         users = services.user_service(self._settings, self._postgres)
         gateway = services.gateway(self._settings)
         self._write_environment(auth, users, gateway)
-        await processes.together(_migrate(auth), _migrate(users))
+        await processes.together(
+            migrate(auth, self._postgres.url("auth", "auth")), migrate(users, self._postgres.url("users", "users"))
+        )
         await self._seed_once(self._postgres, auth, users)
         await self._start_services(auth, users, gateway)
 
@@ -79,7 +82,3 @@ class Stack:
             await process.start()
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
             await processes.together(*(services.until_ready(session, service, process) for service, process in pairs))
-
-
-async def _migrate(service: Service) -> None:
-    await processes.run(f"{service.name} migrate", service.command("migrate"), service.environment)
