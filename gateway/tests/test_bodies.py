@@ -177,7 +177,8 @@ async def test_a_body_that_breaks_off_malformed_is_not_completed(gateway):
 
 
 @pytest.mark.parametrize("status", [200, 401, 413])
-async def test_an_answer_before_the_body_was_read_is_relayed(gateway, status):
+@pytest.mark.parametrize("sent", [b"", b"abc"])
+async def test_an_answer_before_the_body_was_read_is_relayed(gateway, status, sent):
     async def early(_message, reader, writer):
         writer.write(f"HTTP/1.1 {status} R\r\nContent-Length: 5\r\n\r\nearly".encode())
         await reader.read()
@@ -185,7 +186,7 @@ async def test_an_answer_before_the_body_was_read_is_relayed(gateway, status):
 
     gateway.auth.script = early
     async with gateway.connect() as connection:
-        await connection.send(gateway.bytes("POST", TOKEN, ("Content-Length", "10")) + b"abc")
+        await connection.send(gateway.bytes("POST", TOKEN, ("Content-Length", "10")) + sent)
         answer = await connection.response()
         assert (answer.status, answer.body) == (status, b"early")
     await asyncio.wait_for(gateway.auth.requests[0].gone.wait(), 5)

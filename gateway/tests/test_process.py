@@ -132,7 +132,9 @@ async def test_the_ops_port_tells_health_and_readiness(gateway, process):
         assert await _status(gateway, process.ops_port, path) == 404
 
 
-async def test_a_silent_auth_service_is_not_ready(gateway):
+async def test_a_silent_auth_service_is_not_ready(start_gateway):
+    gateway = await start_gateway(verify_timeout=60)
+
     async def silence(_message, reader, _writer):
         await reader.read()
 

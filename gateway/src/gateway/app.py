@@ -17,7 +17,7 @@ from servicekit import http
 _READY_TIMEOUT = aiohttp.ClientTimeout(total=0.5)
 # How a client's connection is treated. One whose request is abandoned takes its upstream request with it, and what is
 # still to come of a body that nobody reads is read for a second at the most.
-_CONNECTION = {"keepalive_timeout": 60.0, "lingering_time": 1.0, "handler_cancellation": True}
+_CONNECTION = {"handler_cancellation": True, "lingering_time": 1.0}
 
 
 @contextlib.asynccontextmanager
