@@ -1,8 +1,6 @@
 """The stack that the end-to-end tests speak to, through its gateway only, an HTTP client for it, users and clients."""
 
-import itertools
 import os
-import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -10,10 +8,8 @@ import pytest
 
 import registrations
 from dev import testing
-from drivers import RFC6749, Person
-from exchange import bearer, post_json, send
-
-_numbers = itertools.count(1)
+from drivers import RFC6749
+from people import Person, signed_up
 
 
 @pytest.fixture(scope="session")
@@ -54,8 +50,5 @@ async def admin_token(client: aiohttp.ClientSession) -> str:
 @pytest.fixture
 async def person(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Person]:
     """A new user, gone after the test."""
-    email, password = f"person-{next(_numbers)}-{secrets.token_hex(4)}@example.com", "a long enough password"
-    reply = await post_json(client, "/api/v1/users", {"user": {"email": email, "password": password}})
-    assert reply.status == 200, reply
-    yield Person(reply.json()["id"], email, password)
-    await send(client, "DELETE", f"/api/v1/users/{reply.json()['id']}", bearer(admin_token))
+    async with signed_up(client, admin_token) as person:
+        yield person

@@ -25,19 +25,6 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class Person:
-    """A user that exists for one test."""
-
-    id: int
-    email: str
-    password: str
-
-    @property
-    def login(self) -> dict[str, str]:
-        return {"username": self.email, "password": self.password}
-
-
-@dataclass(frozen=True)
 class Driver:
     """A client of one dialect.
 

@@ -9,8 +9,9 @@ import jwt
 import pytest
 
 from dev.testing import Stack
-from drivers import OAUTH2_TOKEN, OAUTH_TOKEN, RFC6749, Person
+from drivers import OAUTH2_TOKEN, OAUTH_TOKEN, RFC6749
 from exchange import Reply, basic, bearer, post_form, post_json, send
+from people import Person
 from registrations import DISABLED, PUBLIC, SCOPED
 
 CONTENT_TYPE = "application/json; charset=utf-8"

@@ -7,8 +7,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from drivers import CUBUX, RFC6749, Person
+from drivers import CUBUX, RFC6749
 from exchange import Reply, bearer, post_json, replay, send
+from people import Person
 
 CONTENT_TYPE = "application/json; charset=UTF-8"
 SCOPE_NEEDED = 'Bearer realm="parley", error="insufficient_scope", scope="UserActivity"'

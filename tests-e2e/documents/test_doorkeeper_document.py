@@ -10,8 +10,9 @@ import aiohttp
 import msgpack
 import pytest
 
-from drivers import DOORKEEPER, Person
+from drivers import DOORKEEPER
 from exchange import FORM, JSON, PATIENCE, Reply, bearer, post_form, replay, send
+from people import Person
 from registrations import BRIEF
 
 MSGPACK_TYPES = ("application/msgpack", "application/x-msgpack")

@@ -1,0 +1,253 @@
+"""Bad requests to every public endpoint: refused in the endpoint's own words, without an echo, and nothing written."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+from aiohttp import hdrs
+
+from drivers import BONGO, DRIVERS, RFC6749, TOKEN_PATHS, Driver, assert_problem
+from exchange import FORM, JSON, Reply, bearer, send
+from faults import FORM_FAULTS, JSON_FAULTS, MARKER, WRONG_TYPES, Fault
+from people import Person, signed_up
+
+OAUTH_STATUSES = {"unreadable": 400, "text": 400, "type": 400, "large": 413, "encoding": 415, "field": 400}
+API_STATUSES = {"unreadable": 400, "text": 422, "type": 415, "large": 413, "encoding": 415, "field": 422}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a body can be sent to, with members that would do there. `fields` are those that must be in it.
+
+    `driver` speaks for a token endpoint, `words` is the dialect that errors are in where no client is to be known.
+    `watched` names what would change if the request were obeyed. `World.at` fills what stands in braces.
+    """
+
+    name: str
+    target: str
+    members: dict[str, Any]
+    fields: tuple[str, ...]
+    watched: str
+    words: Driver | None = RFC6749
+    driver: Driver | None = None
+    method: str = "POST"
+    headers: tuple[tuple[str, str], ...] = ()
+    statuses: dict[str, int] = field(default_factory=lambda: OAUTH_STATUSES)
+    forms: bool = True
+
+    @property
+    def inside(self) -> dict[str, Any]:
+        """The members that count, which the user API has inside another."""
+        inside: dict[str, Any] = self.members.get("user", self.members)
+        return inside
+
+    def changed(self, name: str, value: Any) -> dict[str, Any]:
+        """The members with another value for a field, without it where that is None."""
+        changed = {key: value if key == name else kept for key, kept in self.inside.items()}
+        if value is None:
+            del changed[name]
+        return {"user": changed} if "user" in self.members else changed
+
+    def assert_refused(self, reply: Reply, kind: str) -> None:
+        words = self.driver if kind == "field" and self.driver else self.words
+        if kind == "framing":  # what cannot be told where it ends goes no further than the gateway
+            assert assert_problem(reply, 400)["error"] == "invalid_request"
+        elif words is None:
+            assert_problem(reply, self.statuses[kind])
+        else:
+            words.assert_error(reply, self.statuses[kind], "invalid_request")
+        reply.assert_silent_about(MARKER, *(text for text in self.inside.values() if len(text) > len("password")))
+
+
+def _token_endpoints() -> Iterator[Endpoint]:
+    for driver in DRIVERS:
+        for path in TOKEN_PATHS:
+            members = driver.password_request(**({} if path == driver.path else driver.identity))
+            fields = ("grant_type", *driver.login)
+            yield Endpoint(f"{driver.name} at {path}", path, members, fields, driver.name, driver=driver)
+
+
+TOKEN_ENDPOINTS = tuple(_token_endpoints())
+MANAGEMENT_ENDPOINTS = tuple(
+    Endpoint(path, path, {**RFC6749.identity, "token": "{token}"}, ("token",), "rfc6749")
+    for path in ("/oauth/revoke", "/oauth/introspect")
+)
+VERIFICATION = Endpoint(
+    "bongo verify",
+    "/api/oauth/{id}/verify-token/v1/",
+    {"access_token": "{token}"},
+    (),
+    "bongo",
+    words=BONGO,
+    statuses=OAUTH_STATUSES | {"type": 415},
+    forms=False,
+)
+USER_ENDPOINTS = tuple(
+    Endpoint(name, target, members, fields, "users", None, method=name.split()[0], statuses=API_STATUSES, forms=False)
+    for name, target, members, fields in (
+        (
+            "POST user",
+            "/api/v1/users",
+            {"user": {"email": "new@example.com", "password": "long enough"}},
+            ("password",),
+        ),
+        ("PATCH user", "/api/v1/users/{id}", {"user": {"username": "changed"}}, ()),
+        (
+            "POST password",
+            "/api/v1/users/{id}/password",
+            {"current_password": "a long enough password", "password": "another password"},
+            ("current_password", "password"),
+        ),
+    )
+)
+FORM_ENDPOINTS = (*TOKEN_ENDPOINTS, *MANAGEMENT_ENDPOINTS)
+ENDPOINTS = (*FORM_ENDPOINTS, VERIFICATION, *USER_ENDPOINTS)
+
+named = {"ids": lambda item: item.name}
+
+
+class World:
+    """What must not change: the sessions of the users that log in here, and all users."""
+
+    def __init__(self, http: aiohttp.ClientSession, person: Person, tokens: dict[str, str], bongo_id: int) -> None:
+        self._http = http
+        self._tokens = tokens
+        self._bongo_id = bongo_id
+        self._before: dict[str, bytes] = {}
+        self.person = person
+
+    async def note(self) -> None:
+        self._before = {name: await self._state(name) for name in self._tokens}
+
+    async def changed(self, watched: str) -> bool:
+        return await self._state(watched) != self._before[watched]
+
+    async def _state(self, watched: str) -> bytes:
+        users = f"/api/v1/users?after={self.person.id - 1}"
+        path = users if watched == "users" else "/api/v1/sessions"
+        reply = await send(self._http, "GET", path, bearer(self._tokens[watched]))
+        assert reply.status == 200, reply
+        return reply.body
+
+    def at(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint with ids and tokens of this world; requests to the user API are the person's own."""
+        token = self._tokens[endpoint.watched]
+        members = {name: token if text == "{token}" else text for name, text in endpoint.members.items()}
+        ids = {"users": self.person.id, "bongo": self._bongo_id}
+        target = endpoint.target.replace("{id}", str(ids.get(endpoint.watched)))
+        headers = tuple(bearer(self._tokens["person"]).items()) if endpoint.watched == "users" else ()
+        return replace(endpoint, target=target, members=members, headers=headers)
+
+    async def send(self, endpoint: Endpoint, content_type: str | None, body: Any, query: str = "") -> Reply:
+        typed = [] if content_type is None else [(hdrs.CONTENT_TYPE, content_type)]
+        return await send(self._http, endpoint.method, endpoint.target + query, [*endpoint.headers, *typed], body)
+
+    async def send_fault(self, endpoint: Endpoint, fault: Fault) -> Reply:
+        sent = fault.make(endpoint.members)
+        return await send(self._http, endpoint.method, endpoint.target, [*endpoint.headers, *sent.headers], sent.body)
+
+
+@pytest.fixture(scope="module")
+async def world(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[World]:
+    async with signed_up(client, admin_token) as person:
+        tokens = {driver.name: (await driver.log_in(client)).access_token for driver in DRIVERS}
+        tokens |= {"users": admin_token, "person": (await RFC6749.log_in(client, **person.login)).access_token}
+        bongo_id = (await BONGO.me(client, tokens["bongo"])).json()["id"]
+        world = World(client, person, tokens, bongo_id)
+        await world.note()
+        yield world
+        assert (await RFC6749.log_in(client, **person.login)).access_token
+
+
+@pytest.mark.parametrize("fault", JSON_FAULTS, **named)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, **named)
+async def test_body_that_cannot_be_read(world: World, endpoint: Endpoint, fault: Fault) -> None:
+    endpoint = world.at(endpoint)
+    endpoint.assert_refused(await world.send_fault(endpoint, fault), fault.kind)
+    assert not await world.changed(endpoint.watched)
+
+
+@pytest.mark.parametrize("fault", FORM_FAULTS, **named)
+@pytest.mark.parametrize("endpoint", FORM_ENDPOINTS, **named)
+async def test_form_that_cannot_be_read(world: World, endpoint: Endpoint, fault: Fault) -> None:
+    endpoint = world.at(endpoint)
+    endpoint.assert_refused(await world.send_fault(endpoint, fault), fault.kind)
+    assert not await world.changed(endpoint.watched)
+
+
+@pytest.mark.parametrize("endpoint", [endpoint for endpoint in ENDPOINTS if not endpoint.forms], **named)
+async def test_form_where_none_is_read(world: World, endpoint: Endpoint) -> None:
+    endpoint = world.at(endpoint)
+    body = urlencode({"note": MARKER, **endpoint.members})
+    endpoint.assert_refused(await world.send(endpoint, FORM, body), "type")
+    assert not await world.changed(endpoint.watched)
+
+
+@pytest.mark.parametrize("value", WRONG_TYPES, ids=str)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, **named)
+async def test_field_of_another_type(world: World, endpoint: Endpoint, value: Any) -> None:
+    endpoint = world.at(endpoint)
+    for name in endpoint.inside:
+        body = json.dumps(endpoint.changed(name, value))
+        reply = await world.send(endpoint, JSON, body)
+        endpoint.assert_refused(reply, "unreadable" if name == "client_id" else "field")
+    assert not await world.changed(endpoint.watched)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, **named)
+async def test_field_missing_or_empty(world: World, endpoint: Endpoint) -> None:
+    endpoint = world.at(endpoint)
+    for name in endpoint.fields:
+        for value in (None, ""):
+            members = endpoint.changed(name, value)
+            reply = await world.send(endpoint, JSON, json.dumps(members))
+            endpoint.assert_refused(reply, "field")
+            if endpoint.forms:
+                reply = await world.send(endpoint, FORM, urlencode(members))
+                endpoint.assert_refused(reply, "field")
+    assert not await world.changed(endpoint.watched)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, **named)
+async def test_field_given_twice(world: World, endpoint: Endpoint) -> None:
+    endpoint = world.at(endpoint)
+    body = json.dumps(endpoint.members)
+    for name, value in endpoint.inside.items():
+        pair = f"{json.dumps(name)}: {json.dumps(value)}"
+        assert pair in body
+        reply = await world.send(endpoint, JSON, body.replace(pair, f"{pair}, {pair}"))
+        endpoint.assert_refused(reply, "unreadable")
+        if endpoint.forms:
+            form = urlencode([*endpoint.members.items(), (name, value)])
+            endpoint.assert_refused(await world.send(endpoint, FORM, form), "unreadable")
+    assert not await world.changed(endpoint.watched)
+
+
+@pytest.mark.parametrize("endpoint", FORM_ENDPOINTS, **named)
+async def test_field_in_the_query(world: World, endpoint: Endpoint) -> None:
+    """Beside the body, and in its place: there only `grant_type` may stand in the query."""
+    endpoint = world.at(endpoint)
+    for name, value in {**endpoint.members, "refresh_token": MARKER, "scope": MARKER}.items():
+        query = "?" + urlencode({name: value})
+        members = endpoint.members if name == "grant_type" else {**endpoint.members, name: None}
+        if name != "client_id":
+            reply = await world.send(endpoint, JSON, json.dumps(members), query)
+            endpoint.assert_refused(reply, "field")
+        reply = await world.send(endpoint, FORM, urlencode(endpoint.members), query)
+        endpoint.assert_refused(reply, "field")
+    assert not await world.changed(endpoint.watched)
+
+
+@pytest.mark.parametrize("endpoint", [*TOKEN_ENDPOINTS, VERIFICATION], **named)
+async def test_the_same_without_a_fault_is_obeyed(world: World, endpoint: Endpoint) -> None:
+    """So each refusal above is for the fault alone, and what it would have written would have been seen."""
+    endpoint = world.at(endpoint)
+    for more in ({}, {"note": MARKER}):
+        reply = await world.send(endpoint, JSON, json.dumps({**endpoint.members, **more}))
+        assert reply.status == (endpoint.driver.status if endpoint.driver else 200)
+    assert await world.changed(endpoint.watched) == bool(endpoint.driver)
+    await world.note()
