@@ -174,7 +174,8 @@ def emptied_database_url(create_database: Callable[..., str], template: str) -> 
 async def database_url(emptied_database_url: str) -> str:
     """A database that is empty when the test begins: emptying one is much faster than a copy."""
     connection = await asyncpg.connect(emptied_database_url)
-    await connection.execute("TRUNCATE users, outbox")
+    await connection.execute("DELETE FROM outbox")
+    await connection.execute("DELETE FROM users")
     await connection.close()
     return emptied_database_url
 
@@ -185,7 +186,7 @@ def unmigrated_database_url(create_database: Callable[..., str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_database_url(create_database: Callable[..., str], template: str) -> str:
+def lasting_database_url(create_database: Callable[..., str], template: str) -> str:
     return create_database(template)
 
 
@@ -257,9 +258,9 @@ async def service(start: Start) -> Service:
 
 
 @pytest.fixture(scope="session")
-async def shared_service(
-    shared_database_url: str, issuer: Issuer, client: aiohttp.ClientSession
+async def lasting_service(
+    lasting_database_url: str, issuer: Issuer, client: aiohttp.ClientSession
 ) -> AsyncIterator[Service]:
     """A service for tests that leave nothing behind, or that do not care what others left."""
-    async with running(shared_database_url, issuer, client) as service:
+    async with running(lasting_database_url, issuer, client) as service:
         yield service

@@ -182,10 +182,10 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-async def target(shared_service: Any) -> AsyncIterator[Target]:
-    user = await shared_service.add(username="somebody")
-    connection = await asyncpg.connect(shared_service.database_url)
-    yield Target(shared_service, connection, user.id)
+async def target(lasting_service: Any) -> AsyncIterator[Target]:
+    user = await lasting_service.add(username="somebody")
+    connection = await asyncpg.connect(lasting_service.database_url)
+    yield Target(lasting_service, connection, user.id)
     await connection.close()
 
 
@@ -213,7 +213,7 @@ async def test_a_wait_that_cannot_be_is_refused(target: Target, wait: str) -> No
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
-async def test_who_is_not_known_is_told_so_whatever_the_body(shared_service: Any, endpoint: Endpoint) -> None:
+async def test_who_is_not_known_is_told_so_whatever_the_body(lasting_service: Any, endpoint: Endpoint) -> None:
     if endpoint.path != "/api/v1/users":
-        reply = await shared_service.request(endpoint.method, endpoint.path.format(id=1), data=b"{", headers=JSON)
+        reply = await lasting_service.request(endpoint.method, endpoint.path.format(id=1), data=b"{", headers=JSON)
         assert reply.status == 401

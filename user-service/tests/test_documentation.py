@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from user_service.settings import Settings
 from servicekit.testing import settings_table
+from user_service.settings import Settings
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

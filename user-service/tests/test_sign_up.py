@@ -99,14 +99,14 @@ async def test_without_a_login_name_there_is_no_user(service: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["role", "id", "epoch", "password_hash", "created_at", "disabled_at"])
-async def test_a_sign_up_sets_nothing_but_login_names_and_password(shared_service: Any, name: str) -> None:
-    reply = await shared_service.sign_up(email="mass-assignment@x.com", **{name: "admin"})
+async def test_a_sign_up_sets_nothing_but_login_names_and_password(lasting_service: Any, name: str) -> None:
+    reply = await lasting_service.sign_up(email="mass-assignment@x.com", **{name: "admin"})
     assert (reply.status, reply.faulty_fields) == (422, {f"user.{name}"})
-    assert await shared_service.check("mass-assignment@x.com", "correct horse battery") is None
+    assert await lasting_service.check("mass-assignment@x.com", "correct horse battery") is None
 
 
-async def test_a_password_outside_the_policy_is_refused_and_it_is_said_why(shared_service: Any) -> None:
-    reply = await shared_service.sign_up(email="policy@example.com", password="Policy@Example.com")
+async def test_a_password_outside_the_policy_is_refused_and_it_is_said_why(lasting_service: Any) -> None:
+    reply = await lasting_service.sign_up(email="policy@example.com", password="Policy@Example.com")
     assert reply.status == 422
     assert reply.json["errors"] == [
         {"field": "user.password", "message": "must not be the user's own e-mail address, user name or phone number"}

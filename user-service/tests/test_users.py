@@ -34,9 +34,9 @@ async def test_another_users_record_and_one_that_does_not_exist_are_the_same_404
 @pytest.mark.parametrize(
     "user_id", ["0", "01", "x", "-1", "1.0", "1" * 19, "1%2F2", "%00", "..%2F1", "1;x", "\u0661", "1" * 9000]
 )
-async def test_what_is_no_id_is_not_found(shared_service: Any, user_id: str) -> None:
-    admin = await shared_service.add(username=f"admin {abs(hash(user_id))}", role="admin")
-    reply = await shared_service.request("GET", f"/api/v1/users/{user_id}", user=admin.id)
+async def test_what_is_no_id_is_not_found(lasting_service: Any, user_id: str) -> None:
+    admin = await lasting_service.add(username=f"admin {abs(hash(user_id))}", role="admin")
+    reply = await lasting_service.request("GET", f"/api/v1/users/{user_id}", user=admin.id)
     assert reply.status in (400, 404)
 
 

@@ -27,7 +27,7 @@ MATRIX: list[tuple[str, str, Any, list[int]]] = [
 async def test_everyone_may_what_the_table_says_and_no_more(service: Any, who: int) -> None:
     async with service.acknowledging():
         for method, path, body, expected in MATRIX:
-            await service.rows("TRUNCATE users")
+            await service.rows("DELETE FROM users")
             user, stranger = await service.add(username="same"), await service.add(username="stranger")
             admin = await service.add(username="admin", role="admin")
             token = service.issuer.token
@@ -90,9 +90,9 @@ async def test_closed_sign_up_is_for_the_sign_up_scope_and_admins(
     ],
 )
 async def test_internal_requests_are_auth_services_alone(
-    shared_service: Any, method: str, path: str, body: Any, scope: str
+    lasting_service: Any, method: str, path: str, body: Any, scope: str
 ) -> None:
-    token = shared_service.issuer.token
+    token = lasting_service.issuer.token
     expected = [
         (token("auth-service", scope, client_id="auth-service"), {200, 204}),
         (None, {401}),
@@ -102,20 +102,20 @@ async def test_internal_requests_are_auth_services_alone(
         (token("157", scope), {403}),
     ]
     for sent, statuses in expected:
-        assert (await shared_service.request(method, path, body, token=sent)).status in statuses
+        assert (await lasting_service.request(method, path, body, token=sent)).status in statuses
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer x y", "Basic YTpi", "bearer \u00e9", "Bearer a.b.c"])
 async def test_a_header_that_is_no_internal_token_is_refused_without_being_repeated(
-    shared_service: Any, header: str
+    lasting_service: Any, header: str
 ) -> None:
-    reply = await shared_service.request("GET", "/api/v1/users/me", headers={"Authorization": header})
+    reply = await lasting_service.request("GET", "/api/v1/users/me", headers={"Authorization": header})
     assert reply.status == 401
     assert reply.headers["WWW-Authenticate"] == 'Bearer realm="parley", error="invalid_token"'
     assert reply.headers["Content-Type"] == "application/problem+json; charset=utf-8"
 
 
-async def test_other_methods_are_answered_405_with_what_is_allowed(shared_service: Any) -> None:
-    reply = await shared_service.request("PUT", "/api/v1/users/1")
+async def test_other_methods_are_answered_405_with_what_is_allowed(lasting_service: Any) -> None:
+    reply = await lasting_service.request("PUT", "/api/v1/users/1")
     assert reply.status == 405
     assert set(reply.headers["Allow"].split(",")) == {"GET", "HEAD", "PATCH", "DELETE"}
