@@ -66,17 +66,13 @@ class Message:
         return json.loads(self.body)
 
     async def read_body(self, reader: asyncio.StreamReader, *, until_eof: bool = False) -> None:
-        """Read the body; raises IncompleteReadError, with what came kept, when it is cut short."""
+        """Read the body. Raises IncompleteReadError when it is cut short."""
         if "transfer-encoding" in self.names:
             while size := int(await reader.readuntil(b"\r\n"), 16):
                 self.body += (await reader.readexactly(size + 2))[:-2]
             assert await reader.readuntil(b"\r\n") == b"\r\n", "a trailer"
         elif (length := self.get("Content-Length")) is not None:
-            try:
-                self.body += await reader.readexactly(int(length))
-            except asyncio.IncompleteReadError as error:
-                self.body += error.partial
-                raise
+            self.body += await reader.readexactly(int(length))
         elif until_eof:
             self.body += await reader.read()
         self.complete = True
@@ -124,11 +120,11 @@ class Backend:
         self.verdict = allowing()
         self._arrival = asyncio.Event()
 
-    def answers(self, status: int, body: bytes = b"", *headers: tuple[str, str], framed: bool = True) -> None:
-        self.script = answering(status, body, *headers, framed=framed)
+    def answers(self, *answer: Any, **framed: bool) -> None:
+        self.script = answering(*answer, **framed)
 
-    def judges(self, status: int, body: bytes = b"", *headers: tuple[str, str], framed: bool = True) -> None:
-        self.verdict = answering(status, body, *headers, framed=framed)
+    def judges(self, *answer: Any, **framed: bool) -> None:
+        self.verdict = answering(*answer, **framed)
 
     def allows(self, **changes: object) -> None:
         self.verdict = allowing(**changes)
@@ -200,7 +196,7 @@ class Connection:
         self.writer.close()
 
 
-def request_bytes(method: str, target: str, headers: tuple[tuple[str, str], ...] = (), body: bytes = b"") -> bytes:
+def request_bytes(method: str, target: str, *headers: tuple[str, str], body: bytes = b"") -> bytes:
     lines = [f"{method} {target} HTTP/1.1", "Host: api.example", *(f"{name}: {value}" for name, value in headers)]
     if body:
         lines.append(f"Content-Length: {len(body)}")
@@ -220,10 +216,8 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def connect(self, port: int | None = None) -> AsyncIterator[Connection]:
         connection = Connection(*await asyncio.open_connection("127.0.0.1", port or self.port, limit=2**20))
-        try:
+        with contextlib.closing(connection):
             yield connection
-        finally:
-            connection.close()
 
     async def request(
         self, method: str, target: str, *headers: tuple[str, str], body: bytes = b"", token: str | None = "good"
@@ -232,7 +226,7 @@ class Gateway:
         if token is not None:
             headers = (*headers, ("Authorization", f"Bearer {token}"))
         async with self.connect() as connection:
-            await connection.send(request_bytes(method, target, headers, body))
+            await connection.send(request_bytes(method, target, *headers, body=body))
             return await connection.response(bodiless=method == "HEAD")
 
     async def refuses(self, raw: bytes, status: int = 400) -> Message:
@@ -247,12 +241,10 @@ class Gateway:
             assert self.nothing_sent()
         return message
 
-    @staticmethod
-    def bytes(method: str, target: str, *headers: tuple[str, str], body: bytes = b"") -> bytes:
-        return request_bytes(method, target, headers, body)
-
     def nothing_sent(self) -> bool:
         return not self.auth.received and not self.users.received
+
+    bytes = staticmethod(request_bytes)
 
 
 @contextlib.asynccontextmanager
@@ -275,8 +267,8 @@ async def running(**settings: Any) -> AsyncIterator[Gateway]:
             server = await asyncio.start_server(backend.serve, "127.0.0.1", 0, limit=2**20)
             stack.callback(server.close)
             ports.append(server.sockets[0].getsockname()[1])
-        urls = {"auth_url": f"http://127.0.0.1:{ports[0]}", "users_url": f"http://127.0.0.1:{ports[1]}"}
-        public, operations = await stack.enter_async_context(applications(Settings(**{**urls, **settings})))
+        urls = {f"{name}_url": f"http://127.0.0.1:{port}" for name, port in zip(("auth", "users"), ports, strict=True)}
+        public, operations = await stack.enter_async_context(applications(Settings(**(urls | settings))))
         port = await stack.enter_async_context(listening(public))
         ops_port = await stack.enter_async_context(listening(operations))
         yield Gateway(port, ops_port, auth, users, {"AUTH": ports[0], "USERS": ports[1]})
