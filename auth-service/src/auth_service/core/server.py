@@ -21,6 +21,7 @@ from auth_service.core.access_tokens import (
 )
 from auth_service.core.errors import (
     InvalidClientError,
+    InvalidCredentialsError,
     InvalidGrantError,
     InvalidRequestError,
     OAuthError,
@@ -94,13 +95,19 @@ class AuthorizationServer:
         grant.check(request)
         formats = self._formats[client.dialect]
         drafted = _draft(formats.access_token, client)
-        session = await grant.authorize(
-            request,
-            client,
-            formats.refresh_token,
-            drafted.stored if drafted else None,
-            keep_email=isinstance(formats.access_token, ClientSignedFormat),
-        )
+        try:
+            session = await grant.authorize(
+                request,
+                client,
+                formats.refresh_token,
+                drafted.stored if drafted else None,
+                keep_email=isinstance(formats.access_token, ClientSignedFormat),
+            )
+        except InvalidCredentialsError:
+            # Nothing was written that names the registration's version: a client that has been disabled, or whose
+            # secret is a former one, is not to be told what a password is worth.
+            await self._authenticate_anew(client, secret, request.grant_type)
+            raise
         return await self._respond(client, grant, session, formats, drafted.text if drafted else None)
 
     async def authenticate(self, client: Client, secret: str | None, grant_type: str | None = None) -> Client:
@@ -108,11 +115,15 @@ class AuthorizationServer:
 
         No secret is needed of a public client, nor for a grant type that the registration exempts.
         """
-        if not _authenticated(client, secret, grant_type):
-            client = await self._reread(client)
-            if not _authenticated(client, secret, grant_type):
-                raise InvalidClientError
-        return client
+        if _authenticated(client, secret, grant_type):
+            return client
+        return await self._authenticate_anew(client, secret, grant_type)
+
+    async def _authenticate_anew(self, client: Client, secret: str | None, grant_type: str | None) -> Client:
+        fresh = await self._reread(client)
+        if not _authenticated(fresh, secret, grant_type):
+            raise InvalidClientError
+        return fresh
 
     def _grant(self, request: TokenRequest) -> Grant:
         """What is asked for at all comes before who asks: on it depends whether a secret is needed."""
