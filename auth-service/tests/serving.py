@@ -9,11 +9,11 @@ from aiohttp import web
 
 from servicekit.http import Runner
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds, and fail when it does not in ten seconds."""
+    """Wait until `condition` holds, and fail when it does not in half a minute."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
