@@ -64,13 +64,12 @@ class SigningKeys:
         self._dialects = dialects
         self._keys: dict[str, SigningKey] = {}
         self._active: dict[str, SigningKey] = {}
-        self._reloaded_at = float("-inf")
+        self._sought_at = float("-inf")
         self._reloading = asyncio.Lock()
 
     async def reload(self) -> None:
         """Read the keys anew; those known already are not parsed again."""
         rows = await self._database.fetch(SELECT)
-        self._reloaded_at = time.monotonic()
         keys = {row["kid"]: self._key(row) for row in rows}
         self._keys = keys
         self._active = {key.algorithm: key for key in keys.values() if key.status == "active"}
@@ -116,11 +115,12 @@ class SigningKeys:
         return key.public if key is not None and key.algorithm == "ES256" else None
 
     async def _find(self, kid: str) -> SigningKey | None:
-        """A key by id. An unknown one may be new: the keys are read again, at most once in ten seconds."""
+        """A key by id. An unknown one may be new: the keys are read again, for this at most once in ten seconds."""
         if kid not in self._keys:
             async with self._reloading:
-                if kid not in self._keys and time.monotonic() - self._reloaded_at > _UNKNOWN_KEY_COOLDOWN:
+                if kid not in self._keys and time.monotonic() - self._sought_at > _UNKNOWN_KEY_COOLDOWN:
                     await self.reload()
+                    self._sought_at = time.monotonic()
         return self._keys.get(kid)
 
     def jwks(self) -> dict[str, Any]:
