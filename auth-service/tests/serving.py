@@ -3,21 +3,24 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 from aiohttp import web
 
 from servicekit.http import Runner
 
 PATIENCE = 30.0
+T = TypeVar("T")
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds, and fail when it does not in half a minute."""
+async def eventually(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool] = bool) -> T:
+    """Look until what is seen is what is wanted, and return it; fail when it is not in half a minute."""
     deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+    while not wanted(seen := await look()):
+        assert time.monotonic() < deadline, f"still {seen!r}"
         await asyncio.sleep(0.005)
+    return seen
 
 
 @contextlib.asynccontextmanager

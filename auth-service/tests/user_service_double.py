@@ -60,7 +60,10 @@ class UserService:
         await self.acknowledged(self.emit(user, keep_session=keep_session))
 
     async def acknowledged(self, event_id: int) -> None:
-        await eventually(lambda: event_id not in self.events)
+        async def outbox() -> dict[int, dict[str, Any]]:
+            return self.events
+
+        await eventually(outbox, lambda events: event_id not in events)
 
     async def _check(self, request: web.Request) -> web.StreamResponse:
         self.bearers.append(request.headers["Authorization"])

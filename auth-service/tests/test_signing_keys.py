@@ -1,0 +1,162 @@
+"""Signing keys: pending, active, retiring, gone; nobody is turned away on the way."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from auth_service.app import SIGNED_DIALECTS
+from auth_service.backends import upkeep
+from auth_service.backends.keyring import Keyring, parse_master_keys
+from auth_service.backends.signing_keys import SigningKeys
+from auth_service.core.errors import UnavailableError
+from servicekit.postgres import connect
+
+from .jose import decode
+from .serving import eventually
+
+SIGNED = {"ES256": "rfc6749", "RS256": "passport", "HS256": "bongo"}
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """The background work looks after the keys without a pause to speak of."""
+    monkeypatch.setattr(upkeep, "KEYS_EVERY", 0.02)
+
+
+@contextlib.asynccontextmanager
+async def keys_of(service):
+    """The keys as the command line gets at them."""
+    async with connect(service.database_url, pool_size=1, unavailable=UnavailableError) as database:
+        yield SigningKeys(database, Keyring(parse_master_keys(service.master_keys)), SIGNED_DIALECTS)
+
+
+async def published(service):
+    keys = (await service.request("GET", "/.well-known/jwks.json")).json["keys"]
+    return {key["kid"]: key for key in keys}
+
+
+async def signer(service, parties, algorithm):
+    """A new token, and the kid of the key that signed it."""
+    token = (await service.login(parties[SIGNED[algorithm]], service.users.add())).access
+    return token, decode(token)[0].get("kid")
+
+
+async def test_a_key_lives_from_pending_to_gone_and_nobody_is_turned_away(start, own_service, parties):
+    service, cold = own_service, await start()
+    early, old = await signer(service, parties, "ES256")
+    before = await published(service)
+    async with keys_of(service) as keys:
+        new = await keys.rotate("ES256", timedelta(hours=1))
+    seen = await eventually(lambda: published(service), lambda keys: len(keys) == len(before) + 1)
+    assert seen.keys() == before.keys() | {new}
+    assert (await signer(service, parties, "ES256"))[1] == old
+
+    await service.rows("UPDATE signing_keys SET activates_at = now() WHERE kid = $1", new)
+    late = await eventually(lambda: signer(service, parties, "ES256"), lambda token: token[1] != old)
+    assert late[1] == new
+    assert (await published(service)).keys() == before.keys() | {new}
+    for replica in (service, cold):
+        assert [await replica.verdict(token) for token in (early, late[0])] == [200, 200]
+    rows = await service.rows("SELECT kid, status, gone_at - now() AS rest FROM signing_keys WHERE algorithm = 'ES256'")
+    left = {row["kid"]: (row["status"], row["rest"]) for row in rows}
+    assert left[new] == ("active", None)
+    assert left[old][0] == "retiring"
+    assert left[old][1] > timedelta(seconds=900)  # the longest life of a token that it has signed
+
+    await service.rows("UPDATE signing_keys SET gone_at = now() WHERE kid = $1", old)
+    seen = await eventually(lambda: published(service), lambda keys: len(keys) == len(before))
+    assert seen.keys() == before.keys() - {old} | {new}
+    fresh = await start()
+    assert [await fresh.verdict(token) for token in (early, late[0])] == [401, 200]
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "HS256"])
+async def test_a_retiring_key_verifies(start, own_service, parties, algorithm):
+    early, _ = await signer(own_service, parties, algorithm)
+    async with keys_of(own_service) as keys:
+        await keys.rotate(algorithm, timedelta(0))
+        await keys.advance()
+    fresh = await start()
+    late, _ = await signer(fresh, parties, algorithm)
+    assert [await fresh.verdict(token) for token in (early, late)] == [200, 200]
+    statuses = await fresh.rows("SELECT status FROM signing_keys WHERE algorithm = $1 ORDER BY created_at", algorithm)
+    assert [row["status"] for row in statuses] == ["retiring", "active"]
+
+
+async def test_a_key_that_signs_at_once_is_known_at_once(start, own_service, parties, monkeypatch):
+    """Even by a process that has just looked, and has not heard of it: `keys rotate --now`."""
+    monkeypatch.setattr(upkeep, "KEYS_EVERY", 60.0)
+    unaware = await start()
+    assert await unaware.verdict((await signer(unaware, parties, "ES256"))[0]) == 200
+    async with keys_of(own_service) as keys:
+        new = await keys.rotate("ES256", timedelta(0))
+        await keys.advance()
+    token, kid = await signer(await start(), parties, "ES256")
+    assert kid == new
+    assert await unaware.verdict(token) == 200
+
+
+async def test_one_pending_key_at_a_time(own_service):
+    async with keys_of(own_service) as keys:
+        assert await keys.rotate("RS256", timedelta(hours=1)) is not None
+        assert await keys.rotate("RS256", timedelta(hours=1)) is None
+
+
+async def test_the_database_holds_no_two_active_keys_of_an_algorithm(own_service):
+    copy = (
+        "INSERT INTO signing_keys SELECT 'copy', algorithm, status, private_ciphertext, now(), now() FROM signing_keys"
+    )
+    for status in ("active", "pending"):
+        await own_service.rows("UPDATE signing_keys SET status = $1 WHERE algorithm = 'ES256'", status)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await own_service.rows(copy + " WHERE algorithm = 'ES256'")
+
+
+async def test_replicas_that_start_or_activate_at_once_agree(own_service, start, parties):
+    await own_service.rows("DELETE FROM signing_keys")
+    replicas = await asyncio.gather(*(start() for _ in range(3)))
+    rows = await own_service.rows("SELECT algorithm FROM signing_keys WHERE status = 'active'")
+    assert sorted(row["algorithm"] for row in rows) == ["ES256", "HS256", "RS256"]
+    tokens = [(await signer(replica, parties, algorithm))[0] for replica in replicas for algorithm in SIGNED]
+    assert {await replica.verdict(token) for token in tokens for replica in replicas} == {200}
+    async with keys_of(own_service) as keys:
+        for algorithm in SIGNED:
+            await keys.rotate(algorithm, timedelta(0))
+        await asyncio.gather(*(keys.advance() for _ in range(3)))
+    rows = await own_service.rows("SELECT algorithm FROM signing_keys WHERE status = 'active'")
+    assert sorted(row["algorithm"] for row in rows) == ["ES256", "HS256", "RS256"]
+
+
+async def test_only_public_parts_are_published(service):
+    reply = await service.request("GET", "/.well-known/jwks.json")
+    assert reply.headers["Cache-Control"] == "public, max-age=60"
+    for key in reply.json["keys"]:
+        members = {"EC": {"crv", "x", "y"}, "RSA": {"n", "e"}}[key["kty"]]
+        assert key.keys() == {"kty", "kid", "use", "alg"} | members
+        assert (key["use"], key["alg"]) == ("sig", {"EC": "ES256", "RSA": "RS256"}[key["kty"]])
+    assert {key["kty"] for key in reply.json["keys"]} == {"EC", "RSA"}
+
+
+async def test_the_metadata_names_what_there_is(service):
+    metadata = (await service.request("GET", "/.well-known/oauth-authorization-server")).json
+    assert metadata["issuer"] == "https://parley.example"
+    assert metadata["grant_types_supported"] == ["client_credentials", "password", "refresh_token"]
+    for name in ("token", "revocation", "introspection"):
+        path = metadata[f"{name}_endpoint"].removeprefix(metadata["issuer"])
+        assert (await service.request("POST", path)).status in (400, 401)
+    assert (await service.request("GET", metadata["jwks_uri"].removeprefix(metadata["issuer"]))).status == 200
+
+
+async def test_another_master_key_opens_nothing_and_a_new_one_beside_it_everything(start, own_service, parties):
+    login = await own_service.login(parties["doorkeeper_jwt"], own_service.users.add())
+    other = "m2:" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="
+    both = await start(master_keys=f"{other},{own_service.master_keys}")
+    assert await both.verdict(login.access) == 200
+    refreshed = await both.refresh(parties["doorkeeper_jwt"], login.refresh)
+    assert refreshed.status == 200
+    assert (await own_service.refresh(parties["doorkeeper_jwt"], refreshed.refresh)).error == (400, "invalid_grant")
+    with pytest.raises(Exception, match="no master key"):
+        await start(master_keys=other)
