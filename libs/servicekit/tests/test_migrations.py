@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from servicekit import migrations, postgres
+from servicekit import migrations, postgres, schema
 
 REVISION = """
 from alembic import op
@@ -41,7 +41,7 @@ def directory(tmp_path: Path) -> Path:
 async def test_processes_that_migrate_at_once_take_turns(dsn: str, directory: Path) -> None:
     await asyncio.gather(*(migrations.migrate(dsn, directory) for _ in range(3)))
     async with postgres.connect(dsn, pool_size=1, unavailable=RuntimeError) as database:
-        assert await migrations.is_current(database, directory)
+        assert await schema.is_current(database, directory)
         assert await database.fetch("SELECT id FROM things") == []
 
 
@@ -49,4 +49,4 @@ async def test_newer_migration_is_not_current(dsn: str, directory: Path) -> None
     await migrations.migrate(dsn, directory)
     (directory / "0002_more.py").touch()
     async with postgres.connect(dsn, pool_size=1, unavailable=RuntimeError) as database:
-        assert not await migrations.is_current(database, directory)
+        assert not await schema.is_current(database, directory)
