@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from servicekit import postgres, wire
 from servicekit.http import ServiceUnavailableError
@@ -119,7 +119,7 @@ def _print(shown: list[User], as_json: bool, *, one: bool = False) -> None:
         sys.stdout.write(wire.encode(rows[0] if one else rows).decode() + "\n")
         return
     columns = ("id", "email", "username", "phone_number", "role", "disabled", "created_at")
-    table = Table(*columns)
+    table = Table(*(Column(name.replace("_", " "), overflow="fold") for name in columns))
     for row in rows:
         table.add_row(*(str(row[name]) if row.get(name) is not None else "" for name in columns))
     Console().print(table)

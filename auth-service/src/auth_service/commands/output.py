@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from auth_service.app import open_store
 from auth_service.backends.keyring import Keyring
@@ -48,7 +48,7 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: boo
     if as_json:
         print_json([{column: row[column] for column in columns} for row in rows])
         return
-    table = Table(*(column.replace("_", " ") for column in columns))
+    table = Table(*(Column(column.replace("_", " "), overflow="fold") for column in columns))
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
     Console().print(table)
