@@ -39,6 +39,7 @@ class Postgres:
         self._sockets = find_suitable_socket_dir(directory, server.runtime_path)
         if server.system_user is not None:
             shutil.chown(self._sockets, server.system_user)
+        self._sockets.chmod(0o700)
         self.process = Process(
             Program(
                 name="PostgreSQL",
