@@ -7,7 +7,7 @@ from servicekit.postgres import Database
 
 SELECT = """
     SELECT id, user_id, client_id, scope, created_at, rotated_at, expires_at FROM live_sessions
-    WHERE ($1::bigint IS NULL OR user_id = $1) AND ($2::text IS NULL OR client_id = $2)
+    WHERE idle_expires_at > now() AND ($1::bigint IS NULL OR user_id = $1) AND ($2::text IS NULL OR client_id = $2)
     ORDER BY created_at DESC LIMIT $3
 """
 END = """

@@ -89,7 +89,7 @@ END = "UPDATE sessions SET revoked_at = now() WHERE id = $1 AND client_id = $2 A
 OF_USER = """
     SELECT id, client_id, scope, extract(epoch FROM created_at)::float8 AS created_at,
         extract(epoch FROM rotated_at)::float8 AS refreshed_at, extract(epoch FROM expires_at)::float8 AS expires_at
-    FROM live_sessions WHERE user_id = $1 ORDER BY created_at DESC, id LIMIT 1000
+    FROM live_sessions WHERE user_id = $1 AND idle_expires_at > now() ORDER BY created_at DESC, id LIMIT 1000
 """
 END_OF_USER = """
     UPDATE sessions SET revoked_at = now()
