@@ -96,11 +96,11 @@ def read_client_credentials(request: web.Request, parameters: dict[str, str]) ->
 
 
 def _basic(encoded: str) -> ClientCredentials:
-    """Id and secret are form-encoded before base64 (RFC 6749 section 2.3.1)."""
+    """Id and secret are form-encoded before base64; an empty secret counts as none (RFC 6749 section 2.3.1)."""
     try:
         client_id, colon, secret = base64.b64decode(encoded, validate=True).partition(b":")
         if not colon or not client_id:
             raise InvalidClientError
-        return ClientCredentials(wire.form_decode(client_id), wire.form_decode(secret))
+        return ClientCredentials(wire.form_decode(client_id), wire.form_decode(secret) or None)
     except (binascii.Error, ValueError, wire.MalformedBodyError):
         raise InvalidClientError from None
