@@ -49,11 +49,11 @@ SIGNED_DIALECTS = {
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: StoreSettings) -> AsyncIterator[tuple[Database, Keyring]]:
+async def open_store(settings: StoreSettings, *, wait: bool = True) -> AsyncIterator[tuple[Database, Keyring]]:
     """The database, its schema checked, and the key ring; for the service and the command line alike."""
     keyring = Keyring(parse_master_keys(settings.master_keys.get_secret_value()))
     async with connect(
-        settings.database_url, pool_size=settings.database_pool_size, unavailable=UnavailableError
+        settings.database_url, pool_size=settings.database_pool_size, unavailable=UnavailableError, wait=wait
     ) as database:
         if not await is_current(database, DIRECTORY):
             raise SystemExit("the database's schema is not current: run `python -m auth_service migrate`")

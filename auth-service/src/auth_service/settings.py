@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from auth_service.backends.keyring import parse_master_keys
-from servicekit.settings import Port, ServiceSettings
+from servicekit.settings import Port, PostgresUrl, ServiceSettings
 
 
 def _master_keys(value: SecretStr) -> SecretStr:
@@ -15,7 +15,6 @@ def _master_keys(value: SecretStr) -> SecretStr:
 
 
 BaseUrl = Annotated[str, Field(pattern=r"^https?://[^/?#]+(/[^?#]*[^/?#])?$")]
-DatabaseUrl = Annotated[str, Field(pattern=r"^postgresql://", repr=False)]
 
 
 class DatabaseSettings(ServiceSettings):
@@ -23,7 +22,7 @@ class DatabaseSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="AUTH_", env_ignore_empty=True)
 
-    database_url: DatabaseUrl = Field(description="PostgreSQL database of auth-service, as a `postgresql://` URL.")
+    database_url: PostgresUrl = Field(description="PostgreSQL database of auth-service, as a `postgresql://` URL.")
 
 
 class StoreSettings(DatabaseSettings):

@@ -29,7 +29,7 @@ def run(work: Callable[[Database, Keyring, StoreSettings], Awaitable[T]]) -> T:
     configure_logs("auth-service", settings.log_level, sys.stderr)
 
     async def opened() -> T:
-        async with open_store(settings) as (database, keyring):
+        async with open_store(settings, wait=False) as (database, keyring):
             return await work(database, keyring, settings)
 
     try:

@@ -18,6 +18,7 @@ from auth_service.core.server import TokenFormats
 from auth_service.core.verification import Verifier
 from auth_service.dialects.dialect import (
     DAY,
+    RFC6749_STATUSES,
     Defaults,
     Dialect,
     Words,
@@ -30,15 +31,7 @@ from auth_service.dialects.dialect import (
 )
 from servicekit import http, wire
 
-STATUSES = {
-    "invalid_request": 400,
-    "invalid_client": 401,
-    "invalid_grant": 401,
-    "unauthorized_client": 400,
-    "unsupported_grant_type": 400,
-    "invalid_scope": 400,
-    "temporarily_unavailable": 503,
-}
+STATUSES = RFC6749_STATUSES | {"invalid_grant": 401}
 CONTENT_TYPE = "application/json"
 WRONG_PASSWORD = "Wrong password"
 

@@ -14,6 +14,17 @@ REALM = "parley"
 DAY = 86400
 CHARSET = "application/json; charset=utf-8"
 
+# Section 5.2; a dialect whose document says otherwise has a table that differs.
+RFC6749_STATUSES = {
+    "invalid_request": 400,
+    "invalid_client": 401,
+    "invalid_grant": 400,
+    "unauthorized_client": 400,
+    "unsupported_grant_type": 400,
+    "invalid_scope": 400,
+    "temporarily_unavailable": 503,
+}
+
 Parameters = Mapping[str, str]
 
 

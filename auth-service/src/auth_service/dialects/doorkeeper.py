@@ -9,6 +9,7 @@ from auth_service.core.refresh_tokens import RefreshTokenEncoding
 from auth_service.core.server import TokenFormats
 from auth_service.dialects.dialect import (
     CHARSET,
+    RFC6749_STATUSES,
     Defaults,
     Dialect,
     Words,
@@ -20,15 +21,7 @@ from auth_service.dialects.dialect import (
 )
 from servicekit import wire
 
-STATUSES = {
-    "invalid_request": 400,
-    "invalid_client": 401,
-    "invalid_grant": 401,
-    "unauthorized_client": 400,
-    "unsupported_grant_type": 400,
-    "invalid_scope": 400,
-    "temporarily_unavailable": 503,
-}
+STATUSES = RFC6749_STATUSES | {"invalid_grant": 401}
 INVALID_GRANT = (
     "The provided authorization grant is invalid, expired, revoked, does not match the redirection URI used in the "
     "authorization request, or was issued to another client."

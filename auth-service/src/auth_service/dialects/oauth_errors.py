@@ -3,22 +3,12 @@
 from aiohttp import web
 
 from auth_service.core.errors import InvalidTokenError, MissingTokenError, OAuthError
-from auth_service.dialects.dialect import Words, challenge, error_headers, reply, status_of
-
-STATUSES = {
-    "invalid_request": 400,
-    "invalid_client": 401,
-    "invalid_grant": 400,
-    "unauthorized_client": 400,
-    "unsupported_grant_type": 400,
-    "invalid_scope": 400,
-    "temporarily_unavailable": 503,
-}
+from auth_service.dialects.dialect import RFC6749_STATUSES, Words, challenge, error_headers, reply, status_of
 
 
 def render_error(error: OAuthError, status: int | None, _words: Words) -> web.Response:
     body = {"error": error.code, "error_description": error.description}
-    return reply(body, status_of(error, STATUSES, status), error_headers(error))
+    return reply(body, status_of(error, RFC6749_STATUSES, status), error_headers(error))
 
 
 def render_deny(error: OAuthError, _words: Words) -> web.Response:

@@ -11,6 +11,7 @@ from auth_service.core.refresh_tokens import RefreshTokenEncoding
 from auth_service.core.server import TokenFormats
 from auth_service.dialects.dialect import (
     DAY,
+    RFC6749_STATUSES,
     Defaults,
     Dialect,
     Words,
@@ -21,16 +22,7 @@ from auth_service.dialects.dialect import (
     token_request,
 )
 
-STATUSES = {
-    "invalid_credentials": 401,
-    "invalid_request": 400,
-    "invalid_client": 401,
-    "invalid_grant": 400,
-    "unauthorized_client": 400,
-    "unsupported_grant_type": 400,
-    "invalid_scope": 400,
-    "temporarily_unavailable": 503,
-}
+STATUSES = RFC6749_STATUSES | {"invalid_credentials": 401}
 DEFAULT_LANGUAGE = "es"
 MESSAGES = {
     "es": {
