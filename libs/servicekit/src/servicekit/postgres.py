@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
@@ -78,29 +78,38 @@ async def _keep_state(_connection: Any) -> None:
     """Nothing to reset: no statement here leaves state on a connection, and asyncpg's own reset is a round trip."""
 
 
-@contextlib.asynccontextmanager
-async def connect(dsn: str, *, pool_size: int, unavailable: type[Exception]) -> AsyncIterator[Database]:
-    """A `Database` for as long as the context lasts. Waits until the server answers.
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Leave the process with one line for what no waiting helps against; it never quotes the URL or its password."""
+    try:
+        yield
+    except asyncpg.ClientConfigurationError:
+        raise SystemExit("the database's URL cannot be used") from None
+    except _UNAVAILABLE:
+        raise
+    except ValueError:
+        raise SystemExit("the database's URL cannot be used") from None
+    except asyncpg.PostgresError as error:
+        raise SystemExit(f"the database refuses the connection: {error}") from None
 
-    `dsn` is a `postgresql://` URL. Raises SystemExit when the server refuses the role or the database.
+
+@contextlib.asynccontextmanager
+async def connect(
+    dsn: str, *, pool_size: int, unavailable: type[Exception], wait: bool = True
+) -> AsyncIterator[Database]:
+    """A `Database` for as long as the context lasts.
+
+    `dsn` is a `postgresql://` URL. A server that does not answer is waited for, without `wait` raises `unavailable`.
+    Raises SystemExit when the server refuses the role or the database.
     """
-    pool = asyncpg.create_pool(
-        dsn,
-        min_size=1,
-        max_size=pool_size,
-        timeout=CONNECT_TIMEOUT,
-        command_timeout=STATEMENT_TIMEOUT + 1,
-        max_inactive_connection_lifetime=300,
-        reset=_keep_state,
-        server_settings={"statement_timeout": str(int(STATEMENT_TIMEOUT * 1000)), "timezone": "UTC"},
-    )
     while True:
         try:
-            await pool
+            with refusals():
+                pool = await _open_pool(dsn, pool_size)
             break
-        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-            raise SystemExit(f"the database refuses the connection: {error}") from None
         except _UNAVAILABLE as error:
+            if not wait:
+                raise unavailable("the database cannot be reached") from error
             log.warning("waiting for the database", cause=type(error).__name__)
             await asyncio.sleep(0.5)
     try:
@@ -110,3 +119,17 @@ async def connect(dsn: str, *, pool_size: int, unavailable: type[Exception]) -> 
             await asyncio.wait_for(pool.close(), 5)
         except (TimeoutError, *_UNAVAILABLE):
             pool.terminate()
+
+
+async def _open_pool(dsn: str, pool_size: int) -> Any:
+    """A pool that has reached the server: one that has not at first is closed for good, and is not tried again."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=pool_size,
+        timeout=CONNECT_TIMEOUT,
+        command_timeout=STATEMENT_TIMEOUT + 1,
+        max_inactive_connection_lifetime=300,
+        reset=_keep_state,
+        server_settings={"statement_timeout": str(int(STATEMENT_TIMEOUT * 1000)), "timezone": "UTC"},
+    )
