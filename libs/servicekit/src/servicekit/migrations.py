@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
@@ -11,12 +12,23 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from servicekit import postgres
+
 _LOCK = 4_242_001
 
 
 async def migrate(dsn: str, directory: Path) -> None:
-    """Bring the database at `dsn` to the newest revision in `directory`. Safe to run from several processes."""
-    engine = create_async_engine(dsn.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
+    """Bring the database at `dsn` to the newest revision in `directory`. Safe to run from several processes.
+
+    Raises SystemExit when the server refuses the role or the database, OSError when it cannot be reached.
+    """
+
+    async def connect() -> Any:
+        """As the service itself does: SQLAlchemy would read the URL in its own way, without `sslmode`."""
+        with postgres.refusals():
+            return await asyncpg.connect(dsn, timeout=postgres.CONNECT_TIMEOUT)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with asyncio.timeout(600), engine.begin() as connection:
             await connection.run_sync(_upgrade, directory)
