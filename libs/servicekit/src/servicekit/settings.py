@@ -1,14 +1,27 @@
 """Settings from the environment or from secret files, refused at start with all their faults in one line."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[^/?#@:,\[\]]*)(:[0-9]{1,5})?"
+_POSTGRES_URL = re.compile(rf"postgresql://([^/?#]*@)?{_HOST}(,{_HOST})*(/[^?#]*)?(\?[^#]*)?")
+
+
+def _postgres_url(url: str) -> str:
+    """Refuse here what the driver would stumble over, and quote the password as it falls."""
+    if not _POSTGRES_URL.fullmatch(url):
+        raise ValueError("must be a postgresql:// URL, with user and password percent-encoded")
+    return url
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url), Field(repr=False)]
 
 
 class ServiceSettings(BaseSettings):
