@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import shlex
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,6 +18,7 @@ import asyncpg
 import psutil
 
 from dev.testing import Stack
+from drivers import Driver
 
 COMMAND_TIMEOUT = 60.0
 LOOK_EVERY = 0.02
@@ -45,6 +48,14 @@ async def command(stack: Stack, module: str, *arguments: str, stdin: str = "") -
 async def clients(stack: Stack, *arguments: str) -> Any:
     """What `auth_service clients` prints."""
     return json.loads(await command(stack, "auth_service", "clients", *arguments, "--json"))
+
+
+async def register_like(stack: Stack, driver: Driver, secret: str | None = None) -> Driver:
+    """A client of its own with a secret that speaks the same dialect, and names itself in every request."""
+    identity = {"client_id": f"{driver.name}-{secrets.token_hex(4)}", "client_secret": secret or secrets.token_hex(32)}
+    dialect = (f"--dialect={driver.name}", f"--secret={identity['client_secret']}")
+    await clients(stack, "add", identity["client_id"], *dialect)
+    return replace(driver, client=identity, identity=identity, extra={})
 
 
 async def users(stack: Stack, *arguments: str, stdin: str = "") -> Any:

@@ -232,11 +232,11 @@ async def test_user_added_by_an_operator_logs_in(
 
 
 async def test_client_disabled_by_an_operator(client: aiohttp.ClientSession, machine: Stack, member: Member) -> None:
-    drivers = [_registered_anew(driver) for driver in DRIVERS]
-    await asyncio.gather(*(operations.clients(machine, *_registration(driver)) for driver in drivers))
+    drivers = await asyncio.gather(*(operations.register_like(machine, driver) for driver in DRIVERS))
     sessions = [await member.log_in(client, driver) for driver in drivers]
     untouched = await member.log_in_everywhere(client)
-    await asyncio.gather(*(operations.command(machine, *_CLIENTS, "disable", driver.client_id) for driver in drivers))
+    disable = ("auth_service", "clients", "disable")
+    await asyncio.gather(*(operations.command(machine, *disable, driver.client_id) for driver in drivers))
     for driver, tokens in zip(drivers, sessions, strict=True):
         assert not await driver.accepts(client, tokens.access_token), driver.name
         driver.assert_error(await post_json(client, driver.path, member.request(driver)), 401, "invalid_client")
@@ -244,23 +244,6 @@ async def test_client_disabled_by_an_operator(client: aiohttp.ClientSession, mac
             driver.assert_error(await driver.refresh(client, tokens.refresh_token), 401, "invalid_client")
     for driver in DRIVERS:
         await assert_accepted(client, driver, untouched[driver.name])
-
-
-_CLIENTS = ("auth_service", "clients")
-
-
-def _registered_anew(driver: Driver) -> Driver:
-    """The same dialect, spoken by a client of its own, which names itself."""
-    identity = {"client_id": f"{driver.name}-{secrets.token_hex(4)}", "client_secret": secrets.token_hex(32)}
-    return replace(driver, client=identity, identity=identity, extra={})
-
-
-def _registration(driver: Driver) -> tuple[str, ...]:
-    grants = [
-        f"--grant-type={name}" for name in ("password", "refresh_token") if driver.refreshes or name == "password"
-    ]
-    secret = f"--secret={driver.identity['client_secret']}"
-    return ("add", driver.client_id, f"--dialect={driver.name}", secret, *grants)
 
 
 SPELLINGS = {
