@@ -77,7 +77,7 @@ async def test_an_operator_adds_lists_promotes_disables_and_enables_users(run: R
         ("sessions_ended", 2),
     ]
     logged = [json.loads(line)["event"] for done in (added, promoted, disabled) for line in done.errors.splitlines()]
-    assert logged == ["user_created", "role_changed", "user_disabled"]
+    assert logged == ["user created", "role changed", "user disabled"]
 
 
 async def test_a_refusal_is_one_line_and_status_1(run: Run, service: Any) -> None:

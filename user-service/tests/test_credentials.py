@@ -82,7 +82,7 @@ async def test_a_check_is_logged_with_the_user_where_known_and_never_with_what_w
         await service.check("known@x.com", PASSWORD)
         await service.check("known@x.com", "canary password")
         await service.check("canary@x.com", "canary password")
-    checks = [(entry["ok"], entry["user_id"]) for entry in logs if entry["event"] == "login_checked"]
+    checks = [(entry["ok"], entry["user_id"]) for entry in logs if entry["event"] == "login checked"]
     assert checks == [(True, user.id), (False, user.id), (False, None)]
     assert "canary" not in repr(logs)
     assert "known@" not in repr(logs)

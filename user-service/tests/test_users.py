@@ -124,7 +124,7 @@ async def test_only_an_admin_changes_a_role(service: Any) -> None:
         assert (await service.request("GET", "/api/v1/users", user=user.id)).status == 200
         await service.request("PATCH", f"/api/v1/users/{user.id}", {"user": {"role": "default"}}, user=admin.id)
     assert (await service.request("GET", "/api/v1/users", user=user.id)).status == 403
-    assert [(entry["user_id"], entry["role"]) for entry in logs if entry["event"] == "role_changed"] == [
+    assert [(entry["user_id"], entry["role"]) for entry in logs if entry["event"] == "role changed"] == [
         (user.id, "admin")
     ]
 
@@ -169,7 +169,7 @@ async def test_a_password_is_changed_by_who_knows_the_current_one(service: Any) 
     assert (changed.status, changed.body) == (204, b"")
     assert await service.check("a@x.com", "correct horse battery") is None
     assert (await service.check("a@x.com", new))["epoch"] == 1
-    assert [entry["user_id"] for entry in logs if entry["event"] == "password_changed"] == [user.id]
+    assert [entry["user_id"] for entry in logs if entry["event"] == "password changed"] == [user.id]
     assert new not in repr(logs)
 
 

@@ -43,7 +43,7 @@ class Accounts:
             await storage.check_free(self._database, names)
             password_hash = None if password is None else await self._hashes.hash(password)
             user = await storage.insert(self._database, names, password_hash, role)
-        log.info("user_created", user_id=user.id)
+        log.info("user created", user_id=user.id)
         return user
 
     def _admitted(self, given: Mapping[Kind, str | None], password: str | None) -> LoginNames:
@@ -89,7 +89,7 @@ class Accounts:
         account = await storage.find_by_login(self._database, lookup)
         matches = await self._matches(account, password)
         user = account.user if account is not None and matches and not account.user.disabled else None
-        log.info("login_checked", ok=user is not None, user_id=account.user.id if account is not None else None)
+        log.info("login checked", ok=user is not None, user_id=account.user.id if account is not None else None)
         return user
 
     async def _matches(self, account: Account | None, password: str) -> bool:
@@ -117,7 +117,7 @@ class Accounts:
         )
         if event_id is None:
             raise ChangedMeanwhileError
-        log.info("password_changed", user_id=user_id)
+        log.info("password changed", user_id=user_id)
         return event_id
 
     async def find(self, user_id: int) -> Account:
@@ -143,17 +143,17 @@ class Accounts:
             raise InvalidFieldsError(faults)
         user, event_id = await storage.update(self._database, user_id, changes, role)
         if event_id is not None:
-            log.info("role_changed", user_id=user.id, role=user.role)
+            log.info("role changed", user_id=user.id, role=user.role)
         return user, event_id
 
     async def set_disabled(self, user_id: int, disabled: bool) -> User:
         """Disable a user, which ends all sessions, or enable one again. Raises NoSuchUserError."""
         user = await storage.set_disabled(self._database, user_id, disabled)
-        log.info("user_disabled" if disabled else "user_enabled", user_id=user.id)
+        log.info("user disabled" if disabled else "user enabled", user_id=user.id)
         return user
 
     async def delete(self, user_id: int) -> int:
         """Delete a user, which ends all sessions; returns the event's id. Raises NoSuchUserError."""
         event_id = await storage.delete(self._database, user_id)
-        log.info("user_deleted", user_id=user_id)
+        log.info("user deleted", user_id=user_id)
         return event_id
