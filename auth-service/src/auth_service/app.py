@@ -13,7 +13,7 @@ from auth_service.api.sessions import SessionsApi
 from auth_service.api.verification import VerificationEndpoint
 from auth_service.backends.clients import PostgresClients
 from auth_service.backends.internal_tokens import InternalTokenMinter
-from auth_service.backends.keyring import Keyring, parse_master_keys
+from auth_service.backends.keyring import Keyring, UnknownMasterKeyError, parse_master_keys
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.backends.upkeep import keep_up
@@ -57,7 +57,10 @@ async def open_store(settings: StoreSettings, *, wait: bool = True) -> AsyncIter
     ) as database:
         if not await is_current(database, DIRECTORY):
             raise SystemExit("the database's schema is not current: run `python -m auth_service migrate`")
-        yield database, keyring
+        try:
+            yield database, keyring
+        except UnknownMasterKeyError as error:
+            raise SystemExit(f"AUTH_MASTER_KEYS: {error}") from None
 
 
 def create_app(settings: Settings) -> web.Application:

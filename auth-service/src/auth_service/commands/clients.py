@@ -33,7 +33,7 @@ _VISIBLE = re.compile(r"[\x20-\x7e]+")
 _GRANT_TYPES = ("client_credentials", "password", "refresh_token")
 
 ClientId = Annotated[str, typer.Argument(metavar="CLIENT_ID")]
-Lifetime = Annotated[int | None, typer.Option(min=1, metavar="SECONDS")]
+Lifetime = Annotated[int | None, typer.Option(min=1, max=2**31 - 1, metavar="SECONDS")]
 
 
 @app.command()

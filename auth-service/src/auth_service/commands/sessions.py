@@ -1,5 +1,6 @@
 """`sessions …`: live sessions."""
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -8,9 +9,11 @@ from auth_service.backends.session_admin import end_sessions, live_sessions
 from auth_service.commands.output import Json, fail, run, show
 from auth_service.core.model import session_name
 
+_SESSION_NAME = re.compile(r"[0-7][0-9a-f]{15}")  # it has 63 bits
+
 app = typer.Typer(no_args_is_help=True, help="Live sessions.")
 
-UserId = Annotated[int | None, typer.Option("--user", help="Sessions of this user id.")]
+UserId = Annotated[int | None, typer.Option("--user", min=0, max=2**63 - 1, help="Sessions of this user id.")]
 ClientId = Annotated[str | None, typer.Option("--client", help="Sessions of this client.")]
 
 
@@ -18,7 +21,7 @@ ClientId = Annotated[str | None, typer.Option("--client", help="Sessions of this
 def list_sessions(
     user: UserId = None,
     client: ClientId = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rows at the most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows at the most.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Live sessions, the newest first."""
@@ -36,9 +39,8 @@ def revoke(
     """End one session, or all of a user or of a client: its tokens are refused from now on."""
     if session is None and user is None and client is None:
         raise fail("name a session, a user or a client")
-    try:
-        session_id = int(session, 16) if session is not None else None
-    except ValueError:
-        raise fail("a session id is 16 hex digits") from None
+    if session is not None and not _SESSION_NAME.fullmatch(session):
+        raise fail("a session id is 16 hex digits")
+    session_id = int(session, 16) if session is not None else None
     ended = run(lambda database, _keyring, _: end_sessions(database, session_id, user, client))
     typer.echo(f"{ended} sessions ended")
