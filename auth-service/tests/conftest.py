@@ -15,9 +15,9 @@ import pytest
 import structlog
 
 from auth_service.app import SIGNED_DIALECTS, create_app
+from auth_service.backends import upkeep
 from auth_service.backends.keyring import Keyring, parse_master_keys
 from auth_service.backends.signing_keys import SigningKeys
-from auth_service.backends.upkeep import tidy_tables
 from auth_service.core.errors import UnavailableError
 from auth_service.migrations import DIRECTORY
 from auth_service.settings import Settings
@@ -25,6 +25,7 @@ from servicekit import migrations
 from servicekit.logs import configure_logs
 from servicekit.postgres import connect
 
+from .command_line import CommandLine, Ended, command_line
 from .database_relay import Relay, relaying
 from .processes import Process, process
 from .service import ISSUER, Party, Service, register
@@ -61,7 +62,7 @@ async def _prepare(url: str) -> None:
     keyring = Keyring(parse_master_keys(MASTER_KEYS))
     async with connect(url, pool_size=1, unavailable=UnavailableError) as database:
         await SigningKeys(database, keyring, SIGNED_DIALECTS).ensure()
-        await tidy_tables(database)
+        await upkeep.tidy_tables(database)
         for party in PARTIES.values():
             await register(database, keyring, party, **{"default_for": None} | REGISTRATIONS.get(party.dialect, {}))
 
@@ -159,6 +160,12 @@ async def start(database_url: str, users: UserService, http: aiohttp.ClientSessi
 
 
 @pytest.fixture
+def eager_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services that are started later in this process look after their keys without a pause to speak of."""
+    monkeypatch.setattr(upkeep, "KEYS_EVERY", 0.02)
+
+
+@pytest.fixture
 async def own_service(start: Start) -> Service:
     """auth-service with a database of its own, for tests that let time pass or look at everything in it."""
     return await start()
@@ -232,3 +239,20 @@ def replicas(shared_replicas: list[Service]) -> list[Service]:
     """Two auth-service processes over one database, which other tests use too."""
     shared_replicas[0].users.fault = shared_replicas[0].users.before_answer = None
     return shared_replicas
+
+
+@pytest.fixture(scope="session")
+async def shared_command_line() -> AsyncIterator[CommandLine]:
+    async with command_line() as run:
+        yield run
+
+
+@pytest.fixture
+def command(shared_command_line: CommandLine, own_service: Service) -> Callable[..., Awaitable[Ended]]:
+    """Call with the arguments of `python -m auth_service`; it works on `own_service`'s database."""
+    chosen = {"database_url": own_service.database_url, "master_keys": MASTER_KEYS}
+
+    async def run(*arguments: str, **changed: str) -> Ended:
+        return await shared_command_line(*arguments, **(chosen | changed))
+
+    return run

@@ -20,10 +20,7 @@ from .serving import eventually
 SIGNED = {"ES256": "rfc6749", "RS256": "passport", "HS256": "bongo"}
 
 
-@pytest.fixture(autouse=True)
-def often(monkeypatch):
-    """The background work looks after the keys without a pause to speak of."""
-    monkeypatch.setattr(upkeep, "KEYS_EVERY", 0.02)
+pytestmark = pytest.mark.usefixtures("eager_upkeep")
 
 
 @contextlib.asynccontextmanager
