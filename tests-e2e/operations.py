@@ -63,6 +63,20 @@ async def users(stack: Stack, *arguments: str, stdin: str = "") -> Any:
     return json.loads(await command(stack, "user_service", "users", *arguments, "--json", stdin=stdin))
 
 
+def master_key(stack: Stack) -> str:
+    """The key under which auth-service encrypts, in base64."""
+    assert stack.data_dir is not None
+    return (stack.data_dir / "secrets" / "AUTH_MASTER_KEYS").read_text().partition(":")[2]
+
+
+async def internal_token(stack: Stack, access_token: str) -> str:
+    """What the gateway puts in the place of this token, asked as no client can."""
+    headers = {"Authorization": f"Bearer {access_token}"}
+    url = variables(stack)["GATEWAY_AUTH_URL"] + "/verify-token"
+    async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as response:
+        return str((await response.json())["internal_token"])
+
+
 async def connect(stack: Stack, database: str) -> asyncpg.Connection:
     """A connection as the superuser, who owns the embedded PostgreSQL."""
     address = urlsplit(variables(stack)["AUTH_DATABASE_URL"])
