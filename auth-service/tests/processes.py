@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
-from .serving import PATIENCE
+from .serving import PATIENCE, eventually
 
 COMMAND = (sys.executable, "-m", "auth_service")
 
@@ -43,14 +43,24 @@ class Process:
         return self._output.read_text()
 
     async def answers(self, http: aiohttp.ClientSession) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                assert self._process.returncode is None, self.output
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with http.get(self.url + "/healthz") as response:
-                        assert response.status == 200
-                        return
-                await asyncio.sleep(0.02)
+        """Wait until it serves."""
+
+        async def healthy() -> bool:
+            assert self._process.returncode is None, self.output
+            with contextlib.suppress(aiohttp.ClientError):
+                async with http.get(self.url + "/healthz") as response:
+                    return response.status == 200
+            return False
+
+        await eventually(healthy)
+
+    async def says(self, event: str) -> None:
+        """Wait until it has logged `event`."""
+
+        async def output() -> str:
+            return self.output
+
+        await eventually(output, lambda written: f'"event": "{event}"' in written)
 
     async def kill(self) -> None:
         if self._process.returncode is None:
