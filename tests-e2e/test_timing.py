@@ -1,102 +1,132 @@
-"""An answer takes as long whether the user is unknown or the password wrong: nobody can ask who has an account."""
+"""Who cannot log in cannot learn why, from the bytes of the answer or from its time; nor whether a token ever was."""
 
-import random
+import asyncio
 import secrets
-import statistics
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import aiohttp
 import pytest
 
+import operations
+from dev.testing import Stack
 from drivers import DOORKEEPER, DRIVERS, RFC6749, Driver
-from exchange import post_json
-from members import new_member
+from exchange import Reply, bearer, post_form, post_json, send
+from members import Member, new_member
+from registrations import INSPECTOR
+from timing import ALIKE, KeptAlive, assert_alike, auc, measure
 
-PAIRS = 200
-WARM_UP = 5
-NARROW = (0.45, 0.55)
+LOG_INS = 250
+INTROSPECTIONS = 1000
+REVOKED = 20
 
-Request = Callable[[], Awaitable[None]]
-
-
-def area_under_curve(first: list[float], second: list[float]) -> float:
-    """Mann-Whitney: the chance that one of `first` is slower than one of `second`; 0.5 where neither kind is."""
-    slower = sum((a > b) + (a == b) / 2 for a in first for b in second)
-    return slower / (len(first) * len(second))
+# Each with the password that is or was right, but for the one who has none and the one who mistypes it.
+Refused = dict[str, Member]
 
 
-async def timed(request: Request) -> float:
-    started = time.perf_counter()
-    await request()
-    return time.perf_counter() - started
-
-
-async def compare(pairs: int, first: Request, second: Request) -> float:
-    """The area under the curve of two kinds of request, sent in turn over one connection, each pair in random order."""
-    times: dict[Request, list[float]] = {first: [], second: []}
-    for _ in range(WARM_UP + pairs):
-        pair = [first, second]
-        random.shuffle(pair)
-        for request in pair:
-            times[request].append(await timed(request))
-    measured = [values[WARM_UP:] for values in times.values()]
-    area = area_under_curve(*measured)
-    medians = [statistics.median(values) * 1000 for values in measured]
-    print(f"\nAUC {area:.3f} over {pairs} pairs, medians {medians[0]:.2f} and {medians[1]:.2f} ms")
-    return area
-
-
-async def assert_indistinguishable(first: Request, second: Request) -> None:
-    """Of 200 pairs the area of two equal kinds strays from 0.5 by 0.029 (one sigma), so chance leaves the narrow range
-    once in twelve runs; four times the pairs halve that and are asked once before this fails. An early exit gives 1.0.
-    """
-    area = await compare(PAIRS, first, second)
-    if not NARROW[0] <= area <= NARROW[1]:
-        area = await compare(4 * PAIRS, first, second)
-    assert NARROW[0] <= area <= NARROW[1]
-
-
-def failing_login(http: aiohttp.ClientSession, **changes: str) -> Request:
-    async def request() -> None:
-        reply = await post_json(http, RFC6749.path, RFC6749.password_request(**changes))
-        RFC6749.assert_error(reply, 400, "invalid_grant")
-
-    return request
-
-
-async def test_unknown_user_takes_as_long_as_a_wrong_password(client: aiohttp.ClientSession) -> None:
-    await assert_indistinguishable(
-        failing_login(client, username="nobody@example.com", password="not the password"),
-        failing_login(client, username="person1@example.com", password="not the password"),
+@pytest.fixture(scope="module")
+async def refused(stack: Stack, client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Refused]:
+    """Members by the reason why they cannot log in."""
+    if stack.data_dir is None:
+        pytest.skip("the stack under test runs elsewhere, so nobody can be disabled")
+    mistaken, disabled, deleted = [await new_member().sign_up(client) for _ in range(3)]
+    without = new_member()
+    names = ("--email", without.email, "--phone-number", without.phone_number)
+    assert (await send(client, "DELETE", f"/api/v1/users/{deleted.id}", bearer(admin_token))).status == 204
+    _, added = await asyncio.gather(
+        operations.users(stack, "disable", str(disabled.id)), operations.users(stack, "add", *names)
     )
+    yield {
+        "wrong password": replace(mistaken, password="a passport of fair length"),
+        "unknown user": new_member(),
+        "disabled user": disabled,
+        "user without password": without,
+        "deleted user": deleted,
+    }
+    for user_id in (mistaken.id, disabled.id, added["id"]):
+        await send(client, "DELETE", f"/api/v1/users/{user_id}", bearer(admin_token))
 
 
-async def test_introspection_takes_as_long_for_a_revoked_token_as_for_one_that_never_was(
-    client: aiohttp.ClientSession,
-) -> None:
-    inspector = RFC6749.identity
+@pytest.fixture
+def kept_alive(stack: Stack) -> Iterator[KeptAlive]:
+    connection = KeptAlive(stack.url)
+    yield connection
+    connection.close()
 
-    def introspecting(token: str) -> Request:
-        async def request() -> None:
-            reply = await post_json(client, "/oauth/introspect", {**inspector, "token": token})
-            assert reply.json() == {"active": False}
 
-        return request
-
-    revoked = (await DOORKEEPER.log_in(client)).access_token
-    await post_json(client, "/oauth/revoke", {**DOORKEEPER.identity, "token": revoked})
-    await assert_indistinguishable(introspecting(secrets.token_hex(32)), introspecting(revoked))
+def seen(reply: Reply) -> tuple[object, ...]:
+    """Everything that a client is told, but for what differs between any two answers."""
+    headers = [(name, value) for name, value in reply.headers.items() if name.lower() not in ("date", "x-request-id")]
+    return reply.status, headers, reply.body
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: driver.name)
-async def test_every_refused_login_has_the_same_bytes(client: aiohttp.ClientSession, driver: Driver) -> None:
-    member = await new_member().sign_up(client)
-    wrong = await post_json(client, driver.path, member.request(driver, password="not the password"))
-    unknown = await post_json(client, driver.path, new_member().request(driver))
-    assert wrong.status == driver.refused_login[0]
-    assert (unknown.status, unknown.body) == (wrong.status, wrong.body)
-    passing = {"date", "x-request-id"}
-    assert {name: value for name, value in unknown.headers.items() if name.lower() not in passing} == {
-        name: value for name, value in wrong.headers.items() if name.lower() not in passing
-    }
+async def test_every_refused_log_in_is_answered_in_the_same_bytes(
+    client: aiohttp.ClientSession, refused: Refused, driver: Driver
+) -> None:
+    replies = {why: await post_json(client, driver.path, member.request(driver)) for why, member in refused.items()}
+    for reply in replies.values():
+        driver.assert_error(reply, *driver.refused_login)
+    assert len(replies) == 5
+    assert {why: seen(reply) for why, reply in replies.items()} == dict.fromkeys(
+        replies, seen(replies["wrong password"])
+    )
+
+
+async def test_every_refused_log_in_takes_as_long_as_any_other(kept_alive: KeptAlive, refused: Refused) -> None:
+    def attempt(member: Member) -> None:
+        kept_alive.post(RFC6749.path, member.request(RFC6749), 400)
+
+    assert_alike(
+        {
+            "wrong password": lambda: attempt(refused["wrong password"]),
+            "unknown user": lambda: attempt(new_member()),
+            "disabled user": lambda: attempt(refused["disabled user"]),
+            "user without password": lambda: attempt(refused["user without password"]),
+        },
+        "wrong password",
+        LOG_INS,
+    )
+
+
+async def test_method_tells_an_answer_without_a_hash_from_one_with(kept_alive: KeptAlive, refused: Refused) -> None:
+    """A log-in that is refused before its password is looked at: what a careless look-up would do."""
+    careful = refused["wrong password"].request(RFC6749)
+    careless = {name: value for name, value in careful.items() if name != "password"}
+    seconds = measure(
+        {
+            "careful": lambda: kept_alive.post(RFC6749.path, careful, 400),
+            "careless": lambda: kept_alive.post(RFC6749.path, careless, 400),
+        },
+        40,
+    )
+    area = auc(seconds["careless"], seconds["careful"])
+    print(f"\ncareless look-up: AUC {area:.3f}")
+    assert area < ALIKE[0] / 2
+
+
+async def test_introspection_does_not_tell_a_revoked_token_from_one_that_never_was(
+    client: aiohttp.ClientSession, kept_alive: KeptAlive, registered: None
+) -> None:
+    sessions = [await DOORKEEPER.log_in(client) for _ in range(REVOKED)]
+    for tokens in sessions:
+        form = {**DOORKEEPER.identity, "token": tokens.access_token}
+        assert (await post_form(client, "/oauth/revoke", form)).status == 200
+
+    def introspect(token: str) -> None:
+        kept_alive.post("/oauth/introspect", {**INSPECTOR.identity, "token": token}, 200)
+
+    assert_alike(
+        {
+            "revoked token": lambda: introspect(secrets.choice(sessions).access_token),
+            "unknown token": lambda: introspect(secrets.token_hex(32)),
+        },
+        "revoked token",
+        INTROSPECTIONS,
+    )
+    replies = [
+        await post_form(client, "/oauth/introspect", {**INSPECTOR.identity, "token": token})
+        for token in (sessions[0].access_token, secrets.token_hex(32))
+    ]
+    assert replies[0].body == b'{"active":false}'
+    assert seen(replies[0]) == seen(replies[1])

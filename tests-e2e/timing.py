@@ -1,0 +1,87 @@
+"""Whether two kinds of request can be told apart by the time they take: shuffled pairs, one connection, ranks."""
+
+import bisect
+import gc
+import http.client
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import urlencode, urlsplit
+
+from exchange import FORM
+
+WARM_UP = 30
+# The chance that a random request of one kind takes longer than one of the other: 0.5 is that nobody can tell.
+ALIKE = (0.45, 0.55)
+
+Request = Callable[[], None]
+
+
+class KeptAlive:
+    """One connection to the gateway, without the noise of an event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+        self._connection.connect()
+        self._socket = self._connection.sock
+
+    def post(self, path: str, members: Mapping[str, str], status: int) -> None:
+        """Send a form, which must be answered with this status."""
+        self._connection.request("POST", path, urlencode(members), {"Content-Type": FORM})
+        response = self._connection.getresponse()
+        response.read()
+        assert response.status == status, response.status
+        assert self._connection.sock is self._socket, "the connection was not kept"
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def measure(requests: Mapping[str, Request], number: int) -> dict[str, list[float]]:
+    """The seconds that each of `number` requests of each kind takes, all kinds shuffled."""
+    order = [kind for kind in requests for _ in range(number)]
+    random.shuffle(order)
+    for kind in order[:WARM_UP]:
+        requests[kind]()
+    seconds: dict[str, list[float]] = {kind: [] for kind in requests}
+    gc.disable()
+    try:
+        for kind in order:
+            started = time.perf_counter()
+            requests[kind]()
+            seconds[kind].append(time.perf_counter() - started)
+    finally:
+        gc.enable()
+    return seconds
+
+
+def auc(first: list[float], second: list[float]) -> float:
+    """Mann-Whitney's U of two samples over the number of pairs: how often one of `first` exceeds one of `second`."""
+    ordered = sorted(second)
+    wins = sum(bisect.bisect_left(ordered, value) + bisect.bisect_right(ordered, value) for value in first)
+    return wins / 2 / (len(first) * len(second))
+
+
+def assert_alike(requests: Mapping[str, Request], control: str, number: int) -> None:
+    """No kind can be told from `control`.
+
+    With 250 pairs the AUC of two equal kinds leaves the bounds by chance once in twenty times, with 500 once in 160.
+    What looks different is therefore measured once more, with twice the sample, and judged by that alone; two kinds
+    of which one is answered early are 0 or 1 in either.
+    """
+    others = [kind for kind in requests if kind != control]
+    suspects = _unlike(measure(requests, number), control, others)
+    if suspects:
+        again = {kind: requests[kind] for kind in (control, *suspects)}
+        assert _unlike(measure(again, 2 * number), control, suspects) == []
+
+
+def _unlike(seconds: Mapping[str, list[float]], control: str, others: list[str]) -> list[str]:
+    areas = {kind: auc(seconds[kind], seconds[control]) for kind in others}
+    usual = statistics.median(seconds[control])
+    print(f"\n{control}: median {usual * 1000:.2f} ms of {len(seconds[control])}")
+    for kind, area in areas.items():
+        difference = statistics.median(seconds[kind]) - usual
+        print(f"  {kind}: AUC {area:.3f}, median {difference * 1000:+.2f} ms ({difference / usual:+.1%})")
+    return [kind for kind, area in areas.items() if not ALIKE[0] <= area <= ALIKE[1]]
