@@ -99,10 +99,11 @@ async def replies(requests: Requests) -> dict[str, Reply]:
 
 
 def assert_unavailable(drivers: Iterable[Driver], by_name: dict[str, Reply]) -> None:
-    """503 in the dialect's own form, which says when to come back."""
+    """503 in the dialect's own form, which says when to come back, and not what is broken."""
     for driver in drivers:
         driver.assert_error(by_name[driver.name], 503, "temporarily_unavailable")
         assert int(by_name[driver.name].headers["Retry-After"]) >= 1
+        by_name[driver.name].assert_silent_about("user-service", "auth-service", "database", "PostgreSQL")
 
 
 def assert_problems(by_name: dict[str, Reply]) -> None:

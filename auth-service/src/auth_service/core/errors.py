@@ -74,10 +74,20 @@ class MissingTokenError(InvalidTokenError):
 
 
 class UnavailableError(OAuthError):
-    """A failure of ours. Nothing is known about the request, so it is never a refusal of the client's tokens."""
+    """A failure of ours. Nothing is known about the request, so it is never a refusal of the client's tokens.
+
+    The cause is for the log: what we consist of is not the client's business.
+    """
 
     code = "temporarily_unavailable"
     default_description = "The server cannot answer now; try again."
+
+    def __init__(self, cause: str | None = None) -> None:
+        super().__init__()
+        self._cause = cause
+
+    def __str__(self) -> str:
+        return self._cause or self.description
 
 
 class StaleClientError(Exception):
