@@ -86,11 +86,13 @@ async def test_a_wrong_master_key_is_one_line(replicas):
 
 async def test_a_refused_connection_is_one_line(replicas):
     url = replicas[0].database_url
-    for changed in (url.replace("/test_", "/nowhere_"), url.replace("postgres:@", "nobody@"), url + "&sslmode=bogus"):
-        for command in ("serve", "migrate"):
-            status, _, errors = await run(command, **SETTINGS | {"database_url": changed})
-            assert (status, errors.count("\n")) == (1, 1), errors
-            assert errors.startswith("the database")
+    urls = [url.replace("/test_", "/nowhere_"), url.replace("postgres:@", "nobody@"), url + "&sslmode=bogus"]
+    outcomes = await asyncio.gather(
+        *(run(command, **SETTINGS | {"database_url": url}) for url in urls for command in ("serve", "migrate"))
+    )
+    for status, _, errors in outcomes:
+        assert (status, errors.count("\n")) == (1, 1), errors
+        assert errors.startswith("the database")
 
 
 async def test_a_migration_of_a_database_that_is_away_is_one_line():

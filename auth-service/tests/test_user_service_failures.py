@@ -3,6 +3,7 @@
 import asyncio
 
 import aiohttp
+import jwt
 import pytest
 from aiohttp import web
 
@@ -65,11 +66,11 @@ async def test_a_user_service_that_is_not_there_is_unavailable(start, parties):
     assert_unavailable(await service.login(parties["passport"], service.users.add()), "passport")
 
 
-async def test_the_call_names_auth_service_and_what_it_may(service, parties, http):
+async def test_the_call_names_auth_service_and_what_it_may(service, parties):
     """The internal token holds under the published keys, and names nothing but what the call is for."""
-    await service.login(parties["rfc6749"], service.users.add())
-    import jwt
-
+    service.users.bearers.clear()
+    await service.login(parties["rfc6749"], user := service.users.add())
+    await service.users.end_sessions(user)
     jwks = jwt.PyJWKSet.from_dict((await service.request("GET", "/.well-known/jwks.json")).json)
     seen = set()
     for bearer in service.users.bearers:
