@@ -5,6 +5,7 @@ string that a database or another parser would read in its own way.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -36,6 +37,8 @@ class MalformedBodyError(ValueError):
 def _unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     result: dict[Any, Any] = {}
     for name, value in pairs:
+        if not isinstance(name, str):
+            raise MalformedBodyError("a name is not a text")  # bytes are names too in MessagePack
         if name in result:
             raise MalformedBodyError("a name is given twice")
         result[name] = value
@@ -49,22 +52,25 @@ def _refuse_constant(_name: str) -> NoReturn:
 def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedBodyError("the body is not an object")
-    _check_text(value)
+    _check(value)
     return value
 
 
-def _check_text(value: object, field: str = "") -> None:
-    """Refuse what PostgreSQL and UTF-8 cannot hold: NUL and lone surrogates, in names and values."""
+def _check(value: object, field: str = "") -> None:
+    """Refuse what PostgreSQL, UTF-8 and JSON cannot hold: NUL, lone surrogates and infinity, in names and values."""
     if isinstance(value, str):
         if _NOT_TEXT.search(value):
             raise MalformedBodyError("a text has a character that is not allowed", 422, field)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise MalformedBodyError("a number is not finite", field=field)  # 1e999 is, until it is read
     elif isinstance(value, dict):
         for name, item in value.items():
-            _check_text(name, field)
-            _check_text(item, f"{field}.{name}" if field else str(name))
+            _check(name, field)
+            _check(item, f"{field}.{name}" if field else str(name))
     elif isinstance(value, list):
         for item in value:
-            _check_text(item, field)
+            _check(item, field)
 
 
 def read_json(raw: bytes) -> dict[str, Any]:
@@ -97,7 +103,7 @@ def form_decode(raw: bytes) -> str:
         text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8", "strict")
     except ValueError:
         raise MalformedBodyError("the body is not UTF-8") from None
-    _check_text(text)
+    _check(text)
     return text
 
 
