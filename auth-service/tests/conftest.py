@@ -99,6 +99,7 @@ def log() -> Iterator[io.StringIO]:
     written = io.StringIO()
     handlers = list(logging.root.handlers)
     configure_logs("auth-service", "debug", written)
+    structlog.configure(cache_logger_on_first_use=False)  # the loggers of modules outlive this stream
     yield written
     structlog.reset_defaults()
     logging.root.handlers = handlers

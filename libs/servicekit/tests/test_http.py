@@ -1,0 +1,181 @@
+"""The server's frame: limits of a body, request ids, problem documents, and no echo of a malformed request."""
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+
+import aiohttp
+import msgpack
+import pytest
+import structlog
+from aiohttp import web
+
+from servicekit import http, wire
+from servicekit.logs import configure_logs
+
+
+async def echo(request):
+    return web.json_response(await http.read_object(request, (wire.JSON, wire.FORM)))
+
+
+async def fail(_request):
+    raise ValueError("s3cr3t")
+
+
+async def unavailable(_request):
+    raise http.ServiceUnavailableError("s3cr3t")
+
+
+@pytest.fixture
+def log():
+    written, handlers, level = io.StringIO(), list(logging.root.handlers), logging.root.level
+    configure_logs("trial", "debug", written)
+    structlog.configure(cache_logger_on_first_use=False)  # the loggers of modules outlive this stream
+    yield written
+    structlog.reset_defaults()
+    logging.root.handlers = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture
+async def port(log):
+    ready = asyncio.Event()
+
+    async def is_ready():
+        return ready.is_set()
+
+    async def become_ready(_request):
+        ready.set()
+        return web.Response()
+
+    app = web.Application(middlewares=[http.frame()])
+    app.add_routes([web.post("/echo", echo), web.get("/fail/{id}", fail), web.get("/unavailable", unavailable)])
+    app.add_routes([web.post("/ready", become_ready), *http.health_routes(is_ready)])
+    runner = http.Runner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def ask(port):
+    """Call with a method, a path and what aiohttp's client takes to get status, headers and body."""
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+
+        async def ask(method, path, **given):
+            async with session.request(method, path, **given) as response:
+                return response.status, response.headers, await response.read()
+
+        yield ask
+
+
+@contextlib.asynccontextmanager
+async def connected(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    yield reader, writer
+    writer.close()
+
+
+async def answer(port, raw):
+    """All that comes back for these bytes, until the server closes the connection."""
+    async with connected(port) as (reader, writer):
+        writer.write(raw)
+        return await asyncio.wait_for(reader.read(), 5)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + b"s3cr3t" * 2000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer s3cr3t\0\r\n\r\n",
+        b"GET /s3cr3t HTTP/9.9\r\n\r\n",
+        b"GET /" + b"s3cr3t" * 2000 + b" HTTP/1.1\r\n\r\n",
+        b"s3cr3t\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: s3cr3t\r\n\r\n",
+    ],
+)
+async def test_a_malformed_request_is_not_echoed(port, log, raw):
+    head, _, body = (await answer(port, raw)).partition(b"\r\n\r\n")
+    assert head.split()[1] == b"400"
+    assert json.loads(body) == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "error": "invalid_request",
+    }
+    assert b"connection: close" in head.lower()
+    assert b"aiohttp" not in head
+    assert b"s3cr3t" not in head + body
+    assert "s3cr3t" not in log.getvalue()
+    assert json.loads(log.getvalue().splitlines()[-1])["event"] == "malformed request"
+
+
+async def test_a_body_that_is_framed_wrongly_is_refused_at_once(port):
+    head = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for broken in (b"zz\r\n", b"2\r\n{}xx\r\n", b"-1\r\n"):
+        async with connected(port) as (reader, writer):
+            writer.write(head + broken)
+            assert (await asyncio.wait_for(reader.readline(), 5)).split()[1] == b"400"
+
+
+async def test_a_body_has_limits(ask, monkeypatch, port):
+    headers = {"Content-Type": "application/json"}
+
+    async def chunks():
+        for _ in range(70):
+            yield b" " * 1024
+
+    assert (await ask("POST", "/echo", data=b'{"a": 1}', headers=headers))[0] == 200
+    assert (await ask("POST", "/echo", data=b" " * 65537, headers=headers))[0] == 413
+    assert (await ask("POST", "/echo", data=chunks(), headers=headers))[0] == 413
+    assert (await ask("POST", "/echo", data=b"{}", headers=headers | {"Content-Encoding": "gzip"}))[0] == 415
+    assert (await ask("POST", "/echo", data=b"{}", headers={"Content-Type": "text/plain"}))[0] == 415
+    assert (await ask("POST", "/echo", data=b"{}", headers={"Content-Type": "application/json; charset=utf-7"}))[
+        0
+    ] == 415
+    assert (await ask("POST", "/echo", data=b"{}", headers=[("Content-Type", "application/json")] * 2))[0] == 400
+    monkeypatch.setattr(http, "BODY_TIMEOUT", 0.1)
+    async with connected(port) as (reader, writer):
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        assert (await asyncio.wait_for(reader.readline(), 5)).split()[1] == b"408"
+
+
+async def test_what_a_handler_lets_through_is_unavailable_and_quotes_nothing(ask, log):
+    for path in ("/fail/s3cr3t-id", "/unavailable"):
+        status, headers, body = await ask("GET", path)
+        assert (status, headers["Retry-After"], headers["Cache-Control"]) == (503, "1", "no-store")
+        assert headers["Content-Type"].startswith("application/problem+json")
+        assert b"s3cr3t" not in body
+    assert "s3cr3t" not in log.getvalue()
+    assert [json.loads(line)["route"] for line in log.getvalue().splitlines() if '"route"' in line] == [
+        "/fail/{id}",
+        "/unavailable",
+    ]
+
+
+async def test_errors_are_problem_documents_also_in_messagepack(ask):
+    status, headers, body = await ask("GET", "/nowhere")
+    assert (status, json.loads(body)["title"]) == (404, "Not Found")
+    assert "Server" not in headers
+    status, headers, _ = await ask("GET", "/echo")
+    assert (status, headers["Allow"]) == (405, "POST")
+    status, headers, body = await ask("GET", "/nowhere", headers={"Accept": "application/msgpack"})
+    assert (headers["Content-Type"], msgpack.unpackb(body)["status"]) == ("application/msgpack", 404)
+
+
+async def test_a_request_keeps_its_id_or_gets_one(ask):
+    for given in ("abcdefgh", "A-Z-09-" * 9):
+        assert (await ask("GET", "/nowhere", headers={"X-Request-Id": given}))[1]["X-Request-Id"] == given
+    for given in ("short", "x" * 65, "with space", "{json}xxx", "ä" * 8):
+        made = (await ask("GET", "/nowhere", headers={"X-Request-Id": given}))[1]["X-Request-Id"]
+        assert len(made) == 32
+
+
+async def test_health_and_readiness_are_two_things(ask):
+    assert [(await ask("GET", path))[0] for path in ("/healthz", "/readyz")] == [200, 503]
+    assert (await ask("GET", "/readyz"))[1]["Retry-After"] == "1"
+    await ask("POST", "/ready")
+    assert [(await ask("GET", path))[0] for path in ("/healthz", "/readyz")] == [200, 200]

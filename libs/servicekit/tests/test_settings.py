@@ -1,0 +1,63 @@
+"""Settings are refused in one line that names the variables and none of their values."""
+
+import pytest
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from servicekit.settings import Port, PostgresUrl, ServiceSettings, load_settings
+
+
+class Settings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="TRIAL_", env_ignore_empty=True)
+
+    port: Port = Field(1)
+    database_url: PostgresUrl = Field()
+    key: SecretStr = Field()
+
+
+@pytest.fixture
+def fault(monkeypatch, capsys):
+    """Call with the environment to get the line that it is refused with."""
+
+    def fault(**environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            load_settings(Settings)
+        assert ended.value.code == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        return line.rstrip("\n")
+
+    return fault
+
+
+def test_every_fault_stands_in_the_line(fault):
+    line = fault(
+        TRIAL_PORT="s3cr3t", TRIAL_DATABASE_URL="postgresql://u:s3/cr3t@h/d", TRIAL_LOG_LEVEL="s3cr3t", TRIAL_KEY=""
+    )
+    assert line.startswith("settings: ")
+    assert {part.split(":")[0] for part in line.removeprefix("settings: ").split("; ")} == {
+        "TRIAL_PORT",
+        "TRIAL_DATABASE_URL",
+        "TRIAL_LOG_LEVEL",
+        "TRIAL_KEY",
+    }
+    assert "TRIAL_KEY: is missing" in line
+    assert "cr3t" not in line
+
+
+def test_a_secret_comes_from_a_file(monkeypatch, tmp_path):
+    (tmp_path / "trial_key").write_text("from the file")
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("TRIAL_DATABASE_URL", "postgresql://u:s3cr3t@h/d")
+    settings = load_settings(Settings)
+    assert settings.key.get_secret_value() == "from the file"
+    assert "s3cr3t" not in repr(settings)
+    assert "from the file" not in repr(settings)
+    monkeypatch.setenv("TRIAL_KEY", "from the environment")
+    assert load_settings(Settings).key.get_secret_value() == "from the environment"
+
+
+def test_a_directory_for_secrets_must_exist(fault, tmp_path):
+    assert fault(SECRETS_DIR=str(tmp_path / "nowhere")).startswith("settings: SECRETS_DIR: ")
