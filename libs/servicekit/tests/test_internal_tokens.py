@@ -1,0 +1,184 @@
+"""Internal tokens: what is refused whoever signed it, and keys that are fetched neither too often nor never again."""
+
+import time
+
+import aiohttp
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from servicekit import http, jws
+from servicekit.internal_tokens import InternalTokens, RemoteKeys, public_keys
+
+ISSUER = "https://parley.example"
+KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def token(header=(), without=(), key=KEY, **claims):
+    now = int(time.time())
+    said = {
+        "iss": ISSUER,
+        "aud": "internal",
+        "sub": "157",
+        "client_id": "web",
+        "scope": "a b",
+        "sid": "00000000000000aa",
+    }
+    said |= {"iat": now, "exp": now + 60, "jti": "x"} | claims
+    said = {name: value for name, value in said.items() if name not in without}
+    return jwt.encode(said, key, algorithm="ES256", headers={"typ": "at+jwt", "kid": "k", **dict(header)})
+
+
+def jwk(kid="k"):
+    public = jwt.get_algorithm_by_name("ES256").to_jwk(KEY.public_key(), as_dict=True)
+    return public | {"kid": kid, "use": "sig", "alg": "ES256"}
+
+
+class FixedKeys:
+    """The port `Keys`; counts how often it is asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    async def public_key(self, kid):
+        self.asked += 1
+        return KEY.public_key() if kid == "k" else None
+
+
+async def test_a_token_says_who_is_acted_for():
+    tokens = InternalTokens(ISSUER, FixedKeys())
+    said = await tokens.verify(token())
+    assert (said.subject, said.user_id, said.client_id, said.session_id) == ("157", 157, "web", "00000000000000aa")
+    assert said.scope == {"a", "b"}
+    for subject in ("client:157", "auth-service", "\u0661\u0665\u0667", "-1", "1.0"):
+        assert (await tokens.verify(token(sub=subject))).user_id is None
+
+
+async def test_a_signature_is_checked_once_and_the_expiry_always(monkeypatch):
+    keys = FixedKeys()
+    tokens = InternalTokens(ISSUER, keys)
+    good = token()
+    for _ in range(3):
+        await tokens.verify(good)
+    assert keys.asked == 1
+    later = time.time() + 60 + 31
+    monkeypatch.setattr(time, "time", lambda: later)
+    with pytest.raises(jws.InvalidTokenError):
+        await tokens.verify(good)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        lambda now: token({"typ": "JWT"}),
+        lambda now: token({"typ": None}),
+        lambda now: token({"kid": "unknown"}),
+        lambda now: token(key=ec.generate_private_key(ec.SECP256R1())),
+        lambda now: token(iss=ISSUER + "/"),
+        lambda now: token(aud=ISSUER),
+        lambda now: token(aud=["internal"]),
+        lambda now: token(sub=""),
+        lambda now: token(iat=now, exp=now + 301),
+        lambda now: token(iat=now + 31, exp=now + 60),
+        lambda now: token(iat=now, exp=now),
+        lambda now: token(iat=now - 120, exp=now - 31),
+        lambda now: token(exp=float(now + 60)),
+        lambda now: token(iat=True),
+        lambda now: token(scope=["a"]),
+        lambda now: token(sid=7),
+        lambda now: token() + "=",
+        *(
+            lambda now, name=name: token(without=[name])
+            for name in ("iss", "aud", "sub", "client_id", "iat", "exp", "jti")
+        ),
+    ],
+)
+async def test_no_other_token_is_taken(forged):
+    with pytest.raises(jws.InvalidTokenError):
+        await InternalTokens(ISSUER, FixedKeys()).verify(forged(int(time.time())))
+
+
+def test_only_signing_keys_of_the_one_algorithm_are_taken():
+    private = jwt.get_algorithm_by_name("ES256").to_jwk(KEY, as_dict=True) | {"kid": "private", "use": "sig"}
+    foreign = [
+        {"kty": "oct", "k": "AAAA", "kid": "o", "use": "sig"},
+        {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "r"},
+    ]
+    encryption = jwk("encryption") | {"use": "enc"}
+    assert list(public_keys({"keys": [jwk(), private, *foreign, encryption]})) == ["k"]
+    assert public_keys({}) == {}
+
+
+@pytest.fixture
+async def published():
+    """A key set over HTTP: what it answers with and how often it was asked can be looked at and changed."""
+
+    class Published:
+        def __init__(self):
+            self.keys, self.status, self.asked, self.url = [jwk()], 200, 0, ""
+
+        async def answer(self, _request):
+            self.asked += 1
+            return web.json_response({"keys": self.keys}, status=self.status)
+
+    published = Published()
+    app = web.Application()
+    app.router.add_get("/jwks.json", published.answer)
+    runner = http.Runner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    published.url = f"http://127.0.0.1:{runner.addresses[0][1]}/jwks.json"
+    yield published
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def remote(published):
+    async with aiohttp.ClientSession() as session:
+        yield RemoteKeys(session, published.url)
+
+
+@pytest.fixture
+def pass_time(monkeypatch):
+    """Call with seconds to let them pass for who measures with a monotonic clock."""
+    passed = [0.0]
+    real = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])
+
+    def pass_time(seconds):
+        passed[0] += seconds
+
+    return pass_time
+
+
+async def test_unknown_keys_are_sought_once_in_ten_seconds(remote, published, pass_time):
+    for number in range(20):
+        assert await remote.public_key(f"unknown{number}") is None
+    assert published.asked == 1
+    published.keys = [jwk(), jwk("new")]
+    assert await remote.public_key("new") is None
+    pass_time(11)
+    assert await remote.public_key("new") is not None
+    assert published.asked == 2
+
+
+async def test_the_last_good_set_outlives_an_outage(remote, published, pass_time):
+    assert await remote.public_key("k") is not None
+    published.status = 503
+    pass_time(61)
+    assert await remote.public_key("k") is not None
+    assert published.asked == 2
+    published.status, published.keys = 200, []
+    pass_time(61)
+    with pytest.raises(http.ServiceUnavailableError):
+        await remote.public_key("k")
+
+
+async def test_without_any_key_nothing_is_known(remote, published):
+    published.status = 500
+    for _ in range(2):
+        with pytest.raises(http.ServiceUnavailableError):
+            await remote.public_key("k")
+    published.status = 200
+    assert await remote.public_key("k") is not None
