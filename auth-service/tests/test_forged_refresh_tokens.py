@@ -4,6 +4,8 @@ import base64
 
 import pytest
 
+from .jose import another_spelling
+
 REFRESHING = ("rfc6749", "doorkeeper_jwt", "doorkeeper", "cubux", "passport")
 
 
@@ -30,6 +32,14 @@ async def test_a_flipped_bit_is_refused_without_the_database(cut_off_service, re
     assert (await cut_off_service.refresh(party, login.refresh)).status == 200
 
 
+async def test_a_foreign_client_s_token_is_refused_without_the_database(cut_off_service, relay, parties):
+    owner, foreigner = parties["rfc6749"], parties["passport"]
+    login = await cut_off_service.login(owner, user := cut_off_service.users.add())
+    await cut_off_service.login(foreigner, user)
+    await relay.cut()
+    assert (await cut_off_service.refresh(foreigner, login.refresh)).error == (400, "invalid_grant")
+
+
 @pytest.mark.parametrize("dialect", REFRESHING)
 async def test_another_spelling_is_refused(service, parties, dialect):
     party = parties[dialect]
@@ -37,6 +47,8 @@ async def test_another_spelling_is_refused(service, parties, dialect):
     status = 401 if dialect == "doorkeeper" else 400
     spellings = [token + "=", token + " ", " " + token, token + "0", token[:-1], token[1:], token * 2, token * 500]
     spellings += [token.swapcase(), "a" * len(token), "é" * len(token), "0" * len(token), token + "\n", token + "%00"]
+    if dialect in ("rfc6749", "passport"):
+        spellings.append(another_spelling(token))
     for spelling in spellings:
         assert (await service.refresh(party, spelling)).error == (status, "invalid_grant"), spelling
     assert (await service.refresh(party, token)).status == 200

@@ -148,6 +148,7 @@ async def test_an_event_that_came_while_it_was_down_is_applied_before_the_first_
     assert await process.stop() == 0
     user.epoch += 1
     service.users.emit(user)
+    service.users.before_events = 0.5  # who began to serve in the meantime would let the old session in
     _, restarted = await start_process()
     assert [await restarted.verdict(reply.access) for reply in (login, foreign)] == [401, 200]
 

@@ -26,7 +26,10 @@ class User:
 
 
 class UserService:
-    """`fault` answers credential checks instead; `before_answer` is awaited between a check and its answer."""
+    """`fault` answers credential checks instead; `before_answer` is awaited between a check and its answer.
+
+    Events are handed out only after `before_events` seconds.
+    """
 
     def __init__(self) -> None:
         self.url = ""
@@ -36,6 +39,7 @@ class UserService:
         self.checks: list[dict[str, Any]] = []
         self.fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.before_answer: Callable[[User], Awaitable[None]] | None = None
+        self.before_events = 0.0
         self._arrival = asyncio.Event()
         self._event_ids = itertools.count(1)
 
@@ -81,6 +85,7 @@ class UserService:
 
     async def _take(self, request: web.Request) -> web.Response:
         self.bearers.append(request.headers["Authorization"])
+        await asyncio.sleep(self.before_events)
         if not self.events:
             self._arrival.clear()
             with contextlib.suppress(TimeoutError):
