@@ -31,6 +31,7 @@ from auth_service.backends.clients import PostgresClients
 from auth_service.backends.keyring import Keyring, parse_master_keys
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.upkeep import tidy_tables
 from auth_service.backends.user_events import apply
 from auth_service.backends.user_service import UserEvent
 from auth_service.core.errors import (
@@ -50,10 +51,11 @@ from servicekit.postgres import Database, connect
 
 from .service import Party, register
 
-GRACE = 30
-ACCESS, IDLE, SESSION = 900, 3600, 20_000
-# Small enough for several to pass within the grace, large enough to pass every lifetime.
-PASSING = st.sampled_from([0, 0, 1, 13, 25, 40, 1_000, 5_000])
+GRACE = 3_000
+ACCESS, IDLE, SESSION = 90_000, 360_000, 2_000_000
+# Small enough for several to pass within the grace, large enough to pass every lifetime, and so coarse that what a
+# test takes makes no difference.
+PASSING = st.sampled_from([0, 0, 100, 1_300, 2_500, 4_000, 100_000, 500_000])
 AGE = """
     UPDATE sessions SET created_at = created_at - $2::interval, rotated_at = rotated_at - $2::interval,
         idle_expires_at = idle_expires_at - $2::interval, expires_at = expires_at - $2::interval
@@ -197,6 +199,19 @@ class Sessions(RuleBasedStateMachine):
         was_refreshable = self._refreshable(login)
         self._refused(login, token)
         login.over = login.over or was_refreshable
+
+    @rule(login=logins)
+    def present_as_another_client(self, login: Login) -> None:
+        """It gets nothing, and does no harm."""
+        other = next(client_id for client_id in self.client_ids.values() if client_id != login.client_id)
+        request = TokenRequest(grant_type="refresh_token", refresh_token=login.refresh_tokens[-1])
+        with pytest.raises(InvalidGrantError):
+            self.run(self._ask(other, request))
+
+    @rare
+    @rule()
+    def tidy(self) -> None:
+        self.run(tidy_tables(self.database))
 
     @rare
     @rule(login=logins, by_refresh_token=st.booleans())
