@@ -17,7 +17,7 @@ from registrations import INSPECTOR
 from timing import ALIKE, KeptAlive, assert_alike, auc, measure
 
 LOG_INS = 250
-INTROSPECTIONS = 1000
+INTROSPECTIONS = 2000
 REVOKED = 20
 
 # Each with the password that is or was right, but for the one who has none and the one who mistypes it.
