@@ -1,0 +1,111 @@
+"""Reads one response after another from an upstream's connection, and hands their parts on as they come."""
+
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+from gateway.parser import HEAD_END, MAX_HEAD, ChunkedBody, LengthBody, MalformedMessageError, ResponseHead
+
+_SWITCHING = 101
+
+
+class ResponseSink(Protocol):
+    """Who takes the parts of a response."""
+
+    def on_head(self, head: ResponseHead) -> None: ...
+    def on_body(self, data: bytes) -> None: ...
+    def on_end(self) -> None: ...
+
+
+class ResponseParser:
+    """Reads one response after another from an upstream's connection and hands their parts to `sink`.
+
+    Interim responses are passed over. After a 101 that was asked for, every byte is handed on as body.
+    """
+
+    __slots__ = ("_body", "_buffer", "_feed", "_method", "_sink", "_upgrades", "keep_alive")
+
+    def __init__(self, sink: ResponseSink) -> None:
+        self._sink = sink
+        self._buffer = b""
+        self._method = b""
+        self._upgrades = False
+        self._body: LengthBody | ChunkedBody = LengthBody(0)
+        self._feed: Callable[[bytes], None] = self._feed_nothing
+        self.keep_alive = True
+
+    def expect(self, method: bytes, *, upgrade: bool = False) -> None:
+        """Say what is about to be asked, before it is: only then may anything be answered."""
+        self._method = method
+        self._upgrades = upgrade
+        self._feed = self._feed_head
+
+    def feed(self, data: bytes) -> None:
+        """Raises MalformedMessageError for what is malformed and for what nobody asked for."""
+        self._feed(data)
+
+    def finish(self) -> bool:
+        """The connection has ended: whether that ends the response as it should, and so was handed on as its end."""
+        if self._feed == self._feed_until_close:
+            self._end(keep_alive=False)
+            return True
+        return False
+
+    def _feed_nothing(self, _data: bytes) -> NoReturn:
+        raise MalformedMessageError("an answer to nothing")
+
+    def _feed_head(self, data: bytes) -> None:
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        end = data.find(HEAD_END) + len(HEAD_END)
+        if end < len(HEAD_END):
+            if len(data) > MAX_HEAD:
+                raise MalformedMessageError("the head is too large")
+            self._buffer = data
+            return
+        rest = data[end:]
+        head = ResponseHead(data[:end] if rest else data, self._method)
+        if head.status < 200:
+            self._pass_over(head, rest)
+            return
+        self._start_body(head, rest)
+
+    def _pass_over(self, head: ResponseHead, rest: bytes) -> None:
+        if head.status == _SWITCHING:
+            if not self._upgrades:
+                raise MalformedMessageError("a change of protocol that nobody asked for")
+            self._feed = self._sink.on_body
+            self.keep_alive = False
+            self._sink.on_head(head)
+        elif head.status < 100:
+            raise MalformedMessageError("no such status")
+        if rest:
+            self._feed(rest)
+
+    def _start_body(self, head: ResponseHead, rest: bytes) -> None:
+        self.keep_alive = head.keep_alive
+        if head.chunked:
+            self._body = ChunkedBody.of_response()
+            self._feed = self._feed_body
+        elif head.length is None:
+            self._feed = self._feed_until_close
+        else:
+            self._body = LengthBody(head.length)
+            self._feed = self._feed_body
+        self._sink.on_head(head)
+        if rest or head.length == 0:
+            self._feed(rest)
+
+    def _feed_body(self, data: bytes) -> None:
+        content = self._body.feed(data)
+        if content:
+            self._sink.on_body(content)
+        if self._body.complete:
+            self._end(keep_alive=self.keep_alive and not self._body.excess)
+
+    def _feed_until_close(self, data: bytes) -> None:
+        self._sink.on_body(data)
+
+    def _end(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self._feed = self._feed_nothing
+        self._sink.on_end()
