@@ -1,0 +1,54 @@
+"""Time limits without a timer each: whoever can be late carries a deadline, and one look in ten a second finds it."""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+INTERVAL = 0.1
+
+log = structlog.get_logger()
+
+
+class Late(Protocol):
+    """What can be late. `deadline` is in `loop.time()`, `math.inf` for none, and may be set at any time."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """The deadline has passed. Called at every look until it is set anew or the object is discarded."""
+
+
+class Deadlines:
+    """Those that can be late, looked at ten times a second between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        self._items: set[Late] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, item: Late) -> None:
+        self._items.add(item)
+
+    def discard(self, item: Late) -> None:
+        self._items.discard(item)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(INTERVAL, self._look, loop)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(INTERVAL, self._look, loop)
+        now = loop.time()
+        for item in [item for item in self._items if item.deadline <= now]:
+            if item.deadline <= now and item in self._items:  # another one's end may have changed either
+                _expire(item)
+
+
+def _expire(item: Late) -> None:
+    try:
+        item.expire()
+    except Exception:  # the limits of everybody else hold all the same
+        log.exception("unexpected error")
