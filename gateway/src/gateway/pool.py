@@ -1,0 +1,308 @@
+"""The connections to one upstream: lent to one user at a time, opened as they are needed, waited for in order."""
+
+import asyncio
+import math
+import ssl
+from collections import OrderedDict
+from random import uniform
+from urllib.parse import urlsplit
+
+from gateway.deadlines import Deadlines
+from gateway.replicas import EJECTED, GONE, Replica, Replicas, format_address
+from gateway.resolver import Resolve, Resolver, ask_system
+from gateway.retries import RetryBudget
+from gateway.upstream import CLOSED, STALLED, UpstreamConnection, User
+
+IDLE = 15.0  # well below the 75 s after which a service closes, so that a connection is rarely used as it closes
+AGE = (60.0, 120.0)
+REQUESTS = 1000
+# The most silence that one look finds: what a loop that was held up has not read yet is not held against a replica.
+_STEP = 0.25
+
+
+class _Waiting:
+    """A user without a connection yet. `connecting`: one is being made for it."""
+
+    __slots__ = ("avoid", "connecting", "deadline", "late", "tried", "user")
+
+    def __init__(self, user: User, avoid: Replica | None, deadline: float) -> None:
+        self.user = user
+        self.avoid = avoid
+        self.deadline = deadline
+        self.connecting = False
+        self.tried: list[Replica] = []
+        self.late = False  # the last replica tried did not refuse, but let it wait
+
+
+class Upstream:
+    """An http or https origin whose name stands for any number of replicas.
+
+    What nobody must wait for is done when `deadlines` looks: idle connections, silence, ejections, who waited too long.
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        *,
+        connections: int,
+        connect_timeout: float,
+        dns_interval: float,
+        stall_timeout: float,
+        deadlines: Deadlines,
+        resolve: Resolve = ask_system,
+    ) -> None:
+        url = urlsplit(origin)
+        tls = url.scheme == "https"
+        self.host = url.netloc.encode()  # as a request's Host says it
+        self._host = url.hostname or ""
+        self._tls = ssl.create_default_context() if tls else None
+        self._limit = connections
+        self._connect_timeout = connect_timeout
+        self._stall_timeout = stall_timeout
+        self._deadlines = deadlines
+        self._replicas = Replicas(origin)
+        self._resolver = Resolver(
+            self._host,
+            url.port or (443 if tls else 80),
+            interval=dns_interval,
+            resolve=resolve,
+            on_addresses=self._replicas.update,
+        )
+        self._waiting: OrderedDict[User, _Waiting] = OrderedDict()
+        self._connections = 0  # those being made included
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._budget = RetryBudget()
+        self.deadline = 0.0  # of every look
+
+    async def start(self) -> None:
+        """Returns when the name was asked for once, whether there was an answer or not."""
+        self._loop = asyncio.get_running_loop()
+        self._replicas.now = self._loop.time()
+        self._deadlines.add(self)
+        await self._resolver.start()
+
+    async def close(self) -> None:
+        """Whoever waits gets no connection, whoever has one loses it."""
+        self._deadlines.discard(self)
+        await self._resolver.close()
+        self._replicas.update([])
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for waiting in list(self._waiting.values()):
+            self._give_up(waiting, late=False)
+        for replica in self._replicas.leaving:
+            for connection in list(replica.connections):
+                connection.fail(CLOSED)
+        await asyncio.sleep(0)  # transports close in the loop's next round
+
+    def acquire(self, user: User, avoid: Replica | None = None) -> None:
+        """Call `user.on_connection`, at once where a connection is idle, or `on_no_connection`, at once or later."""
+        if avoid is None:
+            self._budget.deposit()
+            replica = self._replicas.choose()
+        else:
+            replica = self._replicas.choose_except((), avoid)
+        if replica is None:
+            user.on_no_connection(False)
+        elif replica.idle:
+            _lend(replica.idle.pop(), user)
+        else:
+            waiting = _Waiting(user, avoid, self._loop.time() + self._connect_timeout)
+            self._waiting[user] = waiting
+            self._place(waiting, replica)
+
+    def may_retry(self) -> bool:
+        """Whether a request that got no answer may be tried at another replica; if so, that is counted."""
+        return len(self._replicas.serving) > 1 and self._budget.withdraw()
+
+    def abandon(self, user: User) -> None:
+        """The user waits no longer. A connection that is being made for it is the next one's."""
+        self._waiting.pop(user, None)
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """The user is done: the connection is kept if it is reusable, else closed."""
+        if connection.user is None:
+            return
+        connection.user = None
+        replica = connection.replica
+        replica.in_flight -= 1
+        if connection.reusable and connection.requests < REQUESTS and connection.expires > self._replicas.now:
+            connection.resume()
+            self._keep(connection)
+        else:
+            self.forget(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """It is closed, or to be closed."""
+        self._remove(connection)
+        if self._waiting:
+            self._place_all()
+
+    def status(self) -> dict[str, object]:
+        """What the page for operations shows."""
+        return {
+            "connections": self._connections,
+            "waiting": len(self._waiting),
+            "replicas": [
+                {
+                    "address": format_address(replica.address),
+                    "in_flight": replica.in_flight,
+                    "idle": len(replica.idle),
+                    "ejected": replica.state is EJECTED,
+                }
+                for replica in self._replicas.all
+            ],
+        }
+
+    def expire(self) -> None:
+        now = self._loop.time()
+        elapsed = min(now - self._replicas.now, _STEP)
+        self._replicas.look(now)
+        while self._waiting and (waiting := next(iter(self._waiting.values()))).deadline <= now:
+            self._give_up(waiting, late=True)
+        for replica in (*self._replicas.all, *self._replicas.leaving):
+            self._close_idle(replica, now - IDLE)
+            if replica.hangs(elapsed, self._stall_timeout) and self._replicas.eject_hanging(replica):
+                _tell_stalled(replica)
+        if self._waiting:
+            self._place_all()
+
+    def _keep(self, connection: UpstreamConnection) -> None:
+        """Lend it to the first who waits and may have it, or keep it for later."""
+        replica = connection.replica
+        if self._waiting and replica.open:
+            for waiting in self._waiting.values():
+                if waiting.avoid is not replica or len(self._replicas.serving) == 1:
+                    self._serve(waiting, connection)
+                    return
+        connection.idle_since = self._replicas.now
+        replica.idle.append(connection)
+        if self._waiting:
+            self._place_all()
+
+    def _remove(self, connection: UpstreamConnection) -> None:
+        replica = connection.replica
+        if connection not in replica.connections:
+            return
+        replica.connections.discard(connection)
+        self._connections -= 1
+        if connection.user is not None:
+            connection.user = None
+            replica.in_flight -= 1
+        elif connection in replica.idle:
+            replica.idle.remove(connection)
+        connection.disconnect()
+
+    def _close_idle(self, replica: Replica, before: float) -> None:
+        if replica.state in (EJECTED, GONE):
+            before = math.inf
+        while replica.idle and replica.idle[0].idle_since <= before:
+            self._remove(replica.idle[0])
+
+    # Those who wait.
+
+    def _place_all(self) -> None:
+        """Do for whoever waits what there is room for, in order."""
+        while True:
+            waiting = next((waiting for waiting in self._waiting.values() if not waiting.connecting), None)
+            if waiting is None:
+                return
+            replica = self._replicas.choose_except(waiting.tried, waiting.avoid)
+            if not self._place(waiting, replica):
+                return
+
+    def _place(self, waiting: _Waiting, replica: Replica | None) -> bool:
+        """Get it a connection to `replica`, or give it up without one; False where there is no room."""
+        if replica is None:
+            self._give_up(waiting, late=waiting.late)
+        elif replica.idle:
+            self._serve(waiting, replica.idle.pop())
+        elif self._make_room():
+            self._connect(waiting, replica)
+        else:
+            return False
+        return True
+
+    def _make_room(self) -> bool:
+        """Whether one more may be opened; at the limit an idle one is closed for it, that of another replica."""
+        if self._connections < self._limit:
+            return True
+        longest = max((*self._replicas.all, *self._replicas.leaving), key=lambda replica: len(replica.idle))
+        if longest.idle:
+            self._remove(longest.idle[0])
+        return self._connections < self._limit
+
+    def _serve(self, waiting: _Waiting, connection: UpstreamConnection) -> None:
+        del self._waiting[waiting.user]
+        _lend(connection, waiting.user)
+
+    def _give_up(self, waiting: _Waiting, *, late: bool) -> None:
+        del self._waiting[waiting.user]
+        waiting.user.on_no_connection(late)
+
+    # Opening one.
+
+    def _connect(self, waiting: _Waiting, replica: Replica) -> None:
+        waiting.connecting = True
+        replica.connecting += 1
+        self._connections += 1
+        task = self._loop.create_task(self._try(waiting, replica))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _try(self, waiting: _Waiting, replica: Replica) -> None:
+        others = any(other is not replica and other not in waiting.tried for other in self._replicas.all)
+        # Half the time where there is another one to try: one that swallows packets is not the end of a request.
+        patience = self._connect_timeout / 2 if others else self._connect_timeout
+        connection = None
+        late = False
+        try:
+            async with asyncio.timeout(patience):
+                connection = await self._open(replica)
+        except OSError as error:
+            late = isinstance(error, TimeoutError)
+        finally:
+            replica.connecting -= 1
+            if connection is None:
+                self._connections -= 1
+        if connection is None:
+            self._try_next(waiting, replica, late=late)
+            return
+        replica.connections.add(connection)
+        if self._waiting.get(waiting.user) is waiting:
+            self._serve(waiting, connection)
+        else:
+            self._keep(connection)
+
+    async def _open(self, replica: Replica) -> UpstreamConnection:
+        connection = UpstreamConnection(replica, self, self._loop.time() + uniform(*AGE))  # noqa: S311
+        host, port = replica.address
+        name = self._host if self._tls is not None else None
+        await self._loop.create_connection(lambda: connection, host, port, ssl=self._tls, server_hostname=name)
+        if connection.closing:
+            raise ConnectionAbortedError
+        return connection
+
+    def _try_next(self, waiting: _Waiting, replica: Replica, *, late: bool) -> None:
+        """It could not be reached, so not a byte was written, and any other may be tried."""
+        replica.failed()
+        waiting.connecting = False
+        waiting.late = late
+        waiting.tried.append(replica)
+        if self._waiting:
+            self._place_all()
+
+
+def _lend(connection: UpstreamConnection, user: User) -> None:
+    connection.user = user
+    connection.replica.in_flight += 1
+    user.on_connection(connection)
+
+
+def _tell_stalled(replica: Replica) -> None:
+    """The requests that may be tried elsewhere are; the others wait until their own limit."""
+    for connection in list(replica.connections):
+        user = connection.user
+        if user is not None and user.awaiting and user.retriable:
+            connection.fail(STALLED)

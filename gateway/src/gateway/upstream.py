@@ -1,0 +1,187 @@
+"""One connection to a replica: requests go out on it one after another, and what is answered goes to its user."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, cast
+
+from gateway.parser import MalformedMessageError, ResponseHead
+from gateway.responses import ResponseParser
+
+if TYPE_CHECKING:
+    from gateway.replicas import Replica
+
+CLOSED = "closed"
+MALFORMED = "malformed"
+STALLED = "stalled"
+
+
+class User(Protocol):
+    """Who has, or waits for, a connection: an exchange, a question to /verify-token, a tunnel."""
+
+    @property
+    def awaiting(self) -> bool:
+        """The request is written whole and not a byte of an answer has come: now silence is the replica's doing."""
+
+    @property
+    def retriable(self) -> bool:
+        """Its method is safe, and not a byte of an answer has come."""
+
+    def on_connection(self, connection: "UpstreamConnection") -> None:
+        """It is the user's now, who says what it expects and writes."""
+
+    def on_no_connection(self, late: bool, /) -> None:
+        """There is none, and nothing was written. `late`: no place in the pool, or no connection, in time."""
+
+    def on_head(self, head: ResponseHead) -> None:
+        """The final response's head, or that of a 101 that was asked for."""
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None:
+        """The answer is whole. The connection is still the user's, who releases it."""
+
+    def on_lost(self, fault: str, /) -> None:
+        """The answer will not come, or not come whole: `closed`, `malformed` or `stalled`. The connection is gone."""
+
+    def on_congested(self) -> None:
+        """The replica reads more slowly than is written."""
+
+    def on_drained(self) -> None:
+        """It has caught up."""
+
+
+class Owner(Protocol):
+    """The pool, as a connection knows it."""
+
+    def release(self, connection: "UpstreamConnection") -> None: ...
+    def forget(self, connection: "UpstreamConnection") -> None: ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection to `replica`. It belongs to the pool while `user` is None."""
+
+    __slots__ = (
+        "_answered",
+        "_congested",
+        "_ended",
+        "_owner",
+        "_parser",
+        "_paused",
+        "_transport",
+        "expires",
+        "idle_since",
+        "replica",
+        "requests",
+        "reusable",
+        "user",
+        "write",
+    )
+
+    write: Callable[[bytes], None]
+    _transport: asyncio.Transport
+
+    def __init__(self, replica: "Replica", owner: Owner, expires: float) -> None:
+        self.replica = replica
+        self.user: User | None = None
+        self.expires = expires
+        self.idle_since = 0.0
+        self.requests = 0
+        self.reusable = True  # no answer is outstanding, and neither side has said close
+        self._owner = owner
+        self._parser = ResponseParser(self)
+        self._ended = False  # the parser says so
+        self._answered = False  # the user knows it
+        self._paused = False
+        self._congested = False
+
+    def expects(self, method: bytes, *, upgrade: bool = False) -> None:
+        """A request with this method is about to be written; `upgrade`: it may be answered with 101."""
+        self.requests += 1
+        self.reusable = False
+        self._answered = False
+        self._parser.expect(method, upgrade=upgrade)
+
+    def abort(self) -> None:
+        """Give up what is under way. It stands for a release, and the user hears no more."""
+        self.reusable = False
+        self._owner.release(self)
+
+    def pause(self) -> None:
+        self._paused = True
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def fail(self, fault: str) -> None:
+        """It is of no more use: it leaves the pool, and then a user who still waits for its answer is told."""
+        user = self.user
+        self._owner.forget(self)
+        if user is not None and not self._answered:
+            user.on_lost(fault)
+
+    def disconnect(self) -> None:
+        self.reusable = False
+        self._transport.abort()
+
+    @property
+    def closing(self) -> bool:
+        return self._transport.is_closing()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
+
+    def data_received(self, data: bytes) -> None:
+        self.replica.heard = True
+        try:
+            self._parser.feed(data)
+        except MalformedMessageError:
+            self.fail(MALFORMED)
+            return
+        if self._ended:
+            self._finish()
+
+    def eof_received(self) -> None:
+        if self._parser.finish():
+            self._finish()
+        else:
+            self.fail(CLOSED)
+        self.disconnect()  # asyncio would first write what is buffered, to a peer that may not read it
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.fail(CLOSED)
+
+    def pause_writing(self) -> None:
+        self._congested = True
+        if self.user is not None:
+            self.user.on_congested()
+
+    def resume_writing(self) -> None:
+        self._congested = False
+        if self.user is not None:
+            self.user.on_drained()
+
+    # What the parser calls. A user that has given up in between hears nothing of the rest.
+
+    def on_head(self, head: ResponseHead) -> None:
+        if self.user is not None:
+            self.user.on_head(head)
+
+    def on_body(self, data: bytes) -> None:
+        if self.user is not None:
+            self.user.on_body(data)
+
+    def on_end(self) -> None:
+        self._ended = True  # the user releases the connection at the end, which must not happen inside the parser
+
+    def _finish(self) -> None:
+        self._ended = False
+        self._answered = True
+        self.reusable = self._parser.keep_alive and not self._congested
+        if self.user is not None:
+            self.user.on_end()
