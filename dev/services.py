@@ -96,6 +96,7 @@ def gateway(settings: Settings) -> Service:
             "GATEWAY_OPS_PORT": str(settings.gateway_ops_port),
             "GATEWAY_AUTH_URL": f"http://{HOST}:{settings.auth_port}",
             "GATEWAY_USERS_URL": f"http://{HOST}:{settings.users_port}",
+            "GATEWAY_DRAIN_DELAY": "0",  # no load balancer has to hear of it first
         },
         f"http://{HOST}:{settings.gateway_ops_port}/readyz",
     )

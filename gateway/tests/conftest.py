@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.app import applications
+from gateway.app import DataPath
 from gateway.settings import Settings
 from servicekit.http import Runner
 
@@ -268,10 +268,10 @@ async def running(**settings: Any) -> AsyncIterator[Gateway]:
             stack.callback(server.close)
             ports.append(server.sockets[0].getsockname()[1])
         urls = {f"{name}_url": f"http://127.0.0.1:{port}" for name, port in zip(("auth", "users"), ports, strict=True)}
-        public, operations = await stack.enter_async_context(applications(Settings(**(urls | settings))))
-        port = await stack.enter_async_context(listening(public))
-        ops_port = await stack.enter_async_context(listening(operations))
-        yield Gateway(port, ops_port, auth, users, {"AUTH": ports[0], "USERS": ports[1]})
+        data_path = DataPath(Settings(**({"port": 0, "verdict_lifetime": 0, "access_log": 0} | urls | settings)))
+        stack.push_async_callback(data_path.close)
+        await data_path.start()
+        yield Gateway(data_path.port, 0, auth, users, {"AUTH": ports[0], "USERS": ports[1]})
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ async def test_a_control_character_is_refused(gateway, value):
 
 
 async def test_an_over_long_header_is_not_echoed(gateway):
-    message = await gateway.refuses(gateway.bytes("GET", ME, ("Authorization", "Bearer " + "s3cr3t" * 2000)))
+    message = await gateway.refuses(gateway.bytes("GET", ME, ("Authorization", "Bearer " + "s3cr3t" * 2000)), 431)
     assert b"s3cr3t" not in message.body
 
 

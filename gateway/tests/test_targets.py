@@ -152,5 +152,5 @@ async def test_an_ambiguous_target_is_refused(gateway, target):
 
 
 async def test_an_over_long_target_is_not_echoed(gateway):
-    message = await gateway.refuses(gateway.bytes("GET", "/" + "secret" * 2000))
+    message = await gateway.refuses(gateway.bytes("GET", "/" + "secret" * 2000), 414)
     assert b"secret" not in message.body

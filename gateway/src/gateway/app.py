@@ -1,82 +1,161 @@
-"""The composition root: pools, verifier, proxies and the two applications, the public one and that for operations."""
+"""The composition root: the data path of one process, from the listening socket to the upstreams."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from typing import Any
 
-import aiohttp
-from aiohttp import web
+import structlog
 
 from gateway import routes
-from gateway.pipeline import Pipeline
-from gateway.proxy import Proxy, leave_untyped
+from gateway.access_log import AccessLog
+from gateway.connection import Connection
+from gateway.cors import Cors, parse_origins
+from gateway.counters import Counters
+from gateway.deadlines import Deadlines
+from gateway.exchange import Exchange, Proxy
+from gateway.listener import Limits, Listener
+from gateway.pool import Upstream
+from gateway.request import Request
+from gateway.resolver import Resolve, ask_system
 from gateway.settings import Settings
-from gateway.upstreams import pool, url_of
-from gateway.verification import Verifier
-from servicekit import http
+from gateway.tls import Certificate
+from gateway.verdicts import Verdicts
 
-_READY_TIMEOUT = aiohttp.ClientTimeout(total=0.5)
-# How a client's connection is treated. One whose request is abandoned takes its upstream request with it, and what is
-# still to come of a body that nobody reads is read for a second at the most.
-_CONNECTION = {"handler_cancellation": True, "lingering_time": 1.0}
+log = structlog.get_logger()
+
+BACKLOG = 1024
+# A WebSocket's token is verified again this often at the most, where verdicts are not remembered at all.
+_LEAST_WEBSOCKET_INTERVAL = 1.0
 
 
-@contextlib.asynccontextmanager
-async def applications(settings: Settings) -> AsyncIterator[tuple[web.Application, web.Application]]:
-    """The public application and the one for operations; their pools are open as long as the context lasts."""
-    forwarding = aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout, sock_read=settings.read_timeout)
-    verifying = aiohttp.ClientTimeout(total=settings.verify_timeout, connect=settings.verify_connect_timeout)
-    async with (
-        pool(settings.upstream_connections, verifying) as verdicts,
-        pool(settings.upstream_connections, forwarding) as auth,
-        pool(settings.upstream_connections, forwarding) as users,
-    ):
-        upstreams: dict[routes.Upstream, tuple[aiohttp.ClientSession, str]] = {
-            "auth": (auth, settings.auth_url),
-            "users": (users, settings.users_url),
-        }
-        proxies = {
-            name: Proxy(
-                session,
+class DataPath:
+    """Serves the public port, in one process of possibly several on it."""
+
+    def __init__(self, settings: Settings, *, reuse_port: bool = False, resolve: Resolve = ask_system) -> None:
+        """Raises tls.CertificateError."""
+        self._settings = settings
+        self._reuse_port = reuse_port
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines()
+        self._counters = Counters()
+        self._certificate = (
+            Certificate(settings.tls_certificate, settings.tls_key)
+            if settings.tls_certificate is not None and settings.tls_key is not None
+            else None
+        )
+        self._access_log = AccessLog(settings.access_log)
+        self._upstreams: dict[str, Upstream] = {
+            name: Upstream(
                 origin,
-                body_limit=settings.body_limit,
-                body_timeout=settings.body_timeout,
-                read_timeout=settings.read_timeout,
+                connections=settings.upstream_connections,
+                connect_timeout=connect_timeout,
+                dns_interval=settings.dns_interval,
+                stall_timeout=settings.stall_timeout,
+                deadlines=self._deadlines,
+                resolve=resolve,
             )
-            for name, (session, origin) in upstreams.items()
+            for name, origin, connect_timeout in (
+                ("verification", settings.auth_url, settings.verify_connect_timeout),
+                ("auth", settings.auth_url, settings.connect_timeout),
+                ("users", settings.users_url, settings.connect_timeout),
+            )
         }
-        pipeline = Pipeline(Verifier(verdicts, settings.auth_url), proxies, settings.body_limit)
-        yield _public(pipeline), _operations(verdicts, settings.auth_url)
+        self._proxy = self._make_proxy()
+        self._listener = Listener(_limits(settings), self._deadlines, self._counters, self._serve)
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Serve. Raises OSError when the address cannot be listened on."""
+        self._deadlines.start(self._loop)
+        for upstream in self._upstreams.values():
+            await upstream.start()
+        self._server = await self._loop.create_server(
+            self._listener,
+            self._settings.host,
+            self._settings.port,
+            backlog=BACKLOG,
+            reuse_port=self._reuse_port,
+            ssl=self._certificate.context if self._certificate is not None else None,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port listened on, where the settings leave the choice to the system."""
+        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
+
+    def reload(self) -> None:
+        """Read the certificate anew."""
+        if self._certificate is not None:
+            self._certificate.reload()
+
+    def begin_drain(self) -> None:
+        """Every answer is the last on its connection from now on."""
+        self._listener.draining = True
+
+    async def drain(self) -> None:
+        """Serve for a while those who have not heard yet, then listen no longer and let end what is in flight."""
+        self.begin_drain()
+        await asyncio.sleep(self._settings.drain_delay)
+        if self._server is not None:
+            self._server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_timeout):
+                await self._listener.end()
+
+    async def close(self) -> None:
+        """End whatever is left."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._listener.connections):
+            connection.abort()
+        for upstream in self._upstreams.values():
+            await upstream.close()
+        self._deadlines.stop()
+        self._access_log.flush()
+
+    def status(self) -> dict[str, Any]:
+        """What the page for operations shows of this process."""
+        connections = self._listener.connections
+        return {
+            "connections": len(connections),
+            "in_flight": sum(not connection.idle for connection in connections),
+            "counters": self._counters.as_dict(),
+            "upstreams": {name: upstream.status() for name, upstream in self._upstreams.items()},
+        }
+
+    def _make_proxy(self) -> Proxy:
+        settings = self._settings
+        verdicts = Verdicts(
+            self._upstreams["verification"],
+            self._deadlines,
+            self._counters,
+            lifetime=settings.verdict_lifetime,
+            timeout=settings.verify_timeout,
+        )
+        return Proxy(
+            verdicts=verdicts,
+            upstreams={name: self._upstreams[name] for name in routes.UPSTREAMS},
+            cors=Cors(parse_origins(settings.cors_origins or "")),
+            access_log=self._access_log,
+            counters=self._counters,
+            body_limit=settings.body_limit,
+            read_timeout=settings.read_timeout,
+            websocket_interval=max(settings.verdict_lifetime, _LEAST_WEBSOCKET_INTERVAL),
+            time=self._loop.time,
+        )
+
+    def _serve(self, connection: Connection, request: Request) -> Exchange:
+        return Exchange(self._proxy, connection, request)
 
 
-def _public(pipeline: Pipeline) -> web.Application:
-    @web.middleware
-    async def routed_or_not(request: web.Request, handler: http.Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except web.HTTPNotFound:  # a target without a path, such as `*`
-            return await pipeline.handle(request)
-
-    # One route for everything: what is public is decided on the target as it was sent, not as aiohttp decodes it.
-    app = web.Application(middlewares=[http.frame(), routed_or_not], handler_args=_CONNECTION)
-    app.router.add_route("*", "/{target:.*}", pipeline.handle, expect_handler=_answer_no_expectation)
-    app.on_response_prepare.append(leave_untyped)
-    return app
-
-
-async def _answer_no_expectation(_request: web.Request) -> None:
-    """Instead of aiohttp's own, which answers 100 Continue before anybody asked who the client is."""
-
-
-def _operations(session: aiohttp.ClientSession, auth_url: str) -> web.Application:
-    async def ready() -> bool:
-        try:
-            async with session.get(
-                url_of(auth_url, "/readyz"), allow_redirects=False, timeout=_READY_TIMEOUT
-            ) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-
-    app = web.Application(middlewares=[http.frame()])
-    app.add_routes(http.health_routes(ready))
-    return app
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        first_byte_timeout=settings.first_byte_timeout,
+        header_timeout=settings.header_timeout,
+        keepalive_timeout=settings.keepalive_timeout,
+        body_timeout=settings.body_timeout,
+        body_rate=settings.body_rate,
+        connections=settings.connections,
+        connections_per_address=settings.connections_per_address,
+        requests_per_connection=settings.requests_per_connection,
+    )

@@ -6,30 +6,30 @@ from urllib.parse import unquote_plus
 
 MAX_LENGTH = 4 * 1024
 
-_SCHEME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+_SCHEME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 
 
 class MalformedBearerError(ValueError):
     """The credentials cannot be read. The text never quotes them."""
 
 
-def is_token(text: str) -> bool:
+def is_token(text: bytes) -> bool:
     """Whether `text` has the syntax of a bearer token, and so can stand in a header."""
     return _TOKEN.fullmatch(text) is not None
 
 
-def single(values: Sequence[str]) -> str | None:
+def single(values: Sequence[bytes]) -> bytes | None:
     """The one `Authorization` value of a request, None where it has none. Raises MalformedBearerError for two."""
     if len(values) > 1:
         raise MalformedBearerError("Authorization is given twice")
     return values[0] if values else None
 
 
-def header(values: Sequence[str], query: str) -> str | None:
-    """The `Authorization` header to verify: None where there is none, or where it is of another scheme.
+def read(values: Sequence[bytes], query: bytes) -> bytes | None:
+    """The `Authorization` value to verify: None where there is none, or where it is of another scheme.
 
-    Raises MalformedBearerError.
+    `query` is the target's, its question mark included. Raises MalformedBearerError.
     """
     value = single(values)
     if value is None:
@@ -37,20 +37,20 @@ def header(values: Sequence[str], query: str) -> str | None:
     scheme = _SCHEME.match(value)
     if scheme is None:
         raise MalformedBearerError("Authorization has no scheme")
-    if scheme.group().lower() != "bearer":
+    if scheme.group().lower() != b"bearer":
         return None
     _check_token(value[scheme.end() :])
-    if _names_a_token(query):
+    if query and _names_a_token(query[1:]):
         raise MalformedBearerError("a token is given in the header and in the query")
     return value
 
 
-def _check_token(rest: str) -> None:
+def _check_token(rest: bytes) -> None:
     if len(rest) > MAX_LENGTH + 1:
         raise MalformedBearerError("the bearer token is too long")
-    if not rest.startswith(" ") or not _TOKEN.fullmatch(rest, 1):
+    if not rest.startswith(b" ") or not _TOKEN.fullmatch(rest, 1):
         raise MalformedBearerError("the bearer token is malformed")
 
 
-def _names_a_token(query: str) -> bool:
-    return any(unquote_plus(pair.partition("=")[0]) == "access_token" for pair in query.split("&"))
+def _names_a_token(query: bytes) -> bool:
+    return any(unquote_plus(pair.partition("=")[0]) == "access_token" for pair in query.decode("ascii").split("&"))

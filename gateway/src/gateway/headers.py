@@ -1,60 +1,91 @@
-"""Which headers pass the gateway, in either direction."""
+"""Which headers pass the gateway, in either direction, and which it reads itself."""
 
 import re
-from collections.abc import Iterable
-
-Headers = list[tuple[str, str]]
-Received = Iterable[tuple[bytes, bytes]]
 
 _HOP_BY_HOP = (
-    "connection|http2-settings|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer"
-    "|transfer-encoding|upgrade"
+    b"connection|http2-settings|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer"
+    b"|transfer-encoding|upgrade"
 )
-_FRAMING = "content-length|expect|host"
+_FRAMING = b"content-length|expect|host"
 # Only the gateway says who a request is from, where it came from and where it goes; no upstream reads a cookie.
 _CLAIMS = (
-    "authorization|cf-connecting-ip|client-ip|cookie|forwarded|remote-user|true-client-ip|x-accel-.*|x-auth-.*"
-    "|x-client-ip|x-cluster-client-ip|x-forwarded-.*|x-host|x-http-method|x-http-method-override|x-internal-.*"
-    "|x-method-override|x-original-.*|x-parley-.*|x-real-ip|x-remote-.*|x-request-id|x-rewrite-url|x-user-.*"
-    "|x-webauth-.*"
+    b"authorization|cf-connecting-ip|client-ip|cookie|forwarded|remote-user|true-client-ip|x-accel-.*|x-auth-.*"
+    b"|x-client-ip|x-cluster-client-ip|x-forwarded-.*|x-host|x-http-method|x-http-method-override|x-internal-.*"
+    b"|x-method-override|x-original-.*|x-parley-.*|x-real-ip|x-remote-.*|x-request-id|x-rewrite-url|x-user-.*"
+    b"|x-webauth-.*"
 )
-_FROM_CLIENT_DROPPED = re.compile(f"{_HOP_BY_HOP}|{_FRAMING}|{_CLAIMS}")
+_TRACE = b"traceparent|tracestate"
+_FROM_CLIENT_DROPPED = re.compile(b"|".join((_HOP_BY_HOP, _FRAMING, _CLAIMS, _TRACE)))
 _TO_CLIENT_DROPPED = re.compile(
-    f"{_HOP_BY_HOP}|access-control-.*|server|x-accel-.*|x-auth-.*|x-internal-.*|x-parley-.*|x-powered-by|x-request-id"
-    "|x-user-.*"
+    _HOP_BY_HOP + b"|access-control-.*|content-length|server|x-accel-.*|x-auth-.*|x-internal-.*|x-parley-.*"
+    b"|x-powered-by|x-request-id|x-user-.*"
+)
+_READ_OF_CLIENT = frozenset(
+    b"accept accept-language access-control-request-method authorization connection content-length expect host language"
+    b" origin traceparent tracestate transfer-encoding upgrade x-request-id".split()
+)
+_READ_OF_UPSTREAM = frozenset(
+    b"cache-control connection content-language content-type pragma retry-after vary www-authenticate".split()
 )
 
 # A server that maps "_" or "." to "-" would take X_User_Id for X-User-Id, so such names do not pass at all.
-_NAME = re.compile(r"[A-Za-z0-9-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
+_NAME = re.compile(rb"[A-Za-z0-9-]+")
 
 
-class UnsendableHeaderError(ValueError):
-    """A header holds a control character, or bytes that are not UTF-8."""
+class Names(dict[bytes, tuple[bytes, bytes]]):
+    """For a header's name as it came: how its line begins where it passes, and in lower case where it is read.
 
-
-def from_client(received: Received) -> Headers:
-    """The headers of a request that an upstream gets; the gateway adds its own afterwards, so none can be nominated.
-
-    Names are in lower case: aiohttp's client takes a second spelling of a name for a replacement of the first.
+    Either is empty where it does not or is not. What was looked up is remembered, up to a bound.
     """
-    return [(name.lower(), value) for name, value in _kept(received, _FROM_CLIENT_DROPPED)]
+
+    _BOUND = 4096
+    _LONGEST = 64
+
+    def __init__(self, dropped: re.Pattern[bytes], read: frozenset[bytes], *, lower: bool) -> None:
+        super().__init__()
+        self._dropped = dropped
+        self._read = read
+        self._lower = lower
+
+    def __missing__(self, name: bytes) -> tuple[bytes, bytes]:
+        lower = name.lower()
+        passes = _NAME.fullmatch(name) and not self._dropped.fullmatch(lower)
+        beginning = (lower if self._lower else name) + b": " if passes else b""
+        found = beginning, lower if lower in self._read else b""
+        if len(self) < self._BOUND and len(name) <= self._LONGEST:
+            self[name] = found
+        return found
 
 
-def to_client(received: Received) -> Headers:
-    """The headers of an upstream's response that the client gets, in order and as often as they came."""
-    return _kept(received, _TO_CLIENT_DROPPED)
+FROM_CLIENT = Names(_FROM_CLIENT_DROPPED, _READ_OF_CLIENT, lower=True)
+TO_CLIENT = Names(_TO_CLIENT_DROPPED, _READ_OF_UPSTREAM, lower=False)
+
+Given = dict[bytes, list[bytes]]
 
 
-def _kept(received: Received, dropped: re.Pattern[str]) -> Headers:
-    headers = [(name.decode(), value.decode("utf-8", "surrogateescape")) for name, value in received]
-    if not all(_VALUE.fullmatch(value) for _, value in headers):
-        raise UnsendableHeaderError
-    nominated = {
-        name.strip().lower() for field, value in headers if field.lower() == "connection" for name in value.split(",")
-    }
-    return [
-        (name, value)
-        for name, value in headers
-        if _NAME.fullmatch(name) and name.lower() not in nominated and not dropped.fullmatch(name.lower())
-    ]
+def sort(fields: list[tuple[bytes, bytes]], names: Names) -> tuple[list[bytes], Given]:
+    """The lines that pass, in order, and the values of what is read, by name.
+
+    A header that `Connection` nominates is for this hop alone (RFC 9110 §7.6.1).
+    """
+    lines: list[bytes] = []
+    given: Given = {}
+    for name, value in fields:
+        beginning, read = names[name]
+        if value and value[-1] <= 0x20:
+            value = value.rstrip(b" \t")
+        if beginning:
+            lines.append(b"%b%b\r\n" % (beginning, value))
+        if read:
+            given.setdefault(read, []).append(value)
+    if b"connection" in given and (nominated := tokens(given[b"connection"]) - _OF_CONNECTION):
+        lines = [line for line in lines if line.partition(b":")[0].lower() not in nominated]
+    return lines, given
+
+
+_OF_CONNECTION = frozenset((b"close", b"keep-alive", b"upgrade"))
+
+
+def tokens(values: list[bytes]) -> set[bytes]:
+    """The members of a comma-separated list of tokens, in lower case."""
+    return {token.strip(b" \t").lower() for value in values for token in value.split(b",")} - {b""}

@@ -5,6 +5,7 @@ length is declared is counted; only a chunked one goes through llhttp.
 """
 
 import re
+from http import HTTPStatus
 
 import httptools
 
@@ -17,7 +18,7 @@ Fields = list[tuple[bytes, bytes]]
 
 # llhttp skips any number of spaces, and knows versions and targets that no other server accepts.
 _REQUEST_LINE = re.compile(rb"[A-Z-]+ [\x21\x22\x24-\x7e]+ HTTP/1\.[01]\r\n")
-_BODILESS_STATUSES = frozenset((204, 304))
+_BODILESS_STATUSES = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
 
 
 class MalformedMessageError(ValueError):
@@ -56,7 +57,7 @@ class RequestHead:
     def __init__(self, data: bytes) -> None:
         """Read `data`, which ends with the head's empty line. Raises MalformedMessageError (400, 414 or 431)."""
         if len(data) > MAX_FIELD:
-            _check_target_size(data)
+            _check_size(data)
         if not _REQUEST_LINE.match(data):
             raise MalformedMessageError("the request line is malformed")
         head = _Head()
@@ -75,16 +76,16 @@ def check_beginning(data: bytes) -> None:
     if re.search(rb"(?<!\r)\n", data):
         raise MalformedMessageError("a line does not end as it must")
     if len(data) > MAX_FIELD:
-        _check_target_size(data)
-    if len(data) > MAX_HEAD:
-        raise MalformedMessageError("the headers are too large", 431)
+        _check_size(data)
 
 
-def _check_target_size(data: bytes) -> None:
+def _check_size(data: bytes) -> None:
     line = data[: MAX_FIELD + 64].partition(b"\r\n")[0]
     target = line.partition(b" ")[2].partition(b" ")[0]
     if len(target) > MAX_FIELD:
         raise MalformedMessageError("the request target is too long", 414)
+    if len(data) > MAX_HEAD:
+        raise MalformedMessageError("the headers are too large", 431)
 
 
 def _parse(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, head: _Head, data: bytes) -> Fields:
@@ -179,9 +180,12 @@ class ChunkedBody:
 
 
 class ResponseHead:
-    """A response's head as it was parsed. `length` None and not `chunked`: the body ends with the connection."""
+    """A response's head as it was parsed. `length` None and not `chunked`: the body ends with the connection.
 
-    __slots__ = ("chunked", "fields", "keep_alive", "length", "status")
+    `declared_length` is what it says, which is not what follows where the request was HEAD or the status is 304.
+    """
+
+    __slots__ = ("chunked", "declared_length", "fields", "keep_alive", "length", "status")
 
     def __init__(self, data: bytes, method: bytes) -> None:
         """Read `data`, which ends with the head's empty line. Raises MalformedMessageError."""
@@ -198,6 +202,7 @@ class ResponseHead:
         for name, value in self.fields:
             if len(name) in _FRAMING_LENGTHS:
                 self._read_framing(name.lower(), value)
+        self.declared_length = self.length if self.status != HTTPStatus.NO_CONTENT else None
         if method == b"HEAD" or self.status in _BODILESS_STATUSES:
             self.length, self.chunked = 0, False
 

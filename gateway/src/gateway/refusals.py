@@ -1,47 +1,45 @@
 """What the gateway answers by itself: a problem document with the code of RFC 6749 or 6750 beside it."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 
-from aiohttp import hdrs, web
-
-from servicekit import http
+from servicekit import wire
 
 REALM = 'Bearer realm="parley"'
+_PROBLEM = "application/problem+json; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer. `lines` are its headers but for `Content-Length`."""
+
+    status: int
+    lines: bytes
+    body: bytes
 
 
 class RefusedError(Exception):
-    """The request goes no further. `detail` is a fixed text: nothing of the request or of an upstream stands in it."""
+    """The request goes no further. `detail` is a fixed text: nothing of the request or of an upstream stands in it.
 
-    def __init__(
-        self,
-        status: int,
-        error: str,
-        detail: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        close: bool = False,
-    ) -> None:
+    `close` ends the connection with the answer.
+    """
+
+    def __init__(self, status: int, error: str, detail: str, lines: str = "", *, close: bool = False) -> None:
         super().__init__(detail)
         self.status = status
         self.error = error
-        self.headers = headers
+        self.lines = lines
         self.close = close
 
-    def response(self, accept: str) -> web.Response:
-        """The answer, as the client's `Accept` header asks for it; it ends the connection where `close` is set."""
-        response = http.problem(
-            self.status,
-            HTTPStatus(self.status).phrase,
-            accept=accept,
-            headers=self.headers,
-            error=self.error,
-            detail=str(self),
-        )
-        if self.close:
-            response.force_close()
-            response.headers[hdrs.CONNECTION] = "close"  # said to a client of HTTP/1.0 too
-        return response
+    def answer(self, accept: bytes) -> Answer:
+        """The answer, as the client's `Accept` header asks for it."""
+        title = HTTPStatus(self.status).phrase
+        document = {"type": "about:blank", "title": title, "status": self.status, "error": self.error}
+        msgpack_type = wire.accepted_msgpack(accept.decode())
+        body = wire.encode({**document, "detail": str(self)}, msgpack_type or wire.JSON)
+        content_type = msgpack_type or _PROBLEM
+        lines = f"Cache-Control: no-store\r\nPragma: no-cache\r\n{self.lines}Content-Type: {content_type}\r\n"
+        return Answer(self.status, lines.encode(), body)
 
 
 def malformed(detail: str, status: int = 400) -> RefusedError:
@@ -49,15 +47,18 @@ def malformed(detail: str, status: int = 400) -> RefusedError:
     return RefusedError(status, "invalid_request", detail, close=True)
 
 
+def too_large() -> RefusedError:
+    return malformed("the body is too large", 413)
+
+
 def malformed_bearer(detail: str) -> RefusedError:
-    challenge = f'{REALM}, error="invalid_request"'
-    return RefusedError(400, "invalid_request", detail, headers={hdrs.WWW_AUTHENTICATE: challenge})
+    challenge = f'WWW-Authenticate: {REALM}, error="invalid_request"\r\n'
+    return RefusedError(400, "invalid_request", detail, challenge)
 
 
 def insufficient_scope(scope: str) -> RefusedError:
-    challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
-    detail = "the token does not act as a user"
-    return RefusedError(403, "insufficient_scope", detail, headers={hdrs.WWW_AUTHENTICATE: challenge})
+    challenge = f'WWW-Authenticate: {REALM}, error="insufficient_scope", scope="{scope}"\r\n'
+    return RefusedError(403, "insufficient_scope", "the token does not act as a user", challenge)
 
 
 def no_route() -> RefusedError:
@@ -66,12 +67,12 @@ def no_route() -> RefusedError:
 
 def method_not_allowed(allow: str, *, close: bool = False) -> RefusedError:
     detail = "the resource has no such method"
-    return RefusedError(405, "method_not_allowed", detail, headers={hdrs.ALLOW: allow}, close=close)
+    return RefusedError(405, "method_not_allowed", detail, f"Allow: {allow}\r\n", close=close)
 
 
 def unavailable(detail: str, retry_after: str = "1") -> RefusedError:
     """Nothing was done, so the client may send the same again."""
-    return RefusedError(503, "temporarily_unavailable", detail, headers={hdrs.RETRY_AFTER: retry_after})
+    return RefusedError(503, "temporarily_unavailable", detail, f"Retry-After: {retry_after}\r\n")
 
 
 def upstream_failed(status: int, detail: str) -> RefusedError:

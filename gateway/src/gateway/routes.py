@@ -1,15 +1,20 @@
 """The public API: every path that can be reached, where it leads, and what a request needs to get there."""
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.targets import check_path
+
 Upstream = Literal["auth", "users"]
+UPSTREAMS: tuple[Upstream, ...] = ("auth", "users")
 Policy = Literal["pass", "verified", "optional"]
 
 ORDINARY_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _USER_ID = r"[0-9]{1,19}"
+_SERVICE_BODY_LIMIT = 64 * 1024
 _SESSION_ID = r"[0-9a-f]{16}|current"
 
 
@@ -32,7 +37,8 @@ class Route:
     `path` has a regular expression in each pair of braces and matches the path as it was sent, nothing decoded.
     `policy`: `pass` leaves the client's `Authorization` as it is, `verified` needs a token and swaps it for an internal
     one, `optional` does so where one was sent. `methods` None leaves it to the upstream to answer 405 in its dialect.
-    `users_only` asks for a token that acts as a user.
+    `users_only` asks for a token that acts as a user. `body_limit` is the most bytes in a body where that is less than
+    the setting: no more would be read behind it, and a refusal needs no dialect.
     """
 
     path: str
@@ -40,15 +46,16 @@ class Route:
     policy: Policy
     methods: tuple[str, ...] | None = None
     users_only: bool = False
+    body_limit: int | None = None
 
-    @property
-    def template(self) -> str:
+    @functools.cached_property
+    def template(self) -> bytes:
         """The path with `{}` for what varies: fit for a log, where a path may carry a secret."""
-        return re.sub(r"\{[^/]*\}", "{}", self.path)
+        return re.sub(r"\{[^/]*\}", "{}", self.path).encode()
 
 
 def _user_route(path: str, upstream: Upstream, *methods: str) -> Route:
-    return Route(path, upstream, "verified", methods, users_only=True)
+    return Route(path, upstream, "verified", methods, users_only=True, body_limit=_SERVICE_BODY_LIMIT)
 
 
 ROUTES = (
@@ -62,7 +69,7 @@ ROUTES = (
     Route("/.well-known/jwks.json", "auth", "pass"),
     _user_route("/api/v1/sessions", "auth", "GET", "HEAD", "DELETE"),
     _user_route(f"/api/v1/sessions/{{{_SESSION_ID}}}", "auth", "DELETE"),
-    Route("/api/v1/users", "users", "optional", ("POST",)),
+    Route("/api/v1/users", "users", "optional", ("POST",), body_limit=_SERVICE_BODY_LIMIT),
     _user_route("/api/v1/users", "users", "GET", "HEAD"),
     _user_route("/api/v1/users/me", "users", "GET", "HEAD"),
     _user_route(f"/api/v1/users/{{{_USER_ID}}}", "users", "GET", "HEAD", "PATCH", "DELETE"),
@@ -70,20 +77,29 @@ ROUTES = (
 )
 
 
-def _expression(path: str) -> re.Pattern[str]:
+def _expression(path: str) -> re.Pattern[bytes]:
     parts = re.split(r"\{([^/]*)\}", path)
-    return re.compile("".join(f"(?:{part})" if number % 2 else re.escape(part) for number, part in enumerate(parts)))
+    text = "".join(f"(?:{part})" if number % 2 else re.escape(part) for number, part in enumerate(parts))
+    return re.compile(text.encode())
 
 
-_TABLE = tuple((_expression(route.path), route) for route in ROUTES)
+_FIXED = {
+    route.path.encode(): tuple(other for other in ROUTES if other.path == route.path)
+    for route in ROUTES
+    if "{" not in route.path
+}
+_VARYING = tuple((_expression(route.path), (route,)) for route in ROUTES if "{" in route.path)
 
 
-def match(method: str, path: str) -> Route:
-    """The route of a request. Raises NoRouteError or MethodNotAllowedError."""
-    known = [route for expression, route in _TABLE if expression.fullmatch(path)]
-    if not known:
-        raise NoRouteError
+def match(method: bytes, path: bytes) -> Route:
+    """The route of a request. Raises NoRouteError, MethodNotAllowedError, or RefusedTargetError."""
+    known = _FIXED.get(path)
+    if known is None:
+        check_path(path)
+        known = next((routes for expression, routes in _VARYING if expression.fullmatch(path)), None)
+        if known is None:
+            raise NoRouteError
     for route in known:
-        if route.methods is None or method in route.methods:
+        if route.methods is None or method.decode() in route.methods:
             return route
     raise MethodNotAllowedError(", ".join(name for route in known for name in route.methods or ()))

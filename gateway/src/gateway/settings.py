@@ -1,11 +1,13 @@
 """What the gateway can be told, from `GATEWAY_…` variables."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 from yarl import URL
 
+from gateway.cors import parse_origins
 from servicekit.settings import Port, ServiceSettings
 
 
@@ -17,8 +19,14 @@ def _origin(text: str) -> str:
     return str(url.origin())
 
 
+def _origins(text: str) -> str:
+    parse_origins(text)
+    return text
+
+
 Origin = Annotated[str, AfterValidator(_origin)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class Settings(ServiceSettings):
@@ -27,13 +35,39 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
     port: Port = Field(8080, description="Public port.")
-    ops_port: Port = Field(8090, description="Port of /healthz and /readyz.")
-    auth_url: Origin = Field("http://127.0.0.1:8081", description="auth-service.")
-    users_url: Origin = Field("http://127.0.0.1:8082", description="user-service.")
-    upstream_connections: int = Field(512, ge=1, description="Most connections to one upstream.")
+    ops_port: Port = Field(8090, description="Port of /healthz, /readyz and /stats.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that share the public port; limits hold for each.")
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; SIGHUP reads it anew.")
+    tls_key: Path | None = Field(None, validate_default=True, description="PEM file of its key.")
+    auth_url: Origin = Field("http://127.0.0.1:8081", description="auth-service; its name may have many addresses.")
+    users_url: Origin = Field("http://127.0.0.1:8082", description="user-service; its name may have many addresses.")
+    upstream_connections: Count = Field(512, description="Most connections to one upstream.")
+    dns_interval: Seconds = Field(2.0, description="Between two questions for an upstream's addresses.")
     connect_timeout: Seconds = Field(1.0, description="For a connection to an upstream, or a place in its pool.")
     read_timeout: Seconds = Field(30.0, description="For an upstream's answer, and between two parts of it.")
-    body_timeout: Seconds = Field(30.0, description="For a client's whole body.")
-    body_limit: int = Field(1024 * 1024, ge=0, description="Most bytes in a client's body.")
+    stall_timeout: Seconds = Field(2.0, description="Of silence until a replica with requests in flight is left out.")
     verify_timeout: Seconds = Field(1.0, description="For a verdict on a token.")
     verify_connect_timeout: Seconds = Field(0.25, description="For a connection to ask for it.")
+    verdict_lifetime: float = Field(2.0, ge=0, le=20, description="A verdict is remembered for; 0 asks every time.")
+    connections: Count = Field(10_000, description="Most connections of clients.")
+    connections_per_address: Count = Field(1_000, description="Most of them from one address.")
+    requests_per_connection: Count = Field(10_000, description="Most requests on one of them.")
+    first_byte_timeout: Seconds = Field(10.0, description="From a connection's start to its first byte.")
+    header_timeout: Seconds = Field(10.0, description="From a request's first byte to the end of its headers.")
+    keepalive_timeout: Seconds = Field(60.0, description="From an answer to the next request.")
+    body_timeout: Seconds = Field(30.0, description="Between two parts of a client's body, or of what it reads.")
+    body_rate: Count = Field(240, description="Least bytes of a body in a second, once that time has passed.")
+    body_limit: int = Field(1024 * 1024, ge=0, description="Most bytes in a body where its route allows no less.")
+    drain_delay: float = Field(5.0, ge=0, le=3600, description="New requests are still served for, once told to stop.")
+    drain_timeout: Seconds = Field(25.0, description="Requests in flight then have to end.")
+    cors_origins: Annotated[str, AfterValidator(_origins)] | None = Field(
+        None, description="Origins whose pages may call, separated by commas."
+    )
+    access_log: float = Field(1.0, ge=0, le=1, description="Share of requests that are logged; 0 logs none.")
+
+    @field_validator("tls_key")
+    @classmethod
+    def _needs_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (key is None) != (info.data.get("tls_certificate") is None):
+            raise ValueError("and GATEWAY_TLS_CERTIFICATE need each other")
+        return key

@@ -2,12 +2,10 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-_VISIBLE = re.compile(r"[\x21-\x7e]*")
 # RFC 3986 pchar without ";", which some servers take for the start of a parameter that does not count as path.
-_PATH = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})+")
+_PATH = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})+")
 _AMBIGUOUS_WHEN_ENCODED = frozenset("/\\;%#?")
 
 
@@ -15,44 +13,25 @@ class RefusedTargetError(ValueError):
     """The target is refused. The text says why and never quotes it."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """A request target as it was sent; `path` is what stands before the first question mark."""
+def check_path(path: bytes) -> None:
+    """Check the path of a target, which must be in origin-form (RFC 9112 §3.2.1). Raises RefusedTargetError.
 
-    raw: str
-
-    @property
-    def path(self) -> str:
-        return self.raw.partition("?")[0]
-
-    @property
-    def query(self) -> str:
-        return self.raw.partition("?")[2]
-
-
-def read(raw: str) -> Target:
-    """Check a target in origin-form (RFC 9112 §3.2.1). Raises RefusedTargetError."""
-    if not raw.startswith("/"):
+    The parser has seen to it that the whole target is made of visible ASCII characters and has no fragment.
+    """
+    if not path.startswith(b"/"):
         raise RefusedTargetError("the request target is not a path")
-    if not _VISIBLE.fullmatch(raw) or "#" in raw:
-        raise RefusedTargetError("the request target has a character that no URI has")
-    target = Target(raw)
-    _check_path(target.path)
-    return target
-
-
-def _check_path(path: str) -> None:
     if not _PATH.fullmatch(path):
         raise RefusedTargetError("the path has a character or a percent-encoding that is not allowed")
-    if "//" in path:
+    if b"//" in path:
         raise RefusedTargetError("the path has an empty segment")
-    for segment in path.split("/"):
-        _check_segment(segment)
+    if b"%" in path or b"/." in path:
+        for segment in path.split(b"/"):
+            _check_segment(segment)
 
 
-def _check_segment(segment: str) -> None:
+def _check_segment(segment: bytes) -> None:
     try:
-        decoded = unquote_to_bytes(segment).decode("utf-8", "strict")
+        decoded = unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
         raise RefusedTargetError("the path is not UTF-8") from None
     if decoded in (".", ".."):

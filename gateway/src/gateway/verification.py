@@ -1,47 +1,45 @@
 """Asking auth-service who a token acts for. Whatever is not exactly an allow or a deny lets nobody in."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-import aiohttp
-import structlog
-from aiohttp import hdrs
-
 from gateway import bearer
-from gateway.headers import Headers
-from gateway.upstreams import url_of
-from servicekit import http, wire
-
-log = structlog.get_logger()
+from gateway.parser import ResponseHead
+from gateway.pool import Upstream
+from gateway.refusals import Answer
+from gateway.upstream import UpstreamConnection
+from servicekit import wire
 
 BODY_LIMIT = 64 * 1024
 
-_ASKED_WITH = frozenset(("accept", "accept-language", "language"))
-_RELAYED = frozenset(("content-type", "www-authenticate", "cache-control", "pragma", "content-language"))
+_RELAYED = frozenset((b"content-type", b"www-authenticate", b"cache-control", b"pragma", b"content-language"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Allow:
-    """The token is good. `subject` is a user's id in decimal or `client:<client_id>`."""
+    """The token is good for `lifetime` more seconds. `subject` is a user's id in decimal or `client:<client_id>`."""
 
     subject: str
     scope: frozenset[str]
-    internal_token: str
+    internal_token: bytes
+    lifetime: float
 
     @property
     def is_user(self) -> bool:
         return self.subject.isascii() and self.subject.isdigit()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Deny:
     """The token is refused, in the words of its dialect: status 401, relayed as it is."""
 
-    headers: Headers
-    body: bytes
+    answer: Answer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Nobody can tell. `retry_after` is the value of the header."""
 
@@ -55,54 +53,111 @@ class UnreadableVerdictError(Exception):
     """The answer is neither an allow nor a deny."""
 
 
-class Verifier:
-    """Asks auth-service at every request; nothing is remembered."""
+class Question:
+    """One call of `/verify-token`, which ends with `then(verdict)`, whoever still waits for it.
 
-    def __init__(self, session: aiohttp.ClientSession, origin: str) -> None:
-        self._session = session
-        self._url = url_of(origin, "/verify-token")
+    `lines` are the headers sent along: the client's `Authorization` and those that choose the words of a deny.
+    """
 
-    async def verify(self, authorization: str | None, received: Headers) -> Verdict:
-        """The verdict on an `Authorization` value; None asks for the challenge of a request without one.
+    awaiting = True
+    retriable = True
 
-        `received` are the client's headers: those that choose the words of a deny are sent along, no others.
-        """
-        headers = [(name, value) for name, value in received if name.lower() in _ASKED_WITH]
-        headers.extend(http.outgoing_request_id().items())
-        if authorization is not None:
-            headers.append((hdrs.AUTHORIZATION, authorization))
+    def __init__(
+        self, upstream: Upstream, lines: bytes, deadline: float, then: Callable[[Verdict], None], *, has_token: bool
+    ) -> None:
+        self.deadline = deadline
+        self._upstream = upstream
+        self._head = b"GET /verify-token HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (upstream.host, lines)
+        self._then = then
+        self._has_token = has_token
+        self._connection: UpstreamConnection | None = None
+        self._answer: ResponseHead | None = None
+        self._body = bytearray()
+        self._retried = False
+
+    def ask(self) -> None:
+        self._upstream.acquire(self)
+
+    def expire(self) -> None:
+        self._give_up()
+
+    def on_connection(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        connection.expects(b"GET")
+        connection.write(self._head)
+
+    def on_no_connection(self, late: bool) -> None:  # noqa: ARG002 - how it failed makes no difference
+        self._end(Unknown())
+
+    def on_head(self, head: ResponseHead) -> None:
+        self._answer = head
+        self.awaiting = self.retriable = False
+        if self._connection is not None:
+            self._connection.replica.succeeded()
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+        if len(self._body) > BODY_LIMIT:
+            self._give_up()
+
+    def on_end(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and self._answer is not None:
+            self._upstream.release(connection)
+            self._end(self._read(self._answer))
+
+    def on_lost(self, fault: str) -> None:  # noqa: ARG002 - the same
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.replica.failed()
+        if connection is not None and self.retriable and not self._retried and self._upstream.may_retry():
+            self._retried = True
+            self._upstream.acquire(self, avoid=connection.replica)
+        else:
+            self._end(Unknown())
+
+    def on_congested(self) -> None:
+        """Nothing more is written, so nothing needs to wait."""
+
+    on_drained = on_congested
+
+    def _give_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.replica.failed()
+            connection.abort()
+        else:
+            self._upstream.abandon(self)
+        self._end(Unknown())
+
+    def _end(self, verdict: Verdict) -> None:
+        self.deadline = float("inf")
+        self._then(verdict)
+
+    def _read(self, head: ResponseHead) -> Verdict:
         try:
-            async with self._session.get(self._url, headers=headers, allow_redirects=False) as response:
-                verdict = await _verdict(response)
-            if isinstance(verdict, Allow) and authorization is None:
-                raise UnreadableVerdictError("an allow without a token")
-        except (aiohttp.ClientError, TimeoutError, wire.MalformedBodyError, UnreadableVerdictError) as error:
-            log.warning("no verdict", cause=type(error).__name__)
+            return _verdict(head, bytes(self._body), has_token=self._has_token)
+        except (wire.MalformedBodyError, UnreadableVerdictError):
             return Unknown()
-        return verdict
 
 
-async def _verdict(response: aiohttp.ClientResponse) -> Verdict:
-    if response.status in (429, 503):
-        given = response.headers.get(hdrs.RETRY_AFTER, "")
-        return Unknown(given) if given.isascii() and given.isdigit() and len(given) <= 5 else Unknown()
-    if response.status not in (200, 401):
+def _verdict(head: ResponseHead, body: bytes, *, has_token: bool) -> Verdict:
+    if head.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        return Unknown(_retry_after(head))
+    if head.status == HTTPStatus.UNAUTHORIZED:
+        lines = [b"%b: %b\r\n" % field for field in head.fields if field[0].lower() in _RELAYED]
+        return Deny(Answer(head.status, b"".join(lines), body))
+    content_types = [value for name, value in head.fields if name.lower() == b"content-type"]
+    if head.status != HTTPStatus.OK or not has_token or len(content_types) != 1:
         raise UnreadableVerdictError
-    body = await _read(response)
-    if response.status == 401:
-        return Deny([(name, value) for name, value in response.headers.items() if name.lower() in _RELAYED], body)
-    if response.content_type != wire.JSON:
+    if content_types[0].partition(b";")[0].strip().lower() != wire.JSON.encode():
         raise UnreadableVerdictError
     return _allow(wire.read_json(body))
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise UnreadableVerdictError
-    return bytes(body)
+def _retry_after(head: ResponseHead) -> str:
+    given = [value for name, value in head.fields if name.lower() == b"retry-after"]
+    return given[0].decode() if len(given) == 1 and given[0].isdigit() and len(given[0]) <= 5 else "1"
 
 
 def _allow(answer: dict[str, Any]) -> Allow:
@@ -111,6 +166,7 @@ def _allow(answer: dict[str, Any]) -> Allow:
     if answer.get("active") is not True or not all(isinstance(text, str) for text in texts):
         raise UnreadableVerdictError
     subject, client_id, scope, token = map(str, texts)
-    if not subject or not client_id or not bearer.is_token(token) or type(answer.get("exp")) is not int:
+    expires_at = answer.get("exp")
+    if not subject or not client_id or not bearer.is_token(token.encode()) or type(expires_at) is not int:
         raise UnreadableVerdictError
-    return Allow(subject, frozenset(scope.split()), token)
+    return Allow(subject, frozenset(scope.split()), token.encode(), expires_at - time.time())

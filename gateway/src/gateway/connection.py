@@ -1,0 +1,332 @@
+"""A client's connection: one request at a time, each limit of time, size and number, and an orderly end."""
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Protocol, cast
+
+from gateway import parser, refusals, response
+from gateway.parser import ChunkedBody, LengthBody, MalformedMessageError, RequestHead
+from gateway.refusals import RefusedError
+from gateway.request import Request
+from gateway.trace_context import new_request_id
+
+if TYPE_CHECKING:
+    from gateway.exchange import Exchange
+    from gateway.listener import Listener
+
+# How much of a body that cannot go on yet, or of requests that wait for their turn, is held before reading pauses.
+_HELD = 64 * 1024
+# How much is read, and for how long, of a client whose request was refused before it was read.
+_LINGERING_BYTES = 64 * 1024
+_LINGERING_SECONDS = 1.0
+
+
+class Tunnel(Protocol):
+    """Who has taken over a connection after an upgrade."""
+
+    def from_client(self, data: bytes) -> None: ...
+    def on_client_congested(self) -> None: ...
+    def on_client_drained(self) -> None: ...
+    def on_client_gone(self) -> None: ...
+    def on_drain(self) -> None: ...
+    def expire(self) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection. `peer` is the client's address, `scheme` how it came, both as an upstream is told."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self.deadline = math.inf
+        self.peer = b""
+        self.scheme = b"http"
+        self._listener = listener
+        self._limits = listener.limits
+        self._time = listener.time
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._admitted = False
+        self._buffer = b""
+        self._exchange: Exchange | None = None
+        self._body: LengthBody | ChunkedBody | None = None
+        self._body_wanted = False
+        self._body_begun = 0.0
+        self._body_received = 0
+        self._requests = 0
+        self._head_begun = False
+        self._advancing = False
+        self._reading_paused = False
+        self._lingering: int | None = None
+        self._tunnel: Tunnel | None = None
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        address = str((transport.get_extra_info("peername") or ("unknown",))[0])
+        self.peer = address.encode()
+        self.scheme = b"https" if transport.get_extra_info("sslcontext") else b"http"
+        self._admitted = self._listener.admit(self, address)
+        if self._admitted:
+            self.deadline = self._time() + self._limits.first_byte_timeout
+        else:
+            self._answer(refusals.unavailable("there are too many connections"))
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.from_client(data)
+        elif self._lingering is not None:
+            self._discard(len(data))
+        else:
+            self._buffer = self._buffer + data if self._buffer else data
+            if self._exchange is None:
+                self._advance()
+            elif self._body_wanted:
+                self._pass_body()
+            elif len(self._buffer) >= _HELD:
+                self.pause()
+
+    def eof_received(self) -> None:
+        if self._exchange is not None or self._tunnel is not None:
+            self._transport.abort()  # to close would wait until a client that has gone has read what is left
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self._admitted:
+            self._listener.dismiss(self, self.peer.decode())
+        if self._tunnel is not None:
+            self._tunnel.on_client_gone()
+        elif self._exchange is not None:
+            self._exchange.on_client_gone()
+        self._exchange = self._tunnel = None
+
+    def pause_writing(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.on_client_congested()
+        elif self._exchange is not None:
+            self.deadline = self._time() + self._limits.body_timeout
+            self._exchange.on_client_congested()
+
+    def resume_writing(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.on_client_drained()
+        elif self._exchange is not None:
+            self._exchange.on_client_drained()
+
+    def expire(self) -> None:
+        """The deadline has passed, whoever was being waited for."""
+        self.deadline = math.inf
+        if self._tunnel is not None:
+            self._tunnel.expire()
+        elif self._lingering is not None or (self._exchange is None and not self._buffer):
+            self.abort()
+        elif self._exchange is None:
+            self._refuse(refusals.malformed("the request did not arrive in time", 408))
+        elif self._body_wanted:
+            self._exchange.on_request_fault(refusals.malformed("the body did not arrive in time", 408))
+        else:
+            self._exchange.expire()
+
+    # What an exchange calls
+
+    @property
+    def idle(self) -> bool:
+        return self._exchange is None and self._tunnel is None
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def want_body(self) -> None:
+        """Let the body go on to `exchange.on_request_body`, of which nothing is passed before."""
+        self._body_wanted = True
+        self._body_begun = self._time() if self._body_received == 0 else self._body_begun
+        self._wait_for_body()
+        self.resume()
+        if self._buffer:
+            self._pass_body()
+
+    @property
+    def has_begun_body(self) -> bool:
+        """Whether anything of the body is there, so that nobody waits to be asked for it."""
+        return bool(self._buffer)
+
+    def hold_body(self) -> None:
+        """Pass nothing more until it is wanted again."""
+        if self._body_wanted:
+            self._body_wanted = False
+            self.pause()
+
+    def keeps_alive(self) -> bool:
+        """Whether another request may follow the one being answered. A body that is all there is passed over."""
+        if self._body is not None and not self._body_wanted:
+            self._pass_over_body(self._body)
+        exchange = self._exchange
+        return (
+            exchange is not None
+            and exchange.request.keep_alive
+            and self._body is None
+            and not self._listener.draining
+            and self._requests < self._limits.requests_per_connection
+        )
+
+    def finish(self, *, keep_alive: bool) -> None:
+        """The answer was written whole."""
+        self._exchange = None
+        self._body_wanted = False
+        if not keep_alive:
+            self._end()
+            return
+        self.deadline = self._time() + self._limits.keepalive_timeout
+        self.resume()
+        if self._buffer:
+            self._advance()
+
+    def abort(self) -> None:
+        """End the connection so that nothing looks complete."""
+        self._transport.abort()
+
+    def close(self) -> None:
+        """End the connection once what was written is on its way."""
+        self._transport.close()
+
+    def end_writing(self) -> None:
+        """Say that nothing more will come, and leave it to the client to end the connection."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def hand_over(self, tunnel: Tunnel) -> None:
+        """From now on every byte is the tunnel's."""
+        self._exchange = None
+        self._tunnel = tunnel
+        self.resume()
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            tunnel.from_client(data)
+
+    # What the gateway calls
+
+    def drain(self) -> None:
+        """No further request is served: end the connection as soon as nothing is in flight."""
+        if self._tunnel is not None:
+            self._tunnel.on_drain()
+        elif self._exchange is None and self._lingering is None:
+            self.close()
+
+    # Requests
+
+    def _advance(self) -> None:
+        """Serve what has arrived, one request after the other, until one takes its time."""
+        if self._advancing:
+            return
+        self._advancing = True
+        while self._buffer and self._exchange is None and self._lingering is None:
+            if not self._read_request():
+                break
+        self._advancing = False
+
+    def _read_request(self) -> bool:
+        """Start the request whose head is in the buffer; False while it is not all there, or where it is refused."""
+        data = self._buffer.removeprefix(b"\r\n")  # which some clients send behind a body (RFC 9112 §2.2)
+        end = data.find(parser.HEAD_END) + len(parser.HEAD_END)
+        try:
+            if end < len(parser.HEAD_END):
+                self._wait_for_head(data)
+                return False
+            self._buffer = data[end:]
+            request = Request(RequestHead(data[:end] if self._buffer else data))
+        except MalformedMessageError as fault:
+            self._listener.counters.malformed += 1
+            self._refuse(refusals.malformed(str(fault), fault.status))
+            return False
+        self._requests += 1
+        self._head_begun = False
+        self._body = request.body() if request.has_body else None
+        self._body_received = 0
+        self.deadline = math.inf
+        self._exchange = self._listener.serve(self, request)
+        self._exchange.start()
+        return True
+
+    def _wait_for_head(self, data: bytes) -> None:
+        if data:
+            parser.check_beginning(data)
+            if not self._head_begun:
+                self._head_begun = True
+                self.deadline = self._time() + self._limits.header_timeout
+        self._buffer = data
+
+    def _pass_body(self) -> None:
+        exchange, body = self._exchange, self._body
+        if exchange is None or body is None:
+            return
+        data, self._buffer = self._buffer, b""
+        try:
+            content = body.feed(data)
+        except MalformedMessageError as fault:
+            self._listener.counters.malformed += 1
+            exchange.on_request_fault(refusals.malformed(str(fault)))
+            return
+        self._body_received += len(data)
+        self._wait_for_body()
+        if body.complete:
+            self._buffer = body.rest
+            self._body = None
+            self._body_wanted = False
+        exchange.on_request_body(content, complete=body.complete)
+
+    def _wait_for_body(self) -> None:
+        """Wait for more, but not for ever for a trickle: after its first seconds a body has to have a least rate."""
+        patience = self._limits.body_timeout
+        by_rate = self._body_begun + self._body_received / self._limits.body_rate
+        self.deadline = min(self._time(), by_rate) + patience
+
+    def _pass_over_body(self, body: LengthBody | ChunkedBody) -> None:
+        try:
+            body.feed(self._buffer)
+        except MalformedMessageError:
+            return
+        self._buffer = b""
+        if body.complete:
+            self._buffer = body.rest
+            self._body = None
+
+    # Ends
+
+    def _answer(self, fault: RefusedError) -> None:
+        added = b"X-Request-Id: %b\r\n%b" % (new_request_id(), response.CLOSE)
+        self._transport.write(response.own(fault.answer(b""), added, with_body=True))
+
+    def _refuse(self, fault: RefusedError) -> None:
+        """Answer what is no request, and end."""
+        self._answer(fault)
+        self._linger()
+
+    def _end(self) -> None:
+        self._buffer = b""  # what stands behind the last request is not read
+        if self._body is not None:
+            self._linger()
+        else:
+            self.close()
+
+    def _linger(self) -> None:
+        """End when the client does, or soon: to close with bytes unread would take the answer from it."""
+        self._lingering = _LINGERING_BYTES
+        self._body = None
+        self._buffer = b""
+        self.deadline = self._time() + _LINGERING_SECONDS
+        self.end_writing()
+        self.resume()
+
+    def _discard(self, number: int) -> None:
+        self._lingering = (self._lingering or 0) - number
+        if self._lingering < 0:
+            self.abort()
+
+    def pause(self) -> None:
+        """Read nothing more for the time being."""
+        if not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = False
+            self._transport.resume_reading()

@@ -1,0 +1,22 @@
+"""What is counted instead of logged: a flood of it costs an addition each."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """How often each has happened since the process started."""
+
+    requests: int = 0
+    malformed: int = 0
+    refused_connections: int = 0
+    refused_connections_of_address: int = 0
+    verdict_hits: int = 0
+    verdict_misses: int = 0
+    verdicts_unknown: int = 0
+    upstream_failures: int = 0
+    retries: int = 0
+    answers_cut_short: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)

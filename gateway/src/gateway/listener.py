@@ -1,0 +1,82 @@
+"""What the connections of one port share: how much each may take, how many there are, and whether an end is near."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.connection import Connection
+from gateway.counters import Counters
+from gateway.deadlines import Deadlines
+from gateway.request import Request
+
+if TYPE_CHECKING:
+    from gateway.exchange import Exchange
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may take. Times are in seconds, `body_rate` is in bytes a second."""
+
+    first_byte_timeout: float
+    header_timeout: float
+    keepalive_timeout: float
+    body_timeout: float
+    body_rate: int
+    connections: int
+    connections_per_address: int
+    requests_per_connection: int
+
+
+class Serve(Protocol):
+    """Makes the exchange of a request."""
+
+    def __call__(self, connection: Connection, request: Request, /) -> "Exchange": ...
+
+
+class Listener:
+    """What the connections of one port share. Calling it makes the protocol of a new one."""
+
+    def __init__(self, limits: Limits, deadlines: Deadlines, counters: Counters, serve: Serve) -> None:
+        self.limits = limits
+        self.deadlines = deadlines
+        self.counters = counters
+        self.serve = serve
+        self.time = asyncio.get_running_loop().time
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._addresses: dict[str, int] = {}
+        self._empty = asyncio.Event()
+
+    def __call__(self) -> Connection:
+        return Connection(self)
+
+    def admit(self, connection: Connection, address: str) -> bool:
+        """Whether there is room for one more connection from this address; if so it counts until it is dismissed."""
+        if len(self.connections) >= self.limits.connections:
+            self.counters.refused_connections += 1
+            return False
+        number = self._addresses.get(address, 0)
+        if number >= self.limits.connections_per_address:
+            self.counters.refused_connections_of_address += 1
+            return False
+        self._addresses[address] = number + 1
+        self.connections.add(connection)
+        self.deadlines.add(connection)
+        return True
+
+    def dismiss(self, connection: Connection, address: str) -> None:
+        self.connections.discard(connection)
+        if not self.connections and self.draining:
+            self._empty.set()
+        self.deadlines.discard(connection)
+        if self._addresses[address] > 1:
+            self._addresses[address] -= 1
+        else:
+            del self._addresses[address]
+
+    async def end(self) -> None:
+        """Serve no further request, and wait until the last connection has ended."""
+        for connection in list(self.connections):
+            connection.drain()
+        if self.connections:
+            await self._empty.wait()

@@ -1,0 +1,129 @@
+"""What a request is once it was read, and the head that an upstream gets of it, written from its parts."""
+
+import re
+
+from gateway.headers import FROM_CLIENT, Given, sort, tokens
+from gateway.parser import ChunkedBody, LengthBody, MalformedMessageError, RequestHead
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+_BODILESS_METHODS = (b"GET", b"HEAD")
+# Whose absence of a body is stated (RFC 9110 §8.6).
+_METHODS_WITH_LENGTH = (b"POST", b"PUT", b"PATCH")
+_NONE: list[bytes] = []
+
+
+class Request:
+    """A request's head. `lines` are the headers that pass, `given` the values of those that the gateway reads.
+
+    `path` and `query` are parts of `target`, which is what is matched and what is sent on, byte for byte.
+    """
+
+    __slots__ = (
+        "authorization",
+        "chunked",
+        "expects_continue",
+        "given",
+        "host",
+        "keep_alive",
+        "length",
+        "lines",
+        "method",
+        "minor",
+        "path",
+        "query",
+        "target",
+        "upgrades",
+    )
+
+    def __init__(self, head: RequestHead) -> None:
+        """Raises MalformedMessageError for what another server could read in another way (400, 417)."""
+        self.method = head.method
+        self.minor = head.minor
+        self.target = head.target
+        self.path, mark, query = head.target.partition(b"?")
+        self.query = mark + query
+        self.lines, given = sort(head.fields, FROM_CLIENT)
+        self.given: Given = given
+        self.authorization = given.get(b"authorization", _NONE)
+        self.host = _host(given.get(b"host", _NONE), head.minor)
+        self.length, self.chunked = 0, False
+        if b"content-length" in given:
+            self.length = int(given[b"content-length"][0])
+        if b"transfer-encoding" in given:
+            _check_transfer_encoding(given, head.minor)
+            self.chunked = True
+        if (self.length or self.chunked) and head.method in _BODILESS_METHODS:
+            raise MalformedMessageError("a request with this method has no body")
+        self.expects_continue = b"expect" in given and _expects_continue(given[b"expect"], head.minor)
+        self.upgrades = b"upgrade" in given
+        # Behind an Upgrade the client may already speak another protocol, and behind a chunked body nothing is read.
+        self.keep_alive = head.keep_alive and not self.upgrades and not self.chunked
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or self.length > 0
+
+    def body(self) -> LengthBody | ChunkedBody:
+        """A reader of the body that follows this head."""
+        return ChunkedBody() if self.chunked else LengthBody(self.length)
+
+    def first(self, name: bytes) -> bytes:
+        """The first value of a header that the gateway reads, empty where there is none."""
+        values = self.given.get(name)
+        return values[0] if values else b""
+
+    def asks_for_websocket(self) -> bool:
+        """Whether this is the opening of RFC 6455 §4.1, as far as a proxy must know."""
+        return (
+            self.method == b"GET"
+            and self.minor == 1
+            and tokens(self.given[b"upgrade"]) == {b"websocket"}
+            and b"upgrade" in tokens(self.given.get(b"connection", _NONE))
+        )
+
+    def head_for(self, upstream_host: bytes, said: bytes) -> bytes:
+        """The head to send to an upstream; `said` are the lines that only the gateway says."""
+        if self.chunked:
+            framing = b"transfer-encoding: chunked\r\n\r\n"
+        elif b"content-length" in self.given or self.method in _METHODS_WITH_LENGTH:
+            framing = b"content-length: %d\r\n\r\n" % self.length
+        else:
+            framing = b"\r\n"
+        start = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (self.method, self.target, upstream_host)
+        return b"".join((start, *self.lines, said, framing))
+
+
+def _host(values: list[bytes], minor: int) -> bytes:
+    if len(values) != 1:
+        if values or minor:
+            raise MalformedMessageError("there must be one Host header")
+        return b""
+    if values[0] not in _HOSTS:
+        _check_host(values[0])
+    return values[0]
+
+
+# Hosts that were found well formed, a few: a gateway has one or two names.
+_HOSTS: set[bytes] = set()
+
+
+def _check_host(value: bytes) -> None:
+    host = _HOST.fullmatch(value)
+    if host is None or int(host.group(1) or 0) > 65535:
+        raise MalformedMessageError("the Host header is malformed")
+    if len(_HOSTS) < 64:
+        _HOSTS.add(value)
+
+
+def _check_transfer_encoding(given: Given, minor: int) -> None:
+    """Accept `chunked` alone (RFC 9112 §6.1): every other spelling has been read in two ways by somebody."""
+    if minor == 0 or b"content-length" in given:
+        raise MalformedMessageError("the body is framed ambiguously")
+    if [coding.lower() for coding in given[b"transfer-encoding"]] != [b"chunked"]:
+        raise MalformedMessageError("the transfer coding is not supported")
+
+
+def _expects_continue(values: list[bytes], minor: int) -> bool:
+    if any(value.lower() != b"100-continue" for value in values):
+        raise MalformedMessageError("the expectation is not known", 417)
+    return minor == 1

@@ -1,0 +1,50 @@
+"""The head of an answer as the client gets it: an upstream's, written from its parts, or the gateway's own."""
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+from gateway.headers import TO_CLIENT, sort
+from gateway.parser import ResponseHead
+from gateway.refusals import Answer
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CLOSE = b"Connection: close\r\n"
+
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+
+def _status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+def relayed(head: ResponseHead, added: bytes, *, private: bool, chunked: bool) -> bytes:
+    """The head of an upstream's answer. `added` are the lines of the gateway.
+
+    No shared cache may keep a `private` answer, whatever the upstream forgot to say. A body is `chunked` again where
+    it came so or without a length, for a client that reads that.
+    """
+    lines, given = sort(head.fields, TO_CLIENT)
+    if private and b"cache-control" not in given:
+        added += b"Cache-Control: private\r\n"
+    if chunked:
+        framing = b"Transfer-Encoding: chunked\r\n\r\n"
+    elif head.declared_length is not None:
+        framing = b"Content-Length: %d\r\n\r\n" % head.declared_length
+    else:
+        framing = b"\r\n"
+    return b"".join((_status_line(head.status), *lines, added, framing))
+
+
+def switching(head: ResponseHead, added: bytes) -> bytes:
+    """The head of a 101 that opens a WebSocket."""
+    lines, _ = sort(head.fields, TO_CLIENT)
+    return b"".join((_status_line(101), *lines, added, b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"))
+
+
+def own(answer: Answer, added: bytes, *, with_body: bool) -> bytes:
+    """An answer of the gateway's own, whole; the body is left out where the request was HEAD."""
+    length = b"" if answer.status == HTTPStatus.NO_CONTENT else b"Content-Length: %d\r\n" % len(answer.body)
+    date = b"Date: %b\r\n\r\n" % formatdate(time.time(), usegmt=True).encode()
+    body = answer.body if with_body else b""
+    return b"".join((_status_line(answer.status), answer.lines, added, length, date, body))

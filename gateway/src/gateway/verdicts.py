@@ -1,0 +1,131 @@
+"""The verdicts on tokens: what was said lately is remembered, and nobody asks what another is asking already."""
+
+import asyncio
+import hashlib
+from typing import Generic, Protocol, TypeVar
+
+from gateway.counters import Counters
+from gateway.deadlines import Deadlines
+from gateway.headers import Given
+from gateway.pool import Upstream
+from gateway.verification import Allow, Deny, Question, Verdict
+
+MAX_ALLOWS = 50_000
+MAX_DENIES = 5_000
+MAX_DENY_BODY = 4 * 1024
+
+_WORDS = (b"accept", b"accept-language", b"language")
+
+_NO_TOKEN = bytes(32)
+
+T = TypeVar("T")
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+class Waiter(Protocol):
+    """Who waits for a verdict. One that has gone is told all the same: what it asked for is finished for the others."""
+
+    def on_verdict(self, verdict: Verdict) -> None: ...
+
+
+class _Remembered(Generic[T]):
+    """Values by key, each until its time, `bound` of them at the most: the oldest makes room for the newest."""
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._entries: dict[bytes, tuple[float, T]] = {}
+
+    def get(self, key: bytes, now: float) -> T | None:
+        entry = self._entries.get(key)
+        return entry[1] if entry is not None and entry[0] > now else None
+
+    def put(self, key: bytes, value: T, now: float, until: float) -> None:
+        entries = self._entries
+        entries.pop(key, None)
+        # Two at a time, so that a flood is forgotten as fast as it came, and no request pays for all of it.
+        for _ in range(2):
+            oldest = next(iter(entries), None)
+            if oldest is not None and (entries[oldest][0] <= now or len(entries) >= self._bound):
+                del entries[oldest]
+        entries[key] = until, value
+
+
+class Verdicts:
+    """Verdicts by the SHA-256 digest of the token; `lifetime` is in seconds, 0 asks anew at every request.
+
+    What is remembered are the facts that `/verify-token` states, never whether a route may be used. A verdict ends at a
+    fixed time after it was given, and never after its token. This is the one place to make it end earlier.
+    """
+
+    def __init__(
+        self, upstream: Upstream, deadlines: Deadlines, counters: Counters, *, lifetime: float, timeout: float
+    ) -> None:
+        self._upstream = upstream
+        self._deadlines = deadlines
+        self._counters = counters
+        self._lifetime = lifetime
+        self._timeout = timeout
+        self._time = asyncio.get_running_loop().time
+        self._allows: _Remembered[Allow] = _Remembered(MAX_ALLOWS)
+        self._denies: _Remembered[Deny] = _Remembered(MAX_DENIES)
+        self._asked: dict[bytes, list[Waiter]] = {}
+
+    def allow(self, token: bytes) -> Allow | None:
+        """What is remembered of a token that is good."""
+        found = self._allows.get(_digest(token), self._time())
+        if found is not None:
+            self._counters.verdict_hits += 1
+        return found
+
+    def ask(self, authorization: bytes | None, given: Given, request_id: bytes, waiter: Waiter) -> None:
+        """Calls `waiter.on_verdict`, at once or later. None asks for the challenge of a request without a token.
+
+        `given` are the client's headers: those that choose the words of a deny are sent along, no others.
+        """
+        digest = _digest(authorization.partition(b" ")[2]) if authorization is not None else _NO_TOKEN
+        words = b"".join(b"%b: %b\r\n" % (name, value) for name in _WORDS for value in given.get(name, ()))
+        now = self._time()
+        key = _digest(digest + words)
+        known = self._allows.get(digest, now) or self._denies.get(key, now)
+        if known is not None:
+            self._counters.verdict_hits += 1
+            waiter.on_verdict(known)
+            return
+        waiters = self._asked.get(key) if self._lifetime else None
+        if waiters is not None:
+            waiters.append(waiter)
+            return
+        credentials = b"authorization: %b\r\n" % authorization if authorization is not None else b""
+        lines = b"%b%bx-request-id: %b\r\n" % (words, credentials, request_id)
+        self._ask(lines, digest, key, waiter)
+
+    def _ask(self, lines: bytes, digest: bytes, key: bytes, waiter: Waiter) -> None:
+        waiters = [waiter]
+        if self._lifetime:
+            self._asked[key] = waiters
+
+        def then(verdict: Verdict) -> None:
+            self._deadlines.discard(question)
+            self._asked.pop(key, None)
+            self._remember(digest, key, verdict)
+            for waiter in waiters:
+                waiter.on_verdict(verdict)
+
+        self._counters.verdict_misses += 1
+        deadline = self._time() + self._timeout
+        question = Question(self._upstream, lines, deadline, then, has_token=digest is not _NO_TOKEN)
+        self._deadlines.add(question)
+        question.ask()
+
+    def _remember(self, digest: bytes, key: bytes, verdict: Verdict) -> None:
+        if not self._lifetime:
+            return
+        now = self._time()
+        if isinstance(verdict, Allow):
+            if verdict.lifetime > 0:
+                self._allows.put(digest, verdict, now, now + min(self._lifetime, verdict.lifetime))
+        elif isinstance(verdict, Deny) and len(verdict.answer.body) <= MAX_DENY_BODY:
+            self._denies.put(key, verdict, now, now + self._lifetime)
