@@ -5,10 +5,18 @@ import contextlib
 import math
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
 from gateway import deadlines, pool, replicas
@@ -787,6 +795,53 @@ async def test_who_gets_no_connection_in_time_is_told(stage: Stage, swallowing: 
     client = await stage.answered()
     assert client.refused == "late"
     assert asyncio.get_running_loop().time() - started < 0.6
+
+
+# TLS
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What a server shows as replicas.test; whoever connects trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "replicas.test")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("replicas.test")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(private + signed.public_bytes(Encoding.PEM))
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+async def test_tls_to_who_can_show_the_name(stage: Stage, certificate: ssl.SSLContext) -> None:
+    (server,) = await stage.serve(FIRST, ssl=certificate)
+    await stage.open(FIRST, scheme="https")
+    one, two = await stage.through(2)
+    assert (one.body, two.body) == (b"OK", b"OK")
+    assert len(server.peers) == 1
+    await stage.upstream.close()
+    await until(lambda: not server.open)
+
+
+async def test_no_tls_with_who_cannot(stage: Stage, certificate: ssl.SSLContext) -> None:
+    (server,) = await stage.serve(FIRST, ssl=certificate)
+    await stage.open(scheme="https", host=FIRST)
+    assert (await stage.answered()).refused == "none"
+    assert server.requests == 0
+
+
+async def test_no_tls_with_who_speaks_none(stage: Stage, certificate: ssl.SSLContext) -> None:
+    (server,) = await stage.serve(FIRST)
+    await stage.open(FIRST, scheme="https", connect_timeout=0.2)
+    assert (await stage.answered()).refused
+    assert server.requests == 0
 
 
 # Ejection
