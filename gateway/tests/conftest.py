@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from gateway.app import DataPath
+from gateway import ops
+from gateway.serving import InProcess
 from gateway.settings import Settings
-from servicekit.http import Runner
 
 PATIENCE = 5.0
 ALLOW = {
@@ -212,6 +211,7 @@ class Gateway:
     auth: Backend
     users: Backend
     upstream_ports: dict[str, int]
+    serving: InProcess
 
     @contextlib.asynccontextmanager
     async def connect(self, port: int | None = None) -> AsyncIterator[Connection]:
@@ -248,17 +248,6 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[int]:
-    runner = Runner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
-@contextlib.asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Gateway]:
     auth, users = Backend(), Backend()
     async with contextlib.AsyncExitStack() as stack:
@@ -268,10 +257,12 @@ async def running(**settings: Any) -> AsyncIterator[Gateway]:
             stack.callback(server.close)
             ports.append(server.sockets[0].getsockname()[1])
         urls = {f"{name}_url": f"http://127.0.0.1:{port}" for name, port in zip(("auth", "users"), ports, strict=True)}
-        data_path = DataPath(Settings(**({"port": 0, "verdict_lifetime": 0, "access_log": 0} | urls | settings)))
-        stack.push_async_callback(data_path.close)
-        await data_path.start()
-        yield Gateway(data_path.port, 0, auth, users, {"AUTH": ports[0], "USERS": ports[1]})
+        chosen = Settings(**({"port": 0, "ops_port": 0, "verdict_lifetime": 0, "access_log": 0} | urls | settings))
+        serving = InProcess(chosen)
+        stack.push_async_callback(serving.close)
+        await serving.start()
+        ops_port = await stack.enter_async_context(ops.listening(serving, chosen))
+        yield Gateway(serving.port, ops_port, auth, users, {"AUTH": ports[0], "USERS": ports[1]}, serving)
 
 
 @pytest.fixture(scope="session")

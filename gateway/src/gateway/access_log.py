@@ -19,7 +19,12 @@ def _write(data: bytes) -> None:
 
 
 class AccessLog:
-    """Logs a share `rate` of the requests, and every failure of ours, unless it is 0. `flush` writes what is held."""
+    """Logs a share `rate` of the requests, and every failure of ours, unless it is 0.
+
+    Lines are held until the next look of those who watch deadlines: one write for many.
+    """
+
+    deadline = 0.0
 
     def __init__(self, rate: float, write: Callable[[bytes], object] = _write) -> None:
         self._rate = rate
@@ -32,17 +37,18 @@ class AccessLog:
         if not self._rate or (self._rate < 1 and status < 500 and random.random() >= self._rate):  # noqa: S311
             return
         seconds = time.time()
+        trace = b', "trace_id": "%b"' % identity.trace_id if identity.trace_id else b""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode()
         line = (
-            b'{"method": "%b", "route": "%b", "status": %d, "duration_ms": %.2f, "event": "request", "request_id": "%b"'
-            b', "trace_id": "%b", "service": "gateway", "level": "info", "timestamp": "%b.%06dZ"}\n'
+            b'{"method": "%b", "route": "%b", "status": %d, "duration_ms": %.2f, "event": "request"'
+            b', "request_id": "%b"%b, "service": "gateway", "level": "info", "timestamp": "%b.%06dZ"}\n'
         ) % (
             method if method in _METHODS else b"-",
             route,
             status,
             (now - started) * 1000,
             identity.request_id,
-            identity.trace_id,
+            trace,
             stamp,
             int(seconds % 1 * 1_000_000),
         )
@@ -50,6 +56,9 @@ class AccessLog:
         self._size += len(line)
         if self._size > _BUFFERED:
             self.flush()
+
+    def expire(self) -> None:
+        self.flush()
 
     def flush(self) -> None:
         if self._lines:

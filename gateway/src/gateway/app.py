@@ -67,6 +67,7 @@ class DataPath:
     async def start(self) -> None:
         """Serve. Raises OSError when the address cannot be listened on."""
         self._deadlines.start(self._loop)
+        self._deadlines.add(self._access_log)
         for upstream in self._upstreams.values():
             await upstream.start()
         self._server = await self._loop.create_server(

@@ -87,6 +87,7 @@ class Exchange:
         self._proxy = proxy
         self._client = client
         self._started = proxy.time()
+        proxy.counters.requests += 1
         self._identity = trace_context.identify(request.given)
         self._route: routes.Route | None = None
         self._upstream: Upstream | None = None

@@ -19,7 +19,7 @@ _random = random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311
 
 @dataclass(slots=True)
 class Identity:
-    """`trace_lines` are the header lines for an upstream, `trace_id` 32 hexadecimal digits; both empty without a trace."""
+    """`trace_id` is 32 hexadecimal digits, `trace_lines` its header lines; both are empty without a trace."""
 
     request_id: bytes
     trace_id: bytes

@@ -8,7 +8,7 @@ from gateway.counters import Counters
 from gateway.deadlines import Deadlines
 from gateway.headers import Given
 from gateway.pool import Upstream
-from gateway.verification import Allow, Deny, Question, Verdict
+from gateway.verification import Allow, Deny, Question, Unknown, Verdict
 
 MAX_ALLOWS = 50_000
 MAX_DENIES = 5_000
@@ -110,6 +110,7 @@ class Verdicts:
         def then(verdict: Verdict) -> None:
             self._deadlines.discard(question)
             self._asked.pop(key, None)
+            self._counters.verdicts_unknown += isinstance(verdict, Unknown)
             self._remember(digest, key, verdict)
             for waiter in waiters:
                 waiter.on_verdict(verdict)

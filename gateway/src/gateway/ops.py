@@ -1,0 +1,82 @@
+"""The port for operations: whether the gateway lives, whether it can serve, and what it is at."""
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from gateway.settings import Settings
+from servicekit import http
+
+log = structlog.get_logger()
+
+_READY_TIMEOUT = aiohttp.ClientTimeout(total=0.5)
+
+
+class Serving(Protocol):
+    """Who serves the public port: one process or several."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether every process takes requests, and none is to stop."""
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """What each process told last."""
+
+
+def application(serving: Serving, session: aiohttp.ClientSession, auth_url: str) -> web.Application:
+    """`/healthz`, `/readyz` and `/stats`. Not ready without auth-service: almost nothing could be answered."""
+
+    async def ready() -> bool:
+        if not serving.ready:
+            return False
+        try:
+            async with session.get(f"{auth_url}/readyz", allow_redirects=False, timeout=_READY_TIMEOUT) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def stats(_request: web.Request) -> web.Response:
+        workers = serving.statuses()
+        return web.json_response({"workers": workers, "counters": total_counters(workers)})
+
+    app = web.Application(middlewares=[http.frame()])
+    app.add_routes([*http.health_routes(ready), web.get("/stats", stats)])
+    return app
+
+
+def total_counters(workers: list[dict[str, Any]]) -> dict[str, int]:
+    """The counters of all processes, added up."""
+    total: Counter[str] = Counter()
+    for worker in workers:
+        total.update(worker["counters"])
+    return dict(total)
+
+
+@contextlib.asynccontextmanager
+async def listening(serving: Serving, settings: Settings) -> AsyncIterator[int]:
+    """Serve the port for operations as long as the context lasts; its number where the settings leave the choice.
+
+    Leaves the process with status 1 and one line when the address cannot be listened on.
+    """
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        runner = http.Runner(application(serving, session, settings.auth_url))
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, settings.host, settings.ops_port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise SystemExit(cannot_listen(settings.host, settings.ops_port, error)) from None
+        try:
+            log.info("listening", host=settings.host, port=runner.addresses[0][1])
+            yield int(runner.addresses[0][1])
+        finally:
+            await runner.cleanup()
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> str:
+    return f"cannot listen on {host}:{port}: {error.strerror or error}"

@@ -1,0 +1,114 @@
+"""Serves until it is told to stop: in this process, or in as many as are asked for."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import structlog
+
+from gateway import ops
+from gateway.app import DataPath
+from gateway.settings import Settings
+from gateway.tls import CertificateError
+from gateway.workers import Workers
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve the public port and that for operations until SIGINT or SIGTERM; a second signal ends it at once.
+
+    Leaves the process with status 1 and one line when an address cannot be listened on, with 2 for a certificate that
+    is of no use.
+    """
+    if settings.workers > 1:
+        await _serve_with(Workers(settings), settings)
+    else:
+        await _serve_with(InProcess(settings), settings)
+
+
+async def _serve_with(serving: "InProcess | Workers", settings: Settings) -> None:
+    with signals(serving.reload) as stop:
+        await serving.start()
+        try:
+            log.info("listening", host=settings.host, port=serving.port)
+            async with ops.listening(serving, settings):
+                await stop.wait()
+                log.info("stopping")
+                stop.clear()
+                await first(serving.drain(), stop.wait())
+        finally:
+            await serving.close()
+
+
+class InProcess:
+    """The data path in the process that also serves the port for operations."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._data_path = made(settings)
+        self._draining = False
+
+    @property
+    def ready(self) -> bool:
+        return not self._draining
+
+    @property
+    def port(self) -> int:
+        return self._data_path.port
+
+    def statuses(self) -> list[dict[str, Any]]:
+        return [{"pid": os.getpid(), **self._data_path.status()}]
+
+    async def start(self) -> None:
+        await listen(self._data_path, self._settings)
+
+    def reload(self) -> None:
+        self._data_path.reload()
+
+    async def drain(self) -> None:
+        self._draining = True
+        await self._data_path.drain()
+
+    async def close(self) -> None:
+        await self._data_path.close()
+
+
+def made(settings: Settings, *, reuse_port: bool = False) -> DataPath:
+    """A data path; leaves the process with status 2 and one line where its certificate is of no use."""
+    try:
+        return DataPath(settings, reuse_port=reuse_port)
+    except CertificateError as error:
+        raise SystemExit(f"settings: {error}") from None
+
+
+async def listen(data_path: DataPath, settings: Settings) -> None:
+    """Start it; leaves the process with status 1 and one line where the address cannot be listened on."""
+    try:
+        await data_path.start()
+    except OSError as error:
+        await data_path.close()
+        raise SystemExit(ops.cannot_listen(settings.host, settings.port, error)) from None
+
+
+@contextlib.contextmanager
+def signals(on_hangup: Callable[[], None]) -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set; SIGHUP calls `on_hangup`."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    yield stop
+
+
+async def first(*awaitables: Any) -> None:
+    """Wait for the first to end, and give up the others."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

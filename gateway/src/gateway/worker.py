@@ -1,0 +1,50 @@
+"""`python -m gateway.worker`: one of several processes on the public port, which tells its parent how it is."""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+
+import uvloop
+
+from gateway.app import DataPath
+from gateway.serving import first, listen, made, signals
+from gateway.settings import Settings
+from servicekit.logs import configure_logs
+from servicekit.settings import load_settings
+
+REPORT_INTERVAL = 1.0
+
+
+async def run(settings: Settings, channel: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=channel)
+    data_path = made(settings, reuse_port=True)
+    with signals(data_path.reload) as stop:
+        await listen(data_path, settings)
+        reporting = asyncio.ensure_future(_report(data_path, reader, writer))
+        try:
+            await asyncio.wait([reporting, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+            stop.clear()
+            await first(data_path.drain(), stop.wait())
+        finally:
+            reporting.cancel()
+            await data_path.close()
+
+
+async def _report(data_path: DataPath, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Tell the parent again and again, a line of JSON a time, until its end of the channel says that it has gone."""
+    orphaned = asyncio.ensure_future(reader.read())
+    while not orphaned.done():
+        writer.write(json.dumps({"pid": os.getpid(), **data_path.status()}).encode() + b"\n")
+        await asyncio.wait([orphaned], timeout=REPORT_INTERVAL)
+
+
+def main() -> None:
+    settings = load_settings(Settings)
+    configure_logs("gateway", settings.log_level)
+    uvloop.run(run(settings, socket.socket(fileno=int(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    main()
