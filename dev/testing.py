@@ -66,8 +66,12 @@ def free_ports() -> dict[str, str]:
 
 
 def command(data_dir: Path, **variables: str) -> tuple[list[str], dict[str, str]]:
-    """The command that starts a stack and its environment; `variables` go before the free ports."""
-    return [sys.executable, "-m", "dev"], {**os.environ, **free_ports(), "DATA_DIR": str(data_dir), **variables}
+    """The command that starts a stack and its environment; `variables` go before the rest.
+
+    The gateway asks for a verdict at every request: a test would else have to wait until one is forgotten.
+    """
+    ours = {**free_ports(), "DATA_DIR": str(data_dir), "GATEWAY_VERDICT_LIFETIME": "0"}
+    return [sys.executable, "-m", "dev"], {**os.environ, **ours, **variables}
 
 
 def start(data_dir: Path, **variables: str) -> Stack:

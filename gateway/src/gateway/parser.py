@@ -52,7 +52,7 @@ class _Head:
 class RequestHead:
     """A request's head as it was parsed. `fields` are in order; `minor` is the version's second digit."""
 
-    __slots__ = ("fields", "keep_alive", "method", "minor", "target")
+    __slots__ = ("fields", "method", "minor", "target")
 
     def __init__(self, data: bytes) -> None:
         """Read `data`, which ends with the head's empty line. Raises MalformedMessageError (400, 414 or 431)."""
@@ -66,7 +66,6 @@ class RequestHead:
         self.target = head.target
         self.method: bytes = parser.get_method()
         self.minor = 1 if parser.get_http_version() == "1.1" else 0
-        self.keep_alive: bool = parser.should_keep_alive() and self.minor == 1
 
 
 def check_beginning(data: bytes) -> None:

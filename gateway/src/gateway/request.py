@@ -57,7 +57,9 @@ class Request:
         self.expects_continue = b"expect" in given and _expects_continue(given[b"expect"], head.minor)
         self.upgrades = b"upgrade" in given
         # Behind an Upgrade the client may already speak another protocol, and behind a chunked body nothing is read.
-        self.keep_alive = head.keep_alive and not self.upgrades and not self.chunked
+        self.keep_alive = head.minor == 1 and not self.upgrades and not self.chunked
+        if b"connection" in given and b"close" in tokens(given[b"connection"]):
+            self.keep_alive = False
 
     @property
     def has_body(self) -> bool:
