@@ -6,7 +6,7 @@ PACKAGES := libs/servicekit auth-service user-service gateway
 RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
-.PHONY: run test bench-tokens lint types lock clean
+.PHONY: run test bench-tokens bench-gateway lint types lock clean
 .DEFAULT_GOAL := run
 
 $(RUNTIME): requirements.lock $(PACKAGES:%=%/pyproject.toml)
@@ -28,6 +28,12 @@ test: $(DEVELOPMENT) ## unit, integration and end-to-end tests
 
 bench-tokens: $(RUNTIME) ## logins against bare argon2id, refreshes, verifications; about a minute and a half
 	$(BIN)/python -m bench.tokens
+
+ROUNDS ?= 3
+SECONDS ?= 5
+
+bench-gateway: $(RUNTIME) ## the gateway against nginx, HAProxy, Envoy, Caddy, Go and aiohttp; about fifteen minutes
+	$(BIN)/python -m bench.gateway --rounds $(ROUNDS) --seconds $(SECONDS)
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .
