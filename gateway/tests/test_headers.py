@@ -108,6 +108,11 @@ async def test_a_header_that_is_not_utf8_is_refused(gateway, name):
     await gateway.refuses(gateway.bytes("POST", "/oauth/token", (name, "a\udcff")))
 
 
+@pytest.mark.parametrize("name", ["Content-Type", "User-Agent", "Content-Range"])
+async def test_a_header_that_there_is_one_of_is_not_given_twice(gateway, name):
+    await gateway.refuses(gateway.bytes("POST", "/oauth/token", (name, "a/b"), (name.lower(), "c/d")))
+
+
 @pytest.mark.parametrize("given", ["abcdefgh", "0f8fad5b-d9cb-469f-a165-70867728950e"])
 async def test_a_request_id_travels(gateway, given):
     answer = await gateway.request("GET", ME, ("X-Request-Id", given))

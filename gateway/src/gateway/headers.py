@@ -2,6 +2,8 @@
 
 import re
 
+from gateway.parser import Fields, MalformedMessageError
+
 _HOP_BY_HOP = (
     b"connection|http2-settings|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer"
     b"|transfer-encoding|upgrade"
@@ -24,9 +26,9 @@ _READ_OF_CLIENT = frozenset(
     b"accept accept-language access-control-request-method authorization connection content-length expect host language"
     b" origin traceparent tracestate transfer-encoding upgrade x-request-id".split()
 )
-_READ_OF_UPSTREAM = frozenset(
-    b"cache-control connection content-language content-type pragma retry-after vary www-authenticate".split()
-)
+# Servers differ in which one they take, and aiohttp takes neither (the fields of RFC 9110 that are no lists).
+_SINGLE_OF_CLIENT = frozenset(b"content-location content-range content-type etag max-forwards user-agent".split())
+_READ_OF_UPSTREAM = frozenset((b"cache-control", b"connection"))
 
 # A server that maps "_" or "." to "-" would take X_User_Id for X-User-Id, so such names do not pass at all.
 _NAME = re.compile(rb"[A-Za-z0-9-]+")
@@ -41,8 +43,11 @@ class Names(dict[bytes, tuple[bytes, bytes]]):
     _BOUND = 4096
     _LONGEST = 64
 
-    def __init__(self, dropped: re.Pattern[bytes], read: frozenset[bytes], *, lower: bool) -> None:
+    def __init__(
+        self, dropped: re.Pattern[bytes], read: frozenset[bytes], single: frozenset[bytes], *, lower: bool
+    ) -> None:
         super().__init__()
+        self.single = single
         self._dropped = dropped
         self._read = read
         self._lower = lower
@@ -51,20 +56,20 @@ class Names(dict[bytes, tuple[bytes, bytes]]):
         lower = name.lower()
         passes = _NAME.fullmatch(name) and not self._dropped.fullmatch(lower)
         beginning = (lower if self._lower else name) + b": " if passes else b""
-        found = beginning, lower if lower in self._read else b""
+        found = beginning, lower if lower in self._read or lower in self.single else b""
         if len(self) < self._BOUND and len(name) <= self._LONGEST:
             self[name] = found
         return found
 
 
-FROM_CLIENT = Names(_FROM_CLIENT_DROPPED, _READ_OF_CLIENT, lower=True)
-TO_CLIENT = Names(_TO_CLIENT_DROPPED, _READ_OF_UPSTREAM, lower=False)
+FROM_CLIENT = Names(_FROM_CLIENT_DROPPED, _READ_OF_CLIENT, _SINGLE_OF_CLIENT, lower=True)
+TO_CLIENT = Names(_TO_CLIENT_DROPPED, _READ_OF_UPSTREAM, frozenset(), lower=False)
 
 Given = dict[bytes, list[bytes]]
 
 
-def sort(fields: list[tuple[bytes, bytes]], names: Names) -> tuple[list[bytes], Given]:
-    """The lines that pass, in order, and the values of what is read, by name.
+def sort(fields: Fields, names: Names) -> tuple[list[bytes], Given]:
+    """The lines that pass, in order, and the values of what is read, by name. Raises MalformedMessageError.
 
     A header that `Connection` nominates is for this hop alone (RFC 9110 §7.6.1).
     """
@@ -76,8 +81,14 @@ def sort(fields: list[tuple[bytes, bytes]], names: Names) -> tuple[list[bytes], 
             value = value.rstrip(b" \t")
         if beginning:
             lines.append(b"%b%b\r\n" % (beginning, value))
-        if read:
-            given.setdefault(read, []).append(value)
+        if not read:
+            continue
+        if read not in given:
+            given[read] = [value]
+        elif read in names.single:
+            raise MalformedMessageError("a header that there is one of is given twice")
+        else:
+            given[read].append(value)
     if b"connection" in given and (nominated := tokens(given[b"connection"]) - _OF_CONNECTION):
         lines = [line for line in lines if line.partition(b":")[0].lower() not in nominated]
     return lines, given
