@@ -679,6 +679,8 @@ async def test_for_a_connection_that_ends_another_is_opened_for_who_waits(stage:
         held.release()
     else:
         held.connection.abort()
+    await until(lambda: held.settled or how == "aborted")
+    assert stage.upstream.status()["connections"] == 1, "another one is being made already"
     await until(lambda: waiting.ended)
     assert len(server.peers) == 2
 
@@ -748,6 +750,34 @@ async def test_a_connection_released_serves_who_waits_for_one_being_made(
     assert waiting.connection is held.connection
 
 
+async def test_who_waits_gets_no_connection_to_what_is_to_be_avoided(stage: Stage) -> None:
+    await stage.serve(FIRST, SECOND)
+    await stage.open(FIRST, connections=1)
+    held = await stage.answered()
+    stage.names.hosts = [FIRST, SECOND]
+    await until(lambda: len(stage.upstream.status()["replicas"]) == 2)  # type: ignore[arg-type]
+    picky, waiting = stage.client().ask(avoid=held.replica), stage.client().ask()
+    held.release()
+    assert picky.connection is None
+    assert waiting.connection is held.connection
+    await until(lambda: waiting.ended)
+    waiting.release()
+    await until(lambda: picky.ended)
+    assert picky.host == SECOND
+
+
+async def test_who_waits_gets_no_connection_to_what_is_gone(stage: Stage) -> None:
+    await stage.serve(FIRST, SECOND)
+    await stage.open(FIRST, connections=1)
+    held = await stage.answered()
+    waiting = stage.client().ask()
+    stage.names.hosts = [SECOND]
+    await stage.names.ask()
+    held.release()
+    await until(lambda: waiting.ended)
+    assert waiting.host == SECOND
+
+
 async def test_at_the_limit_an_idle_connection_makes_room_for_another_replica(stage: Stage) -> None:
     one, two = await stage.serve(FIRST, SECOND)
     await stage.open(FIRST, connections=4)
@@ -783,9 +813,11 @@ async def test_one_that_lets_connections_wait_leaves_time_for_the_next(
 ) -> None:
     await stage.serve(SECOND)
     swallowing(FIRST)
-    await stage.open(FIRST, SECOND, connect_timeout=0.4)
+    await stage.open(FIRST, SECOND)
+    started = asyncio.get_running_loop().time()
     clients = await stage.clients(4)
     assert {client.refused or client.host for client in clients} == {SECOND}
+    assert 0.5 <= asyncio.get_running_loop().time() - started < 0.9
 
 
 async def test_who_gets_no_connection_in_time_is_told(stage: Stage, swallowing: Callable[[str], None]) -> None:
@@ -795,6 +827,50 @@ async def test_who_gets_no_connection_in_time_is_told(stage: Stage, swallowing: 
     client = await stage.answered()
     assert client.refused == "late"
     assert asyncio.get_running_loop().time() - started < 0.6
+
+
+async def test_one_that_closes_at_once_is_as_good_as_one_that_refuses(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (server,) = await stage.serve(FIRST)
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def connect_and_lose(*address: Any, **how: Any) -> Any:
+        transport, protocol = await connect(*address, **how)
+        await until(lambda: server.open)
+        server.peers[0].transport.close()
+        await until(transport.is_closing)
+        return transport, protocol
+
+    monkeypatch.setattr(loop, "create_connection", connect_and_lose)
+    await stage.open(FIRST)
+    assert (await stage.answered()).refused == "none"
+    assert stage.upstream.status()["connections"] == 0
+
+
+async def test_retries_are_a_share_of_what_was_asked(stage: Stage) -> None:
+    await stage.serve(FIRST, SECOND)
+    await stage.open(FIRST, SECOND)
+    await stage.through(20)
+    assert [stage.upstream.may_retry() for _ in range(15)] == [True] * 14 + [False]
+
+
+async def test_where_there_is_one_replica_nothing_is_tried_again(stage: Stage) -> None:
+    await stage.serve(FIRST)
+    await stage.open(FIRST)
+    assert not stage.upstream.may_retry()
+
+
+async def test_what_one_lost_that_is_ejected_or_gone_may_be_tried_again(stage: Stage) -> None:
+    await stage.serve(FIRST, SECOND)
+    await stage.open(FIRST, SECOND)
+    client = await stage.answered(avoid=await stage.replica(SECOND))
+    await eject(client.replica)
+    assert stage.upstream.may_retry()
+    stage.names.hosts = [SECOND]
+    await until(lambda: len(stage.upstream.status()["replicas"]) == 1)  # type: ignore[arg-type]
+    assert stage.upstream.may_retry()
 
 
 # TLS
@@ -960,7 +1036,7 @@ async def test_one_that_fails_on_trial_is_out_for_longer(stage: Stage, monkeypat
     await stage.open(FIRST, SECOND)
     first = await stage.replica(FIRST)
     with capture_logs() as lines:
-        await eject(first)
+        stage.upstream._replicas.eject_hanging(first)
         await until(lambda: not stage.ejected())
         first.failed()
         assert stage.ejected() == [FIRST]
@@ -991,14 +1067,14 @@ async def test_ejections_are_forgotten_in_time(stage: Stage, monkeypatch: pytest
 # Silence
 
 
-async def stalling(stage: Stage, *hosts: str, **changes: Any) -> list[Client]:
-    """One who may ask again and one who may not, both of the first address, which is silent from now on."""
+async def stalling(stage: Stage, *hosts: str, number: int = 2) -> list[Client]:
+    """By turns who may ask again and who may not, all of the first address, which is silent from now on."""
     await stage.serve(*hosts)
-    await stage.open(*hosts, stall_timeout=5 * LOOK, **changes)
+    await stage.open(*hosts, stall_timeout=5 * LOOK)
     first = await stage.replica(FIRST)
     others = [replica for replica in stage.upstream._replicas.all if replica is not first]
     stage.servers[FIRST].answer = b""
-    clients = [stage.client(), stage.client(safe=False)]
+    clients = [stage.client(safe=turn % 2 == 0) for turn in range(number)]
     for client in clients:
         for other in others:
             other.in_flight += 1000
@@ -1011,15 +1087,18 @@ async def stalling(stage: Stage, *hosts: str, **changes: Any) -> list[Client]:
 
 
 async def test_one_that_hangs_is_ejected_and_safe_requests_are_told(stage: Stage) -> None:
-    safe, unsafe = await stalling(stage, FIRST, SECOND)
+    safe, unsafe, *others = await stalling(stage, FIRST, SECOND, number=4)
+    for other in others:
+        other.status = 200  # its answer has begun
     await stage.looks(1)
     assert not safe.settled
     await until(lambda: safe.settled)
     assert safe.lost == "stalled"
     assert stage.ejected() == [FIRST]
     await stage.looks(5)
-    assert not unsafe.settled
-    stage.servers[FIRST].peers[-1].transport.write(ANSWER)
+    assert not any(client.settled for client in (unsafe, *others))
+    for peer in stage.servers[FIRST].open:
+        peer.transport.write(ANSWER)
     await until(lambda: unsafe.ended)
 
 

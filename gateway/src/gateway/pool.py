@@ -114,7 +114,8 @@ class Upstream:
 
     def may_retry(self) -> bool:
         """Whether a request that got no answer may be tried at another replica; if so, that is counted."""
-        return len(self._replicas.serving) > 1 and self._budget.withdraw()
+        # One that has just been ejected, or is gone from the name, counts too: what it lost another may answer.
+        return len(self._replicas.all) + len(self._replicas.leaving) > 1 and self._budget.withdraw()
 
     def abandon(self, user: User) -> None:
         """The user waits no longer. A connection that is being made for it is the next one's."""
@@ -173,7 +174,7 @@ class Upstream:
         replica = connection.replica
         if self._waiting and replica.open:
             for waiting in self._waiting.values():
-                if waiting.avoid is not replica or len(self._replicas.serving) == 1:
+                if waiting.avoid is not replica:
                     self._serve(waiting, connection)
                     return
         connection.idle_since = self._replicas.now

@@ -126,6 +126,7 @@ class Replicas:
         for replica in self.all:
             if replica.state is GONE:
                 replica.state = SERVING
+                replica.hanging = False
         while 2 * self._absent() > len(self.all):
             self.take_back(min((replica for replica in self.all if replica.absent), key=lambda replica: replica.until))
         self._sort()
