@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
-import sys
 from dataclasses import dataclass, field
 
 import pytest
+
+from processes import free_ports, spawn
 
 ME = "/api/v1/users/me"
 SECRETS = ("s3cr3t-token", "s3cr3t-query", "s3cr3t-path", "s3cr3t-header", "s3cr3t-body", "internal.token.157")
@@ -34,25 +34,9 @@ class Process:
         return found
 
 
-def _free_ports():
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-async def _spawn(**variables):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "gateway"),
-        env={**environment, "GATEWAY_DRAIN_DELAY": "0", **variables},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
 async def _failure_of(**variables):
     """The exit status and the lines on standard error of a gateway that cannot start."""
-    process = await _spawn(**variables)
+    process = await spawn(**variables)
     async with asyncio.timeout(10):
         _, errors = await process.communicate()
     return process.returncode, errors.decode().splitlines()
@@ -61,9 +45,9 @@ async def _failure_of(**variables):
 @pytest.fixture
 async def process(gateway):
     """A gateway process in front of the same upstreams as `gateway`."""
-    port, ops_port = _free_ports()
+    port, ops_port = free_ports()
     urls = {f"GATEWAY_{name}_URL": f"http://127.0.0.1:{number}" for name, number in gateway.upstream_ports.items()}
-    spawned = await _spawn(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT=str(ops_port), **urls)
+    spawned = await spawn(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT=str(ops_port), **urls)
     started = Process(spawned, port, ops_port)
     try:
         await started.log("listening", 2)

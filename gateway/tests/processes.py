@@ -1,0 +1,24 @@
+"""Gateways in processes of their own."""
+
+import asyncio
+import os
+import socket
+import sys
+
+
+def free_ports():
+    """One for the public, one for operations."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+async def spawn(**variables):
+    """A gateway with these variables of its own, which does not wait before it stops unless it is told to."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "gateway"),
+        env={**environment, "GATEWAY_DRAIN_DELAY": "0", **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )

@@ -1,0 +1,32 @@
+"""A replica of an upstream in a process of its own, served as every service is: `replica.py HOST PORT`."""
+
+import asyncio
+import sys
+
+from aiohttp import web
+
+from servicekit.http import serve
+
+ALLOW = {
+    "active": True,
+    "sub": "157",
+    "client_id": "demo",
+    "scope": "",
+    "exp": 4_000_000_000,
+    "internal_token": "internal.token.157",
+}
+
+
+async def main(host: str, port: int) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/verify-token":
+            return web.json_response(ALLOW)
+        return web.Response(text=host)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    await serve((app, host, port))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
