@@ -174,13 +174,23 @@ class Client:
         self.upstream.release(self.connection)
 
 
+def free_port() -> int:
+    """One that is free on all three addresses."""
+    while True:
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            port = 0
+            for host in (FIRST, SECOND, THIRD):
+                bound = stack.enter_context(socket.socket())
+                bound.bind((host, port))
+                port = bound.getsockname()[1]
+            return port
+
+
 class Stage:
     """Servers, the name they go by, and a pool for it."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind((FIRST, 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.names = Names(self.port)
         self.servers: dict[str, Server] = {}
         self.upstream: Upstream
@@ -280,6 +290,7 @@ def swallowing(stage: Stage) -> Iterator[Callable[[str], None]]:
 
     def start(host: str) -> None:
         listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, stage.port))
         listener.listen(0)
         sockets.append(listener)
@@ -450,6 +461,54 @@ async def test_who_aborts_hears_no_more(stage: Stage) -> None:
     await until(lambda: not server.open)
     assert not client.settled
     assert stage.count("in_flight") == 0
+
+
+async def test_who_aborts_at_the_head_hears_nothing_of_the_body(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    (server,) = await stage.serve(FIRST)
+    await stage.open(FIRST)
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+    monkeypatch.setattr(Client, "on_head", lambda client, _head: client.connection.abort())
+    client = stage.client().ask()
+    await until(lambda: server.peers and server.peers[0].closed)
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert (client.body, client.settled, errors) == (b"", False, [])
+
+
+async def test_who_aborts_after_the_answer_ends_the_connection(stage: Stage) -> None:
+    """As one does whose own body is not written whole yet: what came next would be taken for the rest of it."""
+    (server,) = await stage.serve(FIRST)
+    await stage.open(FIRST)
+    client = await stage.answered()
+    assert client.connection is not None
+    client.connection.abort()
+    assert stage.count("idle") == 0
+    await until(lambda: not server.open)
+
+
+async def test_a_connection_released_before_its_answer_is_not_kept(stage: Stage) -> None:
+    (server,) = await stage.serve(FIRST)
+    server.answer = b""
+    await stage.open(FIRST)
+    (client,) = await stage.clients(1)
+    client.release()
+    assert stage.count("idle") == 0
+    await until(lambda: server.peers and not server.open)
+
+
+async def test_a_connection_that_is_still_congested_is_not_kept(stage: Stage) -> None:
+    (server,) = await stage.serve(FIRST)
+    server.answer = b""
+    await stage.open(FIRST)
+    (client,) = await stage.clients(1)
+    await until(lambda: server.requests)
+    server.peers[0].transport.pause_reading()
+    assert client.connection is not None
+    client.connection.write(bytes(16 * 1024 * 1024))
+    server.peers[0].transport.write(ANSWER)
+    await until(lambda: client.ended)
+    client.release()
+    assert stage.count("idle") == 0
 
 
 async def test_reading_pauses_and_goes_on(stage: Stage) -> None:
@@ -641,6 +700,16 @@ async def test_the_one_to_be_avoided_is_given_where_there_is_no_other(stage: Sta
     waiting = stage.client().ask(avoid=client.replica)
     client.release()
     await until(lambda: waiting.ended)
+
+
+def test_the_one_to_be_avoided_is_given_before_one_that_is_ejected() -> None:
+    known = replicas.Replicas("replicas.test")
+    known.update([(f"127.0.0.{number}", 80) for number in range(1, 5)])
+    avoided, tried, *ejected = known.all
+    for replica in ejected:
+        known.eject(replica, "failures")
+    assert {known.choose_except([tried], avoided) for _ in range(50)} == {avoided}
+    assert {known.choose_except([tried, avoided], None) for _ in range(50)} == set(ejected)
 
 
 # Waiting

@@ -151,7 +151,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._finish()
         else:
             self.fail(CLOSED)
-        self.disconnect()  # asyncio would first write what is buffered, to a peer that may not read it
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.fail(CLOSED)
