@@ -709,7 +709,7 @@ def test_the_one_to_be_avoided_is_given_before_one_that_is_ejected() -> None:
     for replica in ejected:
         known.eject(replica, "failures")
     assert {known.choose_except([tried], avoided) for _ in range(50)} == {avoided}
-    assert {known.choose_except([tried, avoided], None) for _ in range(50)} == set(ejected)
+    assert known.choose_except([tried, avoided], None) in ejected
 
 
 # Waiting
