@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._head_begun = False
         self._advancing = False
         self._reading_paused = False
+        self._congested = False
         self._lingering: int | None = None
         self._tunnel: Tunnel | None = None
 
@@ -101,22 +102,31 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         if self._tunnel is not None:
             self._tunnel.on_client_congested()
-        elif self._exchange is not None:
+        else:
+            self._congested = True
             self.deadline = self._time() + self._limits.body_timeout
-            self._exchange.on_client_congested()
+            if self._exchange is not None:
+                self._exchange.on_client_congested()
+            else:
+                self.pause()
 
     def resume_writing(self) -> None:
+        self._congested = False
         if self._tunnel is not None:
             self._tunnel.on_client_drained()
         elif self._exchange is not None:
             self._exchange.on_client_drained()
+        else:
+            self.deadline = self._time() + self._limits.keepalive_timeout
+            self.resume()
+            self._advance()
 
     def expire(self) -> None:
         """The deadline has passed, whoever was being waited for."""
         self.deadline = math.inf
         if self._tunnel is not None:
             self._tunnel.expire()
-        elif self._lingering is not None or (self._exchange is None and not self._buffer):
+        elif self._lingering is not None or (self._exchange is None and (self._congested or not self._buffer)):
             self.abort()
         elif self._exchange is None:
             self._refuse(refusals.malformed("the request did not arrive in time", 408))
@@ -174,6 +184,9 @@ class Connection(asyncio.Protocol):
         if not keep_alive:
             self._end()
             return
+        if self._congested:
+            self.pause()  # who does not read its answers is not asked for more
+            return
         self.deadline = self._time() + self._limits.keepalive_timeout
         self.resume()
         if self._buffer:
@@ -217,10 +230,12 @@ class Connection(asyncio.Protocol):
         if self._advancing:
             return
         self._advancing = True
-        while self._buffer and self._exchange is None and self._lingering is None:
-            if not self._read_request():
-                break
-        self._advancing = False
+        try:
+            while self._buffer and self._exchange is None and self._lingering is None and not self._congested:
+                if not self._read_request():
+                    break
+        finally:
+            self._advancing = False
 
     def _read_request(self) -> bool:
         """Start the request whose head is in the buffer; False while it is not all there, or where it is refused."""

@@ -268,7 +268,7 @@ class Exchange:
         self._rate(failed=head.status in _FAILURES)
         unframed = head.chunked or head.length is None
         self._chunked = unframed and request.minor == 1
-        self._keep_alive = client.keeps_alive() and self._sent and not (unframed and not self._chunked)
+        self._keep_alive = self._sent and client.keeps_alive() and not (unframed and not self._chunked)
         client.write(response.relayed(head, self._added(), private=self._private, chunked=self._chunked))
         self._await_upstream()
 

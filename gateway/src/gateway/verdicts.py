@@ -4,11 +4,15 @@ import asyncio
 import hashlib
 from typing import Generic, Protocol, TypeVar
 
+import structlog
+
 from gateway.counters import Counters
 from gateway.deadlines import Deadlines
 from gateway.headers import Given
 from gateway.pool import Upstream
 from gateway.verification import Allow, Deny, Question, Unknown, Verdict
+
+log = structlog.get_logger()
 
 MAX_ALLOWS = 50_000
 MAX_DENIES = 5_000
@@ -113,7 +117,7 @@ class Verdicts:
             self._counters.verdicts_unknown += isinstance(verdict, Unknown)
             self._remember(digest, key, verdict)
             for waiter in waiters:
-                waiter.on_verdict(verdict)
+                _tell(waiter, verdict)
 
         self._counters.verdict_misses += 1
         deadline = self._time() + self._timeout
@@ -130,3 +134,10 @@ class Verdicts:
                 self._allows.put(digest, verdict, now, now + min(self._lifetime, verdict.lifetime))
         elif isinstance(verdict, Deny) and len(verdict.answer.body) <= MAX_DENY_BODY:
             self._denies.put(key, verdict, now, now + self._lifetime)
+
+
+def _tell(waiter: Waiter, verdict: Verdict) -> None:
+    try:
+        waiter.on_verdict(verdict)
+    except Exception:  # the others wait for it too
+        log.exception("unexpected error")

@@ -111,6 +111,7 @@ class Tunnel:
         self._upstream.resume()
 
     def on_client_gone(self) -> None:
+        self._code = GOING_AWAY
         self._upstream.abort()
 
     def on_drain(self) -> None:
@@ -125,12 +126,14 @@ class Tunnel:
             self._ask(self)
 
     def on_verdict(self, verdict: Verdict) -> None:
+        if self._code is not None:
+            return
         now = self._time()
         if isinstance(verdict, Allow):
             self._expires_at = now + verdict.lifetime
         if isinstance(verdict, Deny) or self._expires_at <= now:
             self._end(POLICY_VIOLATION)
-        elif self._code is None:
+        else:
             self._client.deadline = now + self._interval
 
     # From the upstream
