@@ -706,6 +706,7 @@ def test_the_one_to_be_avoided_is_given_before_one_that_is_ejected() -> None:
     known = replicas.Replicas("replicas.test")
     known.update([(f"127.0.0.{number}", 80) for number in range(1, 5)])
     avoided, tried, *ejected = known.all
+    avoided.in_flight = 5
     for replica in ejected:
         known.eject(replica, "failures")
     assert {known.choose_except([tried], avoided) for _ in range(50)} == {avoided}

@@ -11,7 +11,7 @@ from gateway.deadlines import Deadlines
 from gateway.replicas import EJECTED, GONE, Replica, Replicas, format_address
 from gateway.resolver import Resolve, Resolver, ask_system
 from gateway.retries import RetryBudget
-from gateway.upstream import CLOSED, STALLED, UpstreamConnection, User
+from gateway.upstream import CLOSED, UpstreamConnection, User
 
 IDLE = 15.0  # well below the 75 s after which a service closes, so that a connection is rarely used as it closes
 AGE = (60.0, 120.0)
@@ -165,7 +165,7 @@ class Upstream:
         for replica in (*self._replicas.all, *self._replicas.leaving):
             self._close_idle(replica, now - IDLE)
             if replica.hangs(elapsed, self._stall_timeout) and self._replicas.eject_hanging(replica):
-                _tell_stalled(replica)
+                replica.tell_stalled()
         if self._waiting:
             self._place_all()
 
@@ -299,11 +299,3 @@ def _lend(connection: UpstreamConnection, user: User) -> None:
     connection.user = user
     connection.replica.in_flight += 1
     user.on_connection(connection)
-
-
-def _tell_stalled(replica: Replica) -> None:
-    """The requests that may be tried elsewhere are; the others wait until their own limit."""
-    for connection in list(replica.connections):
-        user = connection.user
-        if user is not None and user.awaiting and user.retriable:
-            connection.fail(STALLED)

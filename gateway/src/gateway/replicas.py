@@ -7,7 +7,7 @@ from random import random
 import structlog
 
 from gateway.resolver import Address
-from gateway.upstream import UpstreamConnection
+from gateway.upstream import STALLED, UpstreamConnection
 
 FAILURES = 5  # in a row
 EJECTION = 10.0  # seconds, times the number of ejections in a row
@@ -104,6 +104,13 @@ class Replica:
             return False
         self.silent_for += elapsed
         return self.silent_for >= stall_timeout
+
+    def tell_stalled(self) -> None:
+        """The requests that may be tried elsewhere are; the others wait until their own limit."""
+        for connection in list(self.connections):
+            user = connection.user
+            if user is not None and user.awaiting and user.retriable:
+                connection.fail(STALLED)
 
 
 class Replicas:
