@@ -269,8 +269,8 @@ class Exchange:
         unframed = head.chunked or head.length is None
         self._chunked = unframed and request.minor == 1
         self._keep_alive = self._sent and client.keeps_alive() and not (unframed and not self._chunked)
-        client.write(response.relayed(head, self._added(), private=self._private, chunked=self._chunked))
         self._await_upstream()
+        client.write(response.relayed(head, self._added(), private=self._private, chunked=self._chunked))
 
     def _switch(self, head: ResponseHead) -> None:
         """The upstream opens the WebSocket that was asked for."""
@@ -292,8 +292,8 @@ class Exchange:
         self._client.hand_over(tunnel)
 
     def on_body(self, data: bytes) -> None:
+        self._await_upstream()  # first: to write may make it the client who is waited for
         self._client.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-        self._await_upstream()
 
     def on_end(self) -> None:
         if self._chunked:
