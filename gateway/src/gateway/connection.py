@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
         """The answer was written whole."""
         self._exchange = None
         self._body_wanted = False
-        if not keep_alive:
+        if not keep_alive or self._listener.ended:
             self._end()
             return
         if self._congested:

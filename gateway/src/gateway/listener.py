@@ -43,7 +43,8 @@ class Listener:
         self.serve = serve
         self.time = asyncio.get_running_loop().time
         self.connections: set[Connection] = set()
-        self.draining = False
+        self.draining = False  # every answer is the last on its connection
+        self.ended = False  # no request is served any more
         self._addresses: dict[str, int] = {}
         self._empty = asyncio.Event()
 
@@ -76,6 +77,7 @@ class Listener:
 
     async def end(self) -> None:
         """Serve no further request, and wait until the last connection has ended."""
+        self.draining = self.ended = True
         for connection in list(self.connections):
             connection.drain()
         if self.connections:

@@ -33,7 +33,7 @@ class Frames:
         return not self._missing and not self._header
 
     def feed(self, data: bytes) -> int:
-        """Follow `data`; how many of its bytes stand before its last boundary."""
+        """Follow `data`; how many of its bytes end with its first boundary, 0 where it has none."""
         position, boundary = 0, 0
         while position < len(data):
             if self._missing:
@@ -44,7 +44,7 @@ class Frames:
                 self._header.append(data[position])
                 position += 1
                 self._read_header()
-            if self.between:
+            if self.between and not boundary:
                 boundary = position
         return boundary
 
