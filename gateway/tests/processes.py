@@ -22,3 +22,11 @@ async def spawn(**variables):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def failure_of(**variables):
+    """The exit status and the lines on standard error of a gateway that cannot start."""
+    process = await spawn(**variables)
+    async with asyncio.timeout(10):
+        _, errors = await process.communicate()
+    return process.returncode, errors.decode().splitlines()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from processes import free_ports, spawn
+from processes import failure_of, free_ports, spawn
 
 ME = "/api/v1/users/me"
 SECRETS = ("s3cr3t-token", "s3cr3t-query", "s3cr3t-path", "s3cr3t-header", "s3cr3t-body", "internal.token.157")
@@ -32,14 +32,6 @@ class Process:
                 assert line, "the gateway ended"
                 self.lines.append(json.loads(line))
         return found
-
-
-async def _failure_of(**variables):
-    """The exit status and the lines on standard error of a gateway that cannot start."""
-    process = await spawn(**variables)
-    async with asyncio.timeout(10):
-        _, errors = await process.communicate()
-    return process.returncode, errors.decode().splitlines()
 
 
 @pytest.fixture
@@ -142,7 +134,7 @@ async def test_a_silent_auth_service_is_not_ready(start_gateway):
     ],
 )
 async def test_a_setting_that_cannot_be_is_named_in_one_line(name, value):
-    status, lines = await _failure_of(**{name: value})
+    status, lines = await failure_of(**{name: value})
     assert status == 2
     assert len(lines) == 1
     assert name in lines[0]
@@ -152,7 +144,7 @@ async def test_a_setting_that_cannot_be_is_named_in_one_line(name, value):
 async def test_a_port_that_is_taken_is_named_in_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        status, lines = await _failure_of(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT="0")
+        status, lines = await failure_of(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT="0")
     assert status == 1
     assert len(lines) == 1
     assert str(port) in lines[0]

@@ -32,7 +32,6 @@ class DataPath:
     """Serves the public port, in one process of possibly several on it."""
 
     def __init__(self, settings: Settings, *, reuse_port: bool = False, resolve: Resolve = ask_system) -> None:
-        """Raises tls.CertificateError."""
         self._settings = settings
         self._reuse_port = reuse_port
         self._loop = asyncio.get_running_loop()

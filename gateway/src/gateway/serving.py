@@ -12,7 +12,6 @@ import structlog
 from gateway import ops
 from gateway.app import DataPath
 from gateway.settings import Settings
-from gateway.tls import CertificateError
 from gateway.workers import Workers
 
 log = structlog.get_logger()
@@ -21,8 +20,7 @@ log = structlog.get_logger()
 async def serve(settings: Settings) -> None:
     """Serve the public port and that for operations until SIGINT or SIGTERM; a second signal ends it at once.
 
-    Leaves the process with status 1 and one line when an address cannot be listened on, with 2 for a certificate that
-    is of no use.
+    Leaves the process with status 1 and one line when an address cannot be listened on.
     """
     if settings.workers > 1:
         await _serve_with(Workers(settings), settings)
@@ -49,7 +47,7 @@ class InProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._data_path = made(settings)
+        self._data_path = DataPath(settings)
         self._draining = False
 
     @property
@@ -75,14 +73,6 @@ class InProcess:
 
     async def close(self) -> None:
         await self._data_path.close()
-
-
-def made(settings: Settings, *, reuse_port: bool = False) -> DataPath:
-    """A data path; leaves the process with status 2 and one line where its certificate is of no use."""
-    try:
-        return DataPath(settings, reuse_port=reuse_port)
-    except CertificateError as error:
-        raise SystemExit(f"settings: {error}") from None
 
 
 async def listen(data_path: DataPath, settings: Settings) -> None:

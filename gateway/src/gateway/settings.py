@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from yarl import URL
 
 from gateway.cors import parse_origins
+from gateway.tls import Certificate
 from servicekit.settings import Port, ServiceSettings
 
 
@@ -67,7 +68,10 @@ class Settings(ServiceSettings):
 
     @field_validator("tls_key")
     @classmethod
-    def _needs_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
-        if (key is None) != (info.data.get("tls_certificate") is None):
+    def _fits_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        certificate = info.data.get("tls_certificate")
+        if (key is None) != (certificate is None):
             raise ValueError("and GATEWAY_TLS_CERTIFICATE need each other")
+        if key is not None and certificate is not None:
+            Certificate(certificate, key)
         return key

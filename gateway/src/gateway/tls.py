@@ -8,7 +8,7 @@ import structlog
 log = structlog.get_logger()
 
 
-class CertificateError(Exception):
+class CertificateError(ValueError):
     """The files hold no certificate with its key. The text says which and why."""
 
 
@@ -35,7 +35,7 @@ class Certificate:
             context.load_cert_chain(certificate, key, password=_no_password)
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-            raise CertificateError(f"GATEWAY_TLS_CERTIFICATE, GATEWAY_TLS_KEY: {reason}") from None
+            raise CertificateError(f"with GATEWAY_TLS_CERTIFICATE is of no use: {reason}") from None
         return context
 
 

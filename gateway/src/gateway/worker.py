@@ -9,7 +9,7 @@ import sys
 import uvloop
 
 from gateway.app import DataPath
-from gateway.serving import first, listen, made, signals
+from gateway.serving import first, listen, signals
 from gateway.settings import Settings
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
@@ -19,7 +19,7 @@ REPORT_INTERVAL = 1.0
 
 async def run(settings: Settings, channel: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
-    data_path = made(settings, reuse_port=True)
+    data_path = DataPath(settings, reuse_port=True)
     with signals(data_path.reload) as stop:
         await listen(data_path, settings)
         reporting = asyncio.ensure_future(_report(data_path, reader, writer))

@@ -1,0 +1,124 @@
+"""TLS on the public port: the certificate of two files, another one after SIGHUP, and none that is no use."""
+
+import asyncio
+import datetime
+import signal
+import ssl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from processes import failure_of, free_ports, spawn
+from wire import Connection, request_bytes
+
+TOKEN = "/oauth/token"
+
+
+@pytest.fixture
+def files(tmp_path):
+    return tmp_path / "certificate.pem", tmp_path / "key.pem"
+
+
+def _issue(files, name, key_of=None):
+    """Write a certificate for `name` and its key, or a key of another one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    files[0].write_bytes(certificate.public_bytes(pem))
+    written = key_of or key
+    files[1].write_bytes(written.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+
+
+@pytest.fixture
+async def port(gateway, files):
+    """A gateway process that speaks TLS, in front of the upstreams of `gateway`."""
+    _issue(files, "first")
+    port, ops_port = free_ports()
+    urls = {f"GATEWAY_{name}_URL": f"http://127.0.0.1:{number}" for name, number in gateway.upstream_ports.items()}
+    certificate, key = map(str, files)
+    process = await spawn(
+        **{"GATEWAY_PORT": str(port), "GATEWAY_OPS_PORT": str(ops_port), **urls},
+        GATEWAY_TLS_CERTIFICATE=certificate,
+        GATEWAY_TLS_KEY=key,
+    )
+    for _ in range(2):
+        assert b'"listening"' in await asyncio.wait_for(process.stdout.readline(), 10)
+    port_and_process = port, process
+    yield port_and_process
+    process.kill()
+    await process.wait()
+
+
+async def _connect(port, **versions):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for name, version in versions.items():
+        setattr(context, name, version)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    secured = writer.get_extra_info("ssl_object")
+    name = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True)).subject.rfc4514_string()
+    return Connection(reader, writer), name.removeprefix("CN="), secured
+
+
+async def test_requests_pass_over_tls(gateway, port):
+    connection, name, secured = await _connect(port[0])
+    assert (name, secured.selected_alpn_protocol()) == ("first", "http/1.1")
+    for body in (b"", b"x" * 100_000):
+        await connection.send(request_bytes("POST", TOKEN, body=body))
+        assert (await connection.response()).status == 200
+    assert [message.get("X-Forwarded-Proto") for message in gateway.auth.requests] == ["https", "https"]
+    await connection.send(b"nonsense\r\n\r\n")
+    assert (await connection.response()).status == 400
+    assert await connection.rest() == b""
+    connection.close()
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+async def test_old_versions_are_refused(port):
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await _connect(port[0], maximum_version=ssl.TLSVersion.TLSv1_1)
+
+
+async def test_plain_http_is_no_tls(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port[0])
+    writer.write(request_bytes("GET", TOKEN))
+    connection = Connection(reader, writer)
+    assert b"200 OK" not in await connection.rest()
+
+
+async def test_a_new_certificate_is_read_on_sighup_and_a_bad_one_is_not(port, files):
+    number, process = port
+    _, name, _ = await _connect(number)
+    assert name == "first"
+    _issue(files, "second")
+    process.send_signal(signal.SIGHUP)
+    assert b'"certificate reloaded"' in await asyncio.wait_for(process.stdout.readline(), 5)
+    assert (await _connect(number))[1] == "second"
+    _issue(files, "third", key_of=ec.generate_private_key(ec.SECP256R1()))
+    process.send_signal(signal.SIGHUP)
+    assert b'"certificate not reloaded"' in await asyncio.wait_for(process.stdout.readline(), 5)
+    assert (await _connect(number))[1] == "second"
+
+
+async def test_files_that_are_no_use_are_named_at_start(files):
+    _issue(files, "first", key_of=ec.generate_private_key(ec.SECP256R1()))
+    certificate, key = map(str, files)
+    for variables, named in (
+        ({"GATEWAY_TLS_CERTIFICATE": certificate, "GATEWAY_TLS_KEY": key}, "GATEWAY_TLS_KEY"),
+        ({"GATEWAY_TLS_CERTIFICATE": certificate}, "GATEWAY_TLS_KEY"),
+        ({"GATEWAY_TLS_KEY": key}, "GATEWAY_TLS_CERTIFICATE"),
+        ({"GATEWAY_TLS_CERTIFICATE": "/nowhere", "GATEWAY_TLS_KEY": key}, "GATEWAY_TLS_CERTIFICATE"),
+    ):
+        status, lines = await failure_of(GATEWAY_PORT="0", GATEWAY_OPS_PORT="0", **variables)
+        assert (status, len(lines)) == (2, 1)
+        assert named in lines[0]
