@@ -4,14 +4,12 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
+from gateway.refusals import malformed_bearer
+
 MAX_LENGTH = 4 * 1024
 
 _SCHEME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
-
-
-class MalformedBearerError(ValueError):
-    """The credentials cannot be read. The text never quotes them."""
 
 
 def is_token(text: bytes) -> bool:
@@ -20,36 +18,36 @@ def is_token(text: bytes) -> bool:
 
 
 def single(values: Sequence[bytes]) -> bytes | None:
-    """The one `Authorization` value of a request, None where it has none. Raises MalformedBearerError for two."""
+    """The one `Authorization` value of a request, None where it has none. Raises RefusedError for two."""
     if len(values) > 1:
-        raise MalformedBearerError("Authorization is given twice")
+        raise malformed_bearer("Authorization is given twice")
     return values[0] if values else None
 
 
 def read(values: Sequence[bytes], query: bytes) -> bytes | None:
     """The `Authorization` value to verify: None where there is none, or where it is of another scheme.
 
-    `query` is the target's, its question mark included. Raises MalformedBearerError.
+    `query` is the target's, its question mark included. Raises RefusedError.
     """
     value = single(values)
     if value is None:
         return None
     scheme = _SCHEME.match(value)
     if scheme is None:
-        raise MalformedBearerError("Authorization has no scheme")
+        raise malformed_bearer("Authorization has no scheme")
     if scheme.group().lower() != b"bearer":
         return None
     _check_token(value[scheme.end() :])
     if query and _names_a_token(query[1:]):
-        raise MalformedBearerError("a token is given in the header and in the query")
+        raise malformed_bearer("a token is given in the header and in the query")
     return value
 
 
 def _check_token(rest: bytes) -> None:
     if len(rest) > MAX_LENGTH + 1:
-        raise MalformedBearerError("the bearer token is too long")
+        raise malformed_bearer("the bearer token is too long")
     if not rest.startswith(b" ") or not _TOKEN.fullmatch(rest, 1):
-        raise MalformedBearerError("the bearer token is malformed")
+        raise malformed_bearer("the bearer token is malformed")
 
 
 def _names_a_token(query: bytes) -> bool:

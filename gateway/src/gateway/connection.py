@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from gateway import parser, refusals, response
 from gateway.parser import ChunkedBody, LengthBody, MalformedMessageError, RequestHead
@@ -13,23 +13,13 @@ from gateway.trace_context import new_request_id
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
     from gateway.listener import Listener
+    from gateway.websocket import Tunnel
 
 # How much of a body that cannot go on yet, or of requests that wait for their turn, is held before reading pauses.
 _HELD = 64 * 1024
 # How much is read, and for how long, of a client whose request was refused before it was read.
 _LINGERING_BYTES = 64 * 1024
 _LINGERING_SECONDS = 1.0
-
-
-class Tunnel(Protocol):
-    """Who has taken over a connection after an upgrade."""
-
-    def from_client(self, data: bytes) -> None: ...
-    def on_client_congested(self) -> None: ...
-    def on_client_drained(self) -> None: ...
-    def on_client_gone(self) -> None: ...
-    def on_drain(self) -> None: ...
-    def expire(self) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -67,7 +57,7 @@ class Connection(asyncio.Protocol):
         self.scheme = b"https" if transport.get_extra_info("sslcontext") else b"http"
         self._admitted = self._listener.admit(self, address)
         if self._admitted:
-            self.deadline = self._time() + self._limits.first_byte_timeout
+            self.wait(self._limits.first_byte_timeout)
         else:
             self._answer(refusals.unavailable("there are too many connections"))
             self._transport.close()
@@ -104,7 +94,7 @@ class Connection(asyncio.Protocol):
             self._tunnel.on_client_congested()
         else:
             self._congested = True
-            self.deadline = self._time() + self._limits.body_timeout
+            self.wait(self._limits.body_timeout)
             if self._exchange is not None:
                 self._exchange.on_client_congested()
             else:
@@ -117,7 +107,7 @@ class Connection(asyncio.Protocol):
         elif self._exchange is not None:
             self._exchange.on_client_drained()
         else:
-            self.deadline = self._time() + self._limits.keepalive_timeout
+            self.wait(self._limits.keepalive_timeout)
             self.resume()
             self._advance()
 
@@ -143,6 +133,10 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
+
+    def wait(self, seconds: float) -> None:
+        """Have `expire` called when so much time has passed from now."""
+        self.deadline = self._time() + seconds
 
     def want_body(self) -> None:
         """Let the body go on to `exchange.on_request_body`, of which nothing is passed before."""
@@ -187,7 +181,7 @@ class Connection(asyncio.Protocol):
         if self._congested:
             self.pause()  # who does not read its answers is not asked for more
             return
-        self.deadline = self._time() + self._limits.keepalive_timeout
+        self.wait(self._limits.keepalive_timeout)
         self.resume()
         if self._buffer:
             self._advance()
@@ -205,7 +199,7 @@ class Connection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
-    def hand_over(self, tunnel: Tunnel) -> None:
+    def hand_over(self, tunnel: "Tunnel") -> None:
         """From now on every byte is the tunnel's."""
         self._exchange = None
         self._tunnel = tunnel
@@ -265,7 +259,7 @@ class Connection(asyncio.Protocol):
             parser.check_beginning(data)
             if not self._head_begun:
                 self._head_begun = True
-                self.deadline = self._time() + self._limits.header_timeout
+                self.wait(self._limits.header_timeout)
         self._buffer = data
 
     def _pass_body(self) -> None:
@@ -326,7 +320,7 @@ class Connection(asyncio.Protocol):
         self._lingering = _LINGERING_BYTES
         self._body = None
         self._buffer = b""
-        self.deadline = self._time() + _LINGERING_SECONDS
+        self.wait(_LINGERING_SECONDS)
         self.end_writing()
         self.resume()
 

@@ -75,6 +75,7 @@ def unavailable(detail: str, retry_after: str = "1") -> RefusedError:
     return RefusedError(503, "temporarily_unavailable", detail, f"Retry-After: {retry_after}\r\n")
 
 
-def upstream_failed(status: int, detail: str) -> RefusedError:
+def upstream_failed(status: int, detail: str, retry_after: str | None = None) -> RefusedError:
     """An upstream may have done what was asked for; nobody knows."""
-    return RefusedError(status, "server_error", detail)
+    lines = f"Retry-After: {retry_after}\r\n" if retry_after is not None else ""
+    return RefusedError(status, "server_error", detail, lines)

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway import refusals
 from gateway.targets import check_path
 
 Upstream = Literal["auth", "users"]
@@ -16,18 +17,6 @@ ORDINARY_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _USER_ID = r"[0-9]{1,19}"
 _SERVICE_BODY_LIMIT = 64 * 1024
 _SESSION_ID = r"[0-9a-f]{16}|current"
-
-
-class NoRouteError(Exception):
-    """The path is not in the public API."""
-
-
-class MethodNotAllowedError(Exception):
-    """The path is, but not with this method. `allow` is the value of the `Allow` header."""
-
-    def __init__(self, allow: str) -> None:
-        super().__init__(allow)
-        self.allow = allow
 
 
 @dataclass(frozen=True)
@@ -92,14 +81,14 @@ _VARYING = tuple((_expression(route.path), (route,)) for route in ROUTES if "{" 
 
 
 def match(method: bytes, path: bytes) -> Route:
-    """The route of a request. Raises NoRouteError, MethodNotAllowedError, or RefusedTargetError."""
+    """The route of a request. Raises RefusedError."""
     known = _FIXED.get(path)
     if known is None:
         check_path(path)
         known = next((routes for expression, routes in _VARYING if expression.fullmatch(path)), None)
         if known is None:
-            raise NoRouteError
+            raise refusals.no_route()
     for route in known:
         if route.methods is None or method.decode() in route.methods:
             return route
-    raise MethodNotAllowedError(", ".join(name for route in known for name in route.methods or ()))
+    raise refusals.method_not_allowed(", ".join(name for route in known for name in route.methods or ()))

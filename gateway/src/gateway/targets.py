@@ -4,26 +4,24 @@ import re
 import unicodedata
 from urllib.parse import unquote_to_bytes
 
+from gateway.refusals import malformed
+
 # RFC 3986 pchar without ";", which some servers take for the start of a parameter that does not count as path.
 _PATH = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})+")
 _AMBIGUOUS_WHEN_ENCODED = frozenset("/\\;%#?")
 
 
-class RefusedTargetError(ValueError):
-    """The target is refused. The text says why and never quotes it."""
-
-
 def check_path(path: bytes) -> None:
-    """Check the path of a target, which must be in origin-form (RFC 9112 §3.2.1). Raises RefusedTargetError.
+    """Check the path of a target, which must be in origin-form (RFC 9112 §3.2.1). Raises RefusedError.
 
     The parser has seen to it that the whole target is made of visible ASCII characters and has no fragment.
     """
     if not path.startswith(b"/"):
-        raise RefusedTargetError("the request target is not a path")
+        raise malformed("the request target is not a path")
     if not _PATH.fullmatch(path):
-        raise RefusedTargetError("the path has a character or a percent-encoding that is not allowed")
+        raise malformed("the path has a character or a percent-encoding that is not allowed")
     if b"//" in path:
-        raise RefusedTargetError("the path has an empty segment")
+        raise malformed("the path has an empty segment")
     if b"%" in path or b"/." in path:
         for segment in path.split(b"/"):
             _check_segment(segment)
@@ -33,8 +31,8 @@ def _check_segment(segment: bytes) -> None:
     try:
         decoded = unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
-        raise RefusedTargetError("the path is not UTF-8") from None
+        raise malformed("the path is not UTF-8") from None
     if decoded in (".", ".."):
-        raise RefusedTargetError("the path has a dot segment")
+        raise malformed("the path has a dot segment")
     if any(character in _AMBIGUOUS_WHEN_ENCODED or unicodedata.category(character) == "Cc" for character in decoded):
-        raise RefusedTargetError("the path has an encoded delimiter or control character")
+        raise malformed("the path has an encoded delimiter or control character")

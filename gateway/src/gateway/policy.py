@@ -1,0 +1,36 @@
+"""What is decided about a request: what the gateway answers itself, and whom it lets through."""
+
+from gateway import refusals, routes
+from gateway.cors import Cors
+from gateway.refusals import Answer
+from gateway.request import Request
+from gateway.routes import Route
+from gateway.verification import Allow
+
+_ORDINARY_METHODS = frozenset(method.encode() for method in routes.ORDINARY_METHODS)
+_EVERY_METHOD = ", ".join(routes.ORDINARY_METHODS)
+_USER_SCOPE = "UserActivity"
+
+
+def own_answer(request: Request, cors: Cors) -> Answer | None:
+    """The answer to what no upstream is asked: `OPTIONS *` and preflights. Raises RefusedError for odd methods."""
+    if request.method not in _ORDINARY_METHODS:
+        raise refusals.method_not_allowed(_EVERY_METHOD, close=True)
+    if request.method != b"OPTIONS":
+        return None
+    if request.target == b"*":
+        return Answer(204, f"Allow: {_EVERY_METHOD}\r\n".encode(), b"")
+    lines = cors.preflight(request.first(b"origin"), request.first(b"access-control-request-method"))
+    return Answer(204, lines, b"") if lines is not None else None
+
+
+def body_limit(route: Route, setting: int) -> int:
+    """The most bytes in a body on this route."""
+    return setting if route.body_limit is None else min(setting, route.body_limit)
+
+
+def authorize(route: Route, allow: Allow) -> None:
+    """Apply the route's policy, which is never remembered with the verdict. Raises RefusedError."""
+    acts_as_user = allow.is_user and (not allow.scope or _USER_SCOPE in allow.scope)
+    if route.users_only and not acts_as_user:
+        raise refusals.insufficient_scope(_USER_SCOPE)

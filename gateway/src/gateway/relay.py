@@ -1,0 +1,219 @@
+"""The two ways of a request that was let through: its body up to an upstream, the answer down to the client."""
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+from gateway import refusals, response
+from gateway.counters import Counters
+from gateway.parser import ResponseHead
+from gateway.pool import Upstream
+from gateway.refusals import RefusedError
+from gateway.request import Request
+from gateway.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from gateway.connection import Connection
+
+_SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+# A replica that answers so has failed, whatever was asked; 503 may be an honest answer of a healthy one.
+_FAILURES = frozenset((500, 502, 504))
+
+
+class Ends(Protocol):
+    """Who is told how it ended, and writes what the gateway itself has to say."""
+
+    def refuse(self, fault: RefusedError) -> None: ...
+    def added(self, *, keep_alive: bool) -> bytes: ...
+    def finish(self, status: int, *, keep_alive: bool) -> None: ...
+    def break_off(self, status: int) -> None: ...
+    def switch(self, head: ResponseHead, connection: UpstreamConnection) -> None: ...
+
+
+class Relay:
+    """One request on its way to `upstream` and back; of either body it holds nothing.
+
+    `head` is what is sent up, `private` keeps shared caches from the answer, and `upgrade` says that a WebSocket may
+    come of it. Times are in seconds.
+    """
+
+    def __init__(
+        self,
+        ends: Ends,
+        client: "Connection",
+        upstream: Upstream,
+        request: Request,
+        head: bytes,
+        counters: Counters,
+        *,
+        body_limit: int,
+        read_timeout: float,
+        private: bool,
+        upgrade: bool,
+    ) -> None:
+        self._ends = ends
+        self._client = client
+        self._upstream = upstream
+        self._request = request
+        self._head = head
+        self._counters = counters
+        self._body_limit = body_limit
+        self._read_timeout = read_timeout
+        self._private = private
+        self._upgrade = upgrade
+        self._connection: UpstreamConnection | None = None
+        self._body_received = 0
+        self._sent = not request.has_body  # the whole request has gone up
+        self._retried = False
+        self._status = 0  # of the answer, once it has begun
+        self._chunked = False
+        self._keep_alive = False
+
+    def start(self) -> None:
+        self._upstream.acquire(self)
+
+    # Up
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether it is the upstream's turn: all was sent, and nothing of an answer has come."""
+        return self._sent and not self._status
+
+    @property
+    def retriable(self) -> bool:
+        """Whether it does no harm to ask another replica for the same."""
+        return self.awaiting and self._request.method in _SAFE_METHODS and not self._request.has_body
+
+    def on_connection(self, connection: UpstreamConnection) -> None:
+        request = self._request
+        self._connection = connection
+        connection.expects(request.method, upgrade=self._upgrade)
+        connection.write(self._head)
+        self._await_upstream()
+        if not self._sent:
+            if request.expects_continue and not self._client.has_begun_body:
+                self._client.write(response.CONTINUE)
+            self._client.want_body()
+
+    def on_no_connection(self, late: bool) -> None:  # noqa: ARG002 - the client is told the same
+        self._ends.refuse(refusals.unavailable("the service cannot be reached"))
+
+    def on_request_body(self, content: bytes, *, complete: bool) -> None:
+        """A part of the client's body; the last one where it is complete."""
+        self._body_received += len(content)
+        if self._body_received > self._body_limit:
+            self.on_request_fault(refusals.too_large())
+            return
+        connection = self._connection
+        if connection is None:
+            return
+        if self._request.chunked:
+            end = b"0\r\n\r\n" if complete else b""
+            content = (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + end
+        if content:
+            connection.write(content)
+        if complete:
+            self._sent = True
+            self._await_upstream()
+
+    def on_request_fault(self, fault: RefusedError) -> None:
+        """The client's body is late, too large or malformed: the upstream must not take it for a whole one."""
+        self.drop()
+        self._fail(fault)
+
+    def on_congested(self) -> None:
+        self._client.hold_body()
+        self._await_upstream()
+
+    def on_drained(self) -> None:
+        if not self._sent:
+            self._client.want_body()
+
+    # Down
+
+    def on_head(self, head: ResponseHead) -> None:
+        client, connection = self._client, self._connection
+        if connection is None:
+            return
+        if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            connection.replica.succeeded()
+            self._connection = None
+            self._ends.switch(head, connection)
+            return
+        if not 200 <= head.status <= 599:
+            self.drop()
+            self._fail(refusals.upstream_failed(502, "the service answered with a status that has no place here"))
+            return
+        self._status = head.status
+        if head.status in _FAILURES:
+            connection.replica.failed()
+        else:
+            connection.replica.succeeded()
+        unframed = head.chunked or head.length is None
+        self._chunked = unframed and self._request.minor == 1
+        self._keep_alive = self._sent and client.keeps_alive() and not (unframed and not self._chunked)
+        added = self._ends.added(keep_alive=self._keep_alive)
+        self._await_upstream()  # first: to write may make it the client who is waited for
+        client.write(response.relayed(head, added, private=self._private, chunked=self._chunked))
+
+    def on_body(self, data: bytes) -> None:
+        self._await_upstream()
+        self._client.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def on_end(self) -> None:
+        if self._chunked:
+            self._client.write(b"0\r\n\r\n")
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if self._sent:
+                self._upstream.release(connection)
+            else:
+                connection.abort()  # half a body has gone up: whatever is sent next would be taken for the rest
+        self._ends.finish(self._status, keep_alive=self._keep_alive)
+
+    def on_lost(self, fault: str) -> None:  # noqa: ARG002 - the client is told the same
+        connection, self._connection = self._connection, None
+        self._counters.upstream_failures += 1
+        if connection is not None and not self._status:
+            connection.replica.failed()
+            if self.retriable and not self._retried and self._upstream.may_retry():
+                self._retried = True
+                self._counters.retries += 1
+                self._upstream.acquire(self, avoid=connection.replica)
+                return
+        self._fail(refusals.upstream_failed(502, "the service broke off", retry_after="0"))
+
+    def on_client_congested(self) -> None:
+        if self._connection is not None:
+            self._connection.pause()
+
+    def on_client_drained(self) -> None:
+        if self._connection is not None:
+            self._connection.resume()
+            self._await_upstream()
+
+    # Ends
+
+    def expire(self) -> None:
+        """The upstream, or a client that reads nothing, has been waited for long enough."""
+        if self._connection is not None and not self._status:
+            self._connection.replica.failed()
+        self.drop()
+        self._fail(refusals.upstream_failed(504, "the service did not answer in time"))
+
+    def drop(self) -> None:
+        """Have nothing more to do with the upstream."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+        else:
+            self._upstream.abandon(self)
+
+    def _fail(self, fault: RefusedError) -> None:
+        """Answer with a refusal, or end in the middle: to end a begun answer would make it look complete."""
+        if self._status:
+            self._ends.break_off(self._status)
+        else:
+            self._ends.refuse(fault)
+
+    def _await_upstream(self) -> None:
+        self._client.wait(self._read_timeout)
