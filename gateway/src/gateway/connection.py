@@ -2,28 +2,34 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from gateway import parser, refusals, response
-from gateway.parser import ChunkedBody, LengthBody, MalformedMessageError, RequestHead
+from gateway.parser import MalformedMessageError, RequestHead
 from gateway.refusals import RefusedError
 from gateway.request import Request
-from gateway.trace_context import new_request_id
+from gateway.request_body import RequestBody
+from gateway.takeover import Lingering, Taker
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
     from gateway.listener import Listener
-    from gateway.websocket import Tunnel
 
 # How much of a body that cannot go on yet, or of requests that wait for their turn, is held before reading pauses.
 _HELD = 64 * 1024
-# How much is read, and for how long, of a client whose request was refused before it was read.
-_LINGERING_BYTES = 64 * 1024
-_LINGERING_SECONDS = 1.0
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `peer` is the client's address, `scheme` how it came, both as an upstream is told."""
+    """One connection. `peer` is the client's address, `scheme` how it came, both as an upstream is told.
+
+    `write` takes bytes, `close` ends it once they are on their way, `abort` so that nothing looks complete.
+    """
+
+    write: Callable[[bytes], None]
+    abort: Callable[[], None]
+    close: Callable[[], None]
+    _transport: asyncio.Transport
 
     def __init__(self, listener: "Listener") -> None:
         self.deadline = math.inf
@@ -32,26 +38,25 @@ class Connection(asyncio.Protocol):
         self._listener = listener
         self._limits = listener.limits
         self._time = listener.time
-        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._admitted = False
         self._buffer = b""
         self._exchange: Exchange | None = None
-        self._body: LengthBody | ChunkedBody | None = None
+        self._body: RequestBody | None = None
         self._body_wanted = False
-        self._body_begun = 0.0
-        self._body_received = 0
         self._requests = 0
         self._head_begun = False
         self._advancing = False
         self._reading_paused = False
         self._congested = False
-        self._lingering: int | None = None
-        self._tunnel: Tunnel | None = None
+        self._taker: Taker | None = None
 
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
+        self.abort = self._transport.abort
+        self.close = self._transport.close
         address = str((transport.get_extra_info("peername") or ("unknown",))[0])
         self.peer = address.encode()
         self.scheme = b"https" if transport.get_extra_info("sslcontext") else b"http"
@@ -59,39 +64,39 @@ class Connection(asyncio.Protocol):
         if self._admitted:
             self.wait(self._limits.first_byte_timeout)
         else:
-            self._answer(refusals.unavailable("there are too many connections"))
-            self._transport.close()
+            self.write(response.refusal(refusals.unavailable("there are too many connections")))
+            self.close()
 
     def data_received(self, data: bytes) -> None:
-        if self._tunnel is not None:
-            self._tunnel.from_client(data)
-        elif self._lingering is not None:
-            self._discard(len(data))
+        if self._taker is not None:
+            self._taker.from_client(data)
         else:
             self._buffer = self._buffer + data if self._buffer else data
             if self._exchange is None:
                 self._advance()
-            elif self._body_wanted:
-                self._pass_body()
+            elif self._body is not None and self._body_wanted:
+                self._pass_body(self._body)
             elif len(self._buffer) >= _HELD:
                 self.pause()
 
     def eof_received(self) -> None:
-        if self._exchange is not None or self._tunnel is not None:
-            self._transport.abort()  # to close would wait until a client that has gone has read what is left
+        if self._taker is not None:
+            self._taker.on_client_eof()
+        elif self._exchange is not None:
+            self.abort()  # to close would wait until a client that has gone has read what is left
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._admitted:
             self._listener.dismiss(self, self.peer.decode())
-        if self._tunnel is not None:
-            self._tunnel.on_client_gone()
+        if self._taker is not None:
+            self._taker.on_client_gone()
         elif self._exchange is not None:
             self._exchange.on_client_gone()
-        self._exchange = self._tunnel = None
+        self._exchange = self._taker = None
 
     def pause_writing(self) -> None:
-        if self._tunnel is not None:
-            self._tunnel.on_client_congested()
+        if self._taker is not None:
+            self._taker.on_client_congested()
         else:
             self._congested = True
             self.wait(self._limits.body_timeout)
@@ -102,8 +107,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._congested = False
-        if self._tunnel is not None:
-            self._tunnel.on_client_drained()
+        if self._taker is not None:
+            self._taker.on_client_drained()
         elif self._exchange is not None:
             self._exchange.on_client_drained()
         else:
@@ -114,9 +119,9 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline has passed, whoever was being waited for."""
         self.deadline = math.inf
-        if self._tunnel is not None:
-            self._tunnel.expire()
-        elif self._lingering is not None or (self._exchange is None and (self._congested or not self._buffer)):
+        if self._taker is not None:
+            self._taker.expire()
+        elif self._exchange is None and (self._congested or not self._buffer):
             self.abort()
         elif self._exchange is None:
             self._refuse(refusals.malformed("the request did not arrive in time", 408))
@@ -129,10 +134,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        return self._exchange is None and self._tunnel is None
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
+        return self._exchange is None and self._taker is None
 
     def wait(self, seconds: float) -> None:
         """Have `expire` called when so much time has passed from now."""
@@ -140,12 +142,12 @@ class Connection(asyncio.Protocol):
 
     def want_body(self) -> None:
         """Let the body go on to `exchange.on_request_body`, of which nothing is passed before."""
-        self._body_wanted = True
-        self._body_begun = self._time() if self._body_received == 0 else self._body_begun
-        self._wait_for_body()
-        self.resume()
-        if self._buffer:
-            self._pass_body()
+        if self._body is not None:
+            self._body_wanted = True
+            self.deadline = self._body.deadline(self._time())
+            self.resume()
+            if self._buffer:
+                self._pass_body(self._body)
 
     @property
     def has_begun_body(self) -> bool:
@@ -160,8 +162,9 @@ class Connection(asyncio.Protocol):
 
     def keeps_alive(self) -> bool:
         """Whether another request may follow the one being answered. A body that is all there is passed over."""
-        if self._body is not None and not self._body_wanted:
-            self._pass_over_body(self._body)
+        if self._body is not None and not self._body_wanted and self._body.passes_over(self._buffer):
+            self._buffer = self._body.rest
+            self._body = None
         exchange = self._exchange
         return (
             exchange is not None
@@ -186,35 +189,27 @@ class Connection(asyncio.Protocol):
         if self._buffer:
             self._advance()
 
-    def abort(self) -> None:
-        """End the connection so that nothing looks complete."""
-        self._transport.abort()
-
-    def close(self) -> None:
-        """End the connection once what was written is on its way."""
-        self._transport.close()
-
     def end_writing(self) -> None:
         """Say that nothing more will come, and leave it to the client to end the connection."""
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
-    def hand_over(self, tunnel: "Tunnel") -> None:
-        """From now on every byte is the tunnel's."""
+    def hand_over(self, taker: Taker) -> None:
+        """From now on every byte is the taker's."""
         self._exchange = None
-        self._tunnel = tunnel
+        self._taker = taker
         self.resume()
         if self._buffer:
             data, self._buffer = self._buffer, b""
-            tunnel.from_client(data)
+            taker.from_client(data)
 
     # What the gateway calls
 
     def drain(self) -> None:
         """No further request is served: end the connection as soon as nothing is in flight."""
-        if self._tunnel is not None:
-            self._tunnel.on_drain()
-        elif self._exchange is None and self._lingering is None:
+        if self._taker is not None:
+            self._taker.on_drain()
+        elif self._exchange is None:
             self.close()
 
     # Requests
@@ -225,7 +220,7 @@ class Connection(asyncio.Protocol):
             return
         self._advancing = True
         try:
-            while self._buffer and self._exchange is None and self._lingering is None and not self._congested:
+            while self._buffer and self._exchange is None and self._taker is None and not self._congested:
                 if not self._read_request():
                     break
         finally:
@@ -247,8 +242,8 @@ class Connection(asyncio.Protocol):
             return False
         self._requests += 1
         self._head_begun = False
-        self._body = request.body() if request.has_body else None
-        self._body_received = 0
+        if request.has_body:
+            self._body = RequestBody(request.body(), self._limits.body_timeout, self._limits.body_rate)
         self.deadline = math.inf
         self._exchange = self._listener.serve(self, request)
         self._exchange.start()
@@ -262,9 +257,9 @@ class Connection(asyncio.Protocol):
                 self.wait(self._limits.header_timeout)
         self._buffer = data
 
-    def _pass_body(self) -> None:
-        exchange, body = self._exchange, self._body
-        if exchange is None or body is None:
+    def _pass_body(self, body: RequestBody) -> None:
+        exchange = self._exchange
+        if exchange is None:
             return
         data, self._buffer = self._buffer, b""
         try:
@@ -273,39 +268,18 @@ class Connection(asyncio.Protocol):
             self._listener.counters.malformed += 1
             exchange.on_request_fault(refusals.malformed(str(fault)))
             return
-        self._body_received += len(data)
-        self._wait_for_body()
+        self.deadline = body.deadline(self._time())
         if body.complete:
             self._buffer = body.rest
             self._body = None
             self._body_wanted = False
         exchange.on_request_body(content, complete=body.complete)
 
-    def _wait_for_body(self) -> None:
-        """Wait for more, but not for ever for a trickle: after its first seconds a body has to have a least rate."""
-        patience = self._limits.body_timeout
-        by_rate = self._body_begun + self._body_received / self._limits.body_rate
-        self.deadline = min(self._time(), by_rate) + patience
-
-    def _pass_over_body(self, body: LengthBody | ChunkedBody) -> None:
-        try:
-            body.feed(self._buffer)
-        except MalformedMessageError:
-            return
-        self._buffer = b""
-        if body.complete:
-            self._buffer = body.rest
-            self._body = None
-
     # Ends
-
-    def _answer(self, fault: RefusedError) -> None:
-        added = b"X-Request-Id: %b\r\n%b" % (new_request_id(), response.CLOSE)
-        self._transport.write(response.own(fault.answer(b""), added, with_body=True))
 
     def _refuse(self, fault: RefusedError) -> None:
         """Answer what is no request, and end."""
-        self._answer(fault)
+        self.write(response.refusal(fault))
         self._linger()
 
     def _end(self) -> None:
@@ -316,18 +290,9 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _linger(self) -> None:
-        """End when the client does, or soon: to close with bytes unread would take the answer from it."""
-        self._lingering = _LINGERING_BYTES
         self._body = None
         self._buffer = b""
-        self.wait(_LINGERING_SECONDS)
-        self.end_writing()
-        self.resume()
-
-    def _discard(self, number: int) -> None:
-        self._lingering = (self._lingering or 0) - number
-        if self._lingering < 0:
-            self.abort()
+        self.hand_over(Lingering(self))
 
     def pause(self) -> None:
         """Read nothing more for the time being."""

@@ -6,7 +6,8 @@ from http import HTTPStatus
 
 from gateway.headers import TO_CLIENT, sort
 from gateway.parser import ResponseHead
-from gateway.refusals import Answer
+from gateway.refusals import Answer, RefusedError
+from gateway.trace_context import new_request_id
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE = b"Connection: close\r\n"
@@ -48,3 +49,8 @@ def own(answer: Answer, added: bytes, *, with_body: bool) -> bytes:
     date = b"Date: %b\r\n\r\n" % formatdate(time.time(), usegmt=True).encode()
     body = answer.body if with_body else b""
     return b"".join((_status_line(answer.status), answer.lines, added, length, date, body))
+
+
+def refusal(fault: RefusedError) -> bytes:
+    """The answer to what is no request, and the last on its connection."""
+    return own(fault.answer(b""), b"X-Request-Id: %b\r\n%b" % (new_request_id(), CLOSE), with_body=True)

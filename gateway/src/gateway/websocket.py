@@ -110,6 +110,9 @@ class Tunnel:
     def on_client_drained(self) -> None:
         self._upstream.resume()
 
+    def on_client_eof(self) -> None:
+        self._client.abort()
+
     def on_client_gone(self) -> None:
         self._code = GOING_AWAY
         self._upstream.abort()
