@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
-from gateway import deadlines, pool, replicas
+from gateway import deadlines
 from gateway.deadlines import Deadlines
-from gateway.parser import ResponseHead
-from gateway.pool import Upstream
-from gateway.replicas import Replica
-from gateway.upstream import UpstreamConnection
+from gateway.messages.parser import ResponseHead
+from gateway.upstreams import pool, replicas
+from gateway.upstreams.connection import UpstreamConnection
+from gateway.upstreams.pool import Upstream
+from gateway.upstreams.replicas import Replica
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: replicas.test\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"

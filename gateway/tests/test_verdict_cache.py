@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from gateway import verdicts
-from gateway.verdicts import Verdicts
+from gateway.verdicts.cache import Verdicts
+from gateway.verdicts import cache
 from wire import until
 
 ME = "/api/v1/users/me"
@@ -125,7 +125,7 @@ async def test_the_challenge_without_a_token_is_remembered(remembering):
 
 
 async def test_a_long_deny_is_not_kept(remembering):
-    _deny(remembering, b"x" * (verdicts.MAX_DENY_BODY + 1))
+    _deny(remembering, b"x" * (cache.MAX_DENY_BODY + 1))
     assert [await _status(remembering) for _ in range(2)] == [401] * 2
     assert len(remembering.auth.questions) == 2
 
@@ -188,7 +188,7 @@ async def test_a_question_that_fails_fails_for_all_and_is_asked_again(rememberin
 
 
 async def test_garbage_pushes_out_nothing_that_is_good(start_gateway, monkeypatch):
-    monkeypatch.setattr(verdicts, "MAX_DENIES", 50)
+    monkeypatch.setattr(cache, "MAX_DENIES", 50)
     gateway = await start_gateway(verdict_lifetime=20)
     assert await _status(gateway) == 200
     _deny(gateway)
@@ -204,7 +204,7 @@ async def test_garbage_pushes_out_nothing_that_is_good(start_gateway, monkeypatc
 
 
 async def test_allows_are_bounded_too(start_gateway, monkeypatch):
-    monkeypatch.setattr(verdicts, "MAX_ALLOWS", 10)
+    monkeypatch.setattr(cache, "MAX_ALLOWS", 10)
     gateway = await start_gateway(verdict_lifetime=20)
     for number in range(30):
         assert await _status(gateway, token=f"good-{number}") == 200

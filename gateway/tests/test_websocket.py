@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.websocket import Frames, close_frame
+from gateway.clients.websocket import Frames, close_frame
 from wire import until
 
 ME = "/api/v1/users/me"

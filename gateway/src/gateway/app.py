@@ -7,19 +7,19 @@ from typing import Any
 import structlog
 
 from gateway import routes
-from gateway.access_log import AccessLog
-from gateway.connection import Connection
-from gateway.cors import Cors, parse_origins
+from gateway.clients.access_log import AccessLog
+from gateway.clients.connection import Connection
+from gateway.clients.cors import Cors, parse_origins
+from gateway.clients.exchange import Exchange, Proxy
+from gateway.clients.listener import Limits, Listener
 from gateway.counters import Counters
 from gateway.deadlines import Deadlines
-from gateway.exchange import Exchange, Proxy
-from gateway.listener import Limits, Listener
-from gateway.pool import Upstream
-from gateway.request import Request
-from gateway.resolver import Resolve, ask_system
+from gateway.messages.request import Request
 from gateway.settings import Settings
 from gateway.tls import Certificate
-from gateway.verdicts import Verdicts
+from gateway.upstreams.pool import Upstream
+from gateway.upstreams.resolver import Resolve, ask_system
+from gateway.verdicts.cache import Verdicts
 
 log = structlog.get_logger()
 

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway import refusals
-from gateway.targets import check_path
+from gateway.messages import refusals
+from gateway.messages.targets import check_path
 
 Upstream = Literal["auth", "users"]
 UPSTREAMS: tuple[Upstream, ...] = ("auth", "users")

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 from yarl import URL
 
-from gateway.cors import parse_origins
+from gateway.clients.cors import parse_origins
 from gateway.tls import Certificate
 from servicekit.settings import Port, ServiceSettings
 

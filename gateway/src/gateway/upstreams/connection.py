@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
-from gateway.parser import MalformedMessageError, ResponseHead
-from gateway.responses import ResponseParser
+from gateway.messages.parser import MalformedMessageError, ResponseHead
+from gateway.messages.response_parser import ResponseParser
 
 if TYPE_CHECKING:
-    from gateway.replicas import Replica
+    from gateway.upstreams.replicas import Replica
 
 CLOSED = "closed"
 MALFORMED = "malformed"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from gateway import routes
-from gateway.trace_context import Identity
+from gateway.messages.trace_context import Identity
 
 _BUFFERED = 64 * 1024
 _METHODS = frozenset(method.encode() for method in routes.ORDINARY_METHODS)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
-from gateway.refusals import malformed_bearer
+from gateway.messages.refusals import malformed_bearer
 
 MAX_LENGTH = 4 * 1024
 

@@ -1,11 +1,12 @@
 """What is decided about a request: what the gateway answers itself, and whom it lets through."""
 
-from gateway import refusals, routes
-from gateway.cors import Cors
-from gateway.refusals import Answer
-from gateway.request import Request
+from gateway import routes
+from gateway.clients.cors import Cors
+from gateway.messages import refusals
+from gateway.messages.refusals import Answer
+from gateway.messages.request import Request
 from gateway.routes import Route
-from gateway.verification import Allow
+from gateway.verdicts.verification import Allow
 
 _ORDINARY_METHODS = frozenset(method.encode() for method in routes.ORDINARY_METHODS)
 _EVERY_METHOD = ", ".join(routes.ORDINARY_METHODS)

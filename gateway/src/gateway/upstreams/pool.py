@@ -8,10 +8,10 @@ from random import uniform
 from urllib.parse import urlsplit
 
 from gateway.deadlines import Deadlines
-from gateway.replicas import EJECTED, GONE, Replica, Replicas, format_address
-from gateway.resolver import Resolve, Resolver, ask_system
-from gateway.retries import RetryBudget
-from gateway.upstream import CLOSED, UpstreamConnection, User
+from gateway.upstreams.connection import CLOSED, UpstreamConnection, User
+from gateway.upstreams.replicas import EJECTED, GONE, Replica, Replicas, format_address
+from gateway.upstreams.resolver import Resolve, Resolver, ask_system
+from gateway.upstreams.retries import RetryBudget
 
 IDLE = 15.0  # well below the 75 s after which a service closes, so that a connection is rarely used as it closes
 AGE = (60.0, 120.0)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.connection import Connection
+    from gateway.clients.connection import Connection
 
 BYTES = 64 * 1024
 SECONDS = 1.0

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from gateway import bearer
-from gateway.parser import ResponseHead
-from gateway.pool import Upstream
-from gateway.refusals import Answer
-from gateway.upstream import UpstreamConnection
+from gateway.messages import bearer
+from gateway.messages.parser import ResponseHead
+from gateway.messages.refusals import Answer
+from gateway.upstreams.connection import UpstreamConnection
+from gateway.upstreams.pool import Upstream
 from servicekit import wire
 
 BODY_LIMIT = 64 * 1024

@@ -5,23 +5,25 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from gateway import bearer, policy, refusals, response, routes, trace_context
-from gateway.access_log import AccessLog
-from gateway.cors import Cors
+from gateway import routes
+from gateway.clients import policy
+from gateway.clients.access_log import AccessLog
+from gateway.clients.cors import Cors
+from gateway.clients.relay import Relay
+from gateway.clients.websocket import Tunnel
 from gateway.counters import Counters
-from gateway.parser import ResponseHead
-from gateway.pool import Upstream
-from gateway.refusals import Answer, RefusedError
-from gateway.relay import Relay
-from gateway.request import Request
-from gateway.response import CLOSE
-from gateway.upstream import UpstreamConnection
-from gateway.verdicts import Verdicts
-from gateway.verification import Allow, Deny, Unknown, Verdict
-from gateway.websocket import Tunnel
+from gateway.messages import bearer, refusals, response, trace_context
+from gateway.messages.parser import ResponseHead
+from gateway.messages.refusals import Answer, RefusedError
+from gateway.messages.request import Request
+from gateway.messages.response import CLOSE
+from gateway.upstreams.connection import UpstreamConnection
+from gateway.upstreams.pool import Upstream
+from gateway.verdicts.cache import Verdicts
+from gateway.verdicts.verification import Allow, Deny, Unknown, Verdict
 
 if TYPE_CHECKING:
-    from gateway.connection import Connection
+    from gateway.clients.connection import Connection
 
 CLIENT_CLOSED_REQUEST = 499  # for the log only: nobody is left to answer
 

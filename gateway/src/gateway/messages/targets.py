@@ -4,7 +4,7 @@ import re
 import unicodedata
 from urllib.parse import unquote_to_bytes
 
-from gateway.refusals import malformed
+from gateway.messages.refusals import malformed
 
 # RFC 3986 pchar without ";", which some servers take for the start of a parameter that does not count as path.
 _PATH = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})+")

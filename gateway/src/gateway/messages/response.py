@@ -4,10 +4,10 @@ import time
 from email.utils import formatdate
 from http import HTTPStatus
 
-from gateway.headers import TO_CLIENT, sort
-from gateway.parser import ResponseHead
-from gateway.refusals import Answer, RefusedError
-from gateway.trace_context import new_request_id
+from gateway.messages.headers import TO_CLIENT, sort
+from gateway.messages.parser import ResponseHead
+from gateway.messages.refusals import Answer, RefusedError
+from gateway.messages.trace_context import new_request_id
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE = b"Connection: close\r\n"

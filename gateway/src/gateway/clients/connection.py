@@ -5,16 +5,16 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from gateway import parser, refusals, response
-from gateway.parser import MalformedMessageError, RequestHead
-from gateway.refusals import RefusedError
-from gateway.request import Request
-from gateway.request_body import RequestBody
-from gateway.takeover import Lingering, Taker
+from gateway.clients.request_body import RequestBody
+from gateway.clients.takeover import Lingering, Taker
+from gateway.messages import parser, refusals, response
+from gateway.messages.parser import MalformedMessageError, RequestHead
+from gateway.messages.refusals import RefusedError
+from gateway.messages.request import Request
 
 if TYPE_CHECKING:
-    from gateway.exchange import Exchange
-    from gateway.listener import Listener
+    from gateway.clients.exchange import Exchange
+    from gateway.clients.listener import Listener
 
 # How much of a body that cannot go on yet, or of requests that wait for their turn, is held before reading pauses.
 _HELD = 64 * 1024

@@ -4,7 +4,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from gateway.headers import Given
+from gateway.messages.headers import Given
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: a later version may say more behind a further dash.

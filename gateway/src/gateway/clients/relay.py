@@ -3,16 +3,16 @@
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-from gateway import refusals, response
 from gateway.counters import Counters
-from gateway.parser import ResponseHead
-from gateway.pool import Upstream
-from gateway.refusals import RefusedError
-from gateway.request import Request
-from gateway.upstream import UpstreamConnection
+from gateway.messages import refusals, response
+from gateway.messages.parser import ResponseHead
+from gateway.messages.refusals import RefusedError
+from gateway.messages.request import Request
+from gateway.upstreams.connection import UpstreamConnection
+from gateway.upstreams.pool import Upstream
 
 if TYPE_CHECKING:
-    from gateway.connection import Connection
+    from gateway.clients.connection import Connection
 
 _SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 # A replica that answers so has failed, whatever was asked; 503 may be an honest answer of a healthy one.

@@ -4,13 +4,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.connection import Connection
+from gateway.clients.connection import Connection
 from gateway.counters import Counters
 from gateway.deadlines import Deadlines
-from gateway.request import Request
+from gateway.messages.request import Request
 
 if TYPE_CHECKING:
-    from gateway.exchange import Exchange
+    from gateway.clients.exchange import Exchange
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import structlog
 
 from gateway.counters import Counters
 from gateway.deadlines import Deadlines
-from gateway.headers import Given
-from gateway.pool import Upstream
-from gateway.verification import Allow, Deny, Question, Unknown, Verdict
+from gateway.messages.headers import Given
+from gateway.upstreams.pool import Upstream
+from gateway.verdicts.verification import Allow, Deny, Question, Unknown, Verdict
 
 log = structlog.get_logger()
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gateway.parser import ResponseHead
-from gateway.upstream import UpstreamConnection
-from gateway.verification import Allow, Deny, Verdict
+from gateway.messages.parser import ResponseHead
+from gateway.upstreams.connection import UpstreamConnection
+from gateway.verdicts.verification import Allow, Deny, Verdict
 
 if TYPE_CHECKING:
-    from gateway.connection import Connection
+    from gateway.clients.connection import Connection
 
 GOING_AWAY = 1001
 POLICY_VIOLATION = 1008

@@ -1,0 +1,1 @@
+"""What a client meets: its connection, the way of each of its requests, and what ends either."""

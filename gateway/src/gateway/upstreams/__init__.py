@@ -1,0 +1,1 @@
+"""The services behind the gateway: names, their replicas, and the connections to them."""
