@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from gateway.verdicts.cache import Verdicts
 from gateway.verdicts import cache
+from gateway.verdicts.cache import Verdicts
 from wire import until
 
 ME = "/api/v1/users/me"
