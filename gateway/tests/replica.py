@@ -5,16 +5,8 @@ import sys
 
 from aiohttp import web
 
+from backend import ALLOW
 from servicekit.http import serve
-
-ALLOW = {
-    "active": True,
-    "sub": "157",
-    "client_id": "demo",
-    "scope": "",
-    "exp": 4_000_000_000,
-    "internal_token": "internal.token.157",
-}
 
 
 async def main(host: str, port: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.deadlines import Deadlines
 from gateway.messages.parser import ResponseHead
+from gateway.upstreams import replicas
 from gateway.upstreams.connection import UpstreamConnection
 from gateway.upstreams.pool import Upstream
 from gateway.upstreams.replicas import Replica

@@ -1,0 +1,159 @@
+"""An upstream of two replicas: what one loses is tried at the other where that does no harm, and nowhere else."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from backend import Backend
+from gateway.app import DataPath
+from gateway.settings import Settings
+from wire import Connection, Message, request_bytes
+
+ME = "/api/v1/users/me"
+TOKEN = "/oauth/token"
+SAFE, UNSAFE = ("GET", "HEAD", "OPTIONS"), ("POST", "PUT", "PATCH", "DELETE")
+HOSTS = ("127.0.0.1", "127.0.0.2")
+
+
+class Pair:
+    """A gateway in front of one name with two addresses."""
+
+    def __init__(self, data_path: DataPath, backends: list[Backend]) -> None:
+        self.data_path = data_path
+        self.backends = backends
+
+    @property
+    def received(self) -> list[Message]:
+        return [message for backend in self.backends for message in backend.requests]
+
+    async def request(self, method: str, target: str, *headers: tuple[str, str], body: bytes = b"") -> Message:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.data_path.port)
+        with contextlib.closing(Connection(reader, writer)) as connection:
+            headers = (*headers, ("Authorization", "Bearer good"))
+            await connection.send(request_bytes(method, target, *headers, body=body))
+            return await connection.response(bodiless=method == "HEAD")
+
+    def counter(self, name: str) -> int:
+        return self.data_path.status()["counters"][name]
+
+
+@pytest.fixture
+async def start_pair():
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings):
+            backends = [Backend(), Backend()]
+            port = 0
+            for host, backend in zip(HOSTS, backends, strict=True):
+                server = await asyncio.start_server(backend.serve, host, port)
+                stack.callback(server.close)
+                port = server.sockets[0].getsockname()[1]
+
+            async def resolve(_host, _port):
+                return [(host, port) for host in HOSTS]
+
+            url = f"http://upstream.test:{port}"
+            chosen = {"verdict_lifetime": 0, **settings}
+            data_path = DataPath(Settings(port=0, auth_url=url, users_url=url, access_log=0, **chosen), resolve=resolve)
+            stack.push_async_callback(data_path.close)
+            await data_path.start()
+            return Pair(data_path, backends)
+
+        yield start
+
+
+@pytest.fixture
+async def pair(start_pair):
+    return await start_pair()
+
+
+async def dropping(message, reader, _writer):
+    await message.read_body(reader)
+    raise ConnectionResetError
+
+
+async def silent(_message, reader, _writer):
+    await reader.read()
+
+
+@pytest.mark.parametrize("method", SAFE)
+async def test_a_safe_request_is_tried_at_the_other(pair, method):
+    pair.backends[0].script = dropping
+    answers = [await pair.request(method, TOKEN) for _ in range(4)]
+    assert [answer.status for answer in answers] == [200] * 4
+    assert len(pair.backends[1].requests) == 4
+    assert pair.counter("retries") == len(pair.backends[0].requests)
+
+
+@pytest.mark.parametrize("method", UNSAFE)
+async def test_one_that_may_have_been_done_is_not(pair, method):
+    for backend in pair.backends:
+        backend.script = dropping
+    answer = await pair.request(method, TOKEN)
+    assert (answer.status, answer.get("Retry-After")) == (502, "0")
+    assert len(pair.received) == 1
+
+
+@pytest.mark.parametrize("method", SAFE)
+async def test_it_is_tried_twice_at_the_most(pair, method):
+    for backend in pair.backends:
+        backend.script = dropping
+    assert (await pair.request(method, TOKEN)).status == 502
+    assert [len(backend.requests) for backend in pair.backends] == [1, 1]
+
+
+async def test_an_answer_that_has_begun_is_not_asked_for_again(pair):
+    async def breaking(_message, _reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun")
+        raise ConnectionResetError
+
+    for backend in pair.backends:
+        backend.script = breaking
+    with pytest.raises(asyncio.IncompleteReadError):
+        await pair.request("GET", TOKEN)
+    assert len(pair.received) == 1
+
+
+async def test_retries_are_bounded(pair):
+    for backend in pair.backends:
+        backend.script = dropping
+    for _ in range(100):
+        assert (await pair.request("GET", TOKEN)).status == 502
+    assert 10 <= pair.counter("retries") <= 10 + 0.2 * 200 + 1
+    assert len(pair.received) == 100 + pair.counter("retries")
+
+
+async def test_a_question_for_a_verdict_is_tried_at_the_other(pair):
+    pair.backends[0].verdict = dropping
+    assert [(await pair.request("GET", ME)).status for _ in range(6)] == [200] * 6
+
+
+@pytest.mark.parametrize("method", SAFE)
+async def test_a_replica_that_hangs_is_left_out_and_its_safe_requests_answered(start_pair, method):
+    pair = await start_pair(stall_timeout=0.3)
+    pair.backends[0].script = silent
+    answers = await asyncio.gather(*(pair.request(method, TOKEN) for _ in range(6)))
+    assert {answer.status for answer in answers} == {200}
+    replicas = pair.data_path.status()["upstreams"]["auth"]["replicas"]
+    assert [replica["ejected"] for replica in replicas] == [True, False]
+    asked = len(pair.backends[0].requests)
+    assert asked > 0
+    assert [(await pair.request(method, TOKEN)).status for _ in range(6)] == [200] * 6
+    assert len(pair.backends[0].requests) == asked
+
+
+async def test_fast_failures_attract_nothing(pair):
+    pair.backends[0].answers(500, b"fast")
+    statuses = [(await pair.request("GET", TOKEN)).status for _ in range(60)]
+    assert statuses.count(500) == 5
+    assert statuses[-20:] == [200] * 20
+
+
+async def test_an_honest_503_is_no_failure(pair):
+    for backend in pair.backends:
+        backend.answers(503, b"", ("Retry-After", "7"))
+    for _ in range(20):
+        answer = await pair.request("GET", TOKEN)
+        assert (answer.status, answer.get("Retry-After")) == (503, "7")
+    assert not any(entry["ejected"] for entry in pair.data_path.status()["upstreams"]["auth"]["replicas"])
