@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import socket
 from dataclasses import dataclass, field
@@ -121,6 +122,24 @@ async def test_a_silent_auth_service_is_not_ready(start_gateway):
 
     gateway.auth.script = silence
     assert await _status(gateway, gateway.ops_port, "/readyz") == 503
+
+
+async def test_a_gateway_out_of_files_serves_again_when_there_are_some(gateway, process):
+    resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+    held = [await asyncio.open_connection("127.0.0.1", process.port) for _ in range(100)]
+    for _, writer in held:
+        writer.close()
+    async with asyncio.timeout(10):
+        while await _attempt(gateway, process.port, "/oauth/token") != 200:
+            pass
+    assert await _status(gateway, process.ops_port, "/healthz") == 200
+
+
+async def _attempt(gateway, port, path):
+    try:
+        return await _status(gateway, port, path)
+    except (OSError, asyncio.IncompleteReadError):
+        return None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import uvloop
 
-from gateway.serving import serve
+from gateway.serving import allow_open_files, serve
 from gateway.settings import Settings
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
@@ -11,6 +11,7 @@ from servicekit.settings import load_settings
 def main() -> None:
     settings = load_settings(Settings)
     configure_logs("gateway", settings.log_level)
+    allow_open_files()
     uvloop.run(serve(settings))
 
 

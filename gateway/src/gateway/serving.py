@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -73,6 +74,13 @@ class InProcess:
 
     async def close(self) -> None:
         await self._data_path.close()
+
+
+def allow_open_files() -> None:
+    """Let this process open as many files as it may: every connection is one, on either side."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # some systems allow less than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def listen(data_path: DataPath, settings: Settings) -> None:

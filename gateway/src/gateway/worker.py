@@ -9,7 +9,7 @@ import sys
 import uvloop
 
 from gateway.app import DataPath
-from gateway.serving import first, listen, signals
+from gateway.serving import allow_open_files, first, listen, signals
 from gateway.settings import Settings
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
@@ -43,6 +43,7 @@ async def _report(data_path: DataPath, reader: asyncio.StreamReader, writer: asy
 def main() -> None:
     settings = load_settings(Settings)
     configure_logs("gateway", settings.log_level)
+    allow_open_files()
     uvloop.run(run(settings, socket.socket(fileno=int(sys.argv[1]))))
 
 
