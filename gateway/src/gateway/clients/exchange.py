@@ -48,6 +48,8 @@ class Proxy:
 class Exchange:
     """A request on a client's connection, from its head to the end of its answer."""
 
+    __slots__ = ("_client", "_identity", "_over", "_proxy", "_relay", "_route", "_started", "request")
+
     def __init__(self, proxy: Proxy, client: "Connection", request: Request) -> None:
         self.request = request
         self._proxy = proxy

@@ -36,6 +36,26 @@ class Relay:
     come of it. Times are in seconds.
     """
 
+    __slots__ = (
+        "_body_limit",
+        "_body_received",
+        "_chunked",
+        "_client",
+        "_connection",
+        "_counters",
+        "_ends",
+        "_head",
+        "_keep_alive",
+        "_private",
+        "_read_timeout",
+        "_request",
+        "_retried",
+        "_sent",
+        "_status",
+        "_upgrade",
+        "_upstream",
+    )
+
     def __init__(
         self,
         ends: Ends,
