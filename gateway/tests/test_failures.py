@@ -2,8 +2,11 @@
 
 import asyncio
 import socket
+import struct
 
 import pytest
+
+from wire import until
 
 ME = "/api/v1/users/me"
 TOKEN = "/oauth/token"
@@ -191,6 +194,29 @@ async def test_a_client_that_leaves_takes_its_upstream_request_with_it(gateway, 
         await connection.send(gateway.bytes("GET", TOKEN))
         message = await gateway.auth.arrival()
     await asyncio.wait_for(message.gone.wait(), 1)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_an_upload_that_is_held_back_is_noticed(start_gateway):
+    size = 64 * 1024 * 1024
+    gateway = await start_gateway(body_limit=size)
+    blocked = asyncio.Event()
+
+    async def deaf(_message, _reader, writer):
+        await blocked.wait()
+        writer.write(b"x")
+
+    gateway.auth.script = deaf
+    async with gateway.connect() as connection:
+        connection.writer.write(gateway.bytes("POST", TOKEN, body=bytes(size)))
+        await gateway.auth.arrival()
+        await until(lambda: gateway.serving.statuses()[0]["in_flight"] == 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(connection.writer.drain(), 0.5)
+        reset = struct.pack("ii", 1, 0)
+        connection.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        connection.writer.transport.abort()
+    await asyncio.wait_for(until(lambda: gateway.serving.statuses()[0]["in_flight"] == 0), 2)
+    blocked.set()
 
 
 async def test_a_stalled_user_service_does_not_hold_up_the_token_endpoint(start_gateway):

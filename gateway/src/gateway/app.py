@@ -67,6 +67,7 @@ class DataPath:
         """Serve. Raises OSError when the address cannot be listened on."""
         self._deadlines.start(self._loop)
         self._deadlines.add(self._access_log)
+        self._deadlines.add(self._listener)
         for upstream in self._upstreams.values():
             await upstream.start()
         self._server = await self._loop.create_server(

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from gateway.clients.leaving import has_left
 from gateway.clients.request_body import RequestBody
 from gateway.clients.takeover import Lingering, Taker
 from gateway.messages import parser, refusals, response
@@ -46,7 +47,6 @@ class Connection(asyncio.Protocol):
         self._requests = 0
         self._head_begun = False
         self._advancing = False
-        self._reading_paused = False
         self._congested = False
         self._taker: Taker | None = None
 
@@ -296,11 +296,16 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read nothing more for the time being."""
-        if not self._reading_paused:
-            self._reading_paused = True
+        if self not in self._listener.held:
+            self._listener.held.add(self)
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if self._reading_paused and not self._transport.is_closing():
-            self._reading_paused = False
+        if self in self._listener.held and not self._transport.is_closing():
+            self._listener.held.discard(self)
             self._transport.resume_reading()
+
+    def look(self) -> None:
+        """End it where the client has left."""
+        if has_left(self._transport):
+            self.abort()

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from gateway.clients.exchange import Exchange
 
 
+_LOOK = 0.5
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one client may take. Times are in seconds, `body_rate` is in bytes a second."""
@@ -45,8 +48,16 @@ class Listener:
         self.connections: set[Connection] = set()
         self.draining = False  # every answer is the last on its connection
         self.ended = False  # no request is served any more
+        self.held: set[Connection] = set()  # those that are not read from for the time being
+        self.deadline = 0.0
         self._addresses: dict[str, int] = {}
         self._empty = asyncio.Event()
+
+    def expire(self) -> None:
+        """Look at the connections that are not read from: that their clients have left is not told by reading."""
+        self.deadline = self.time() + _LOOK
+        for connection in list(self.held):
+            connection.look()
 
     def __call__(self) -> Connection:
         return Connection(self)
@@ -67,6 +78,7 @@ class Listener:
 
     def dismiss(self, connection: Connection, address: str) -> None:
         self.connections.discard(connection)
+        self.held.discard(connection)
         if not self.connections and self.draining:
             self._empty.set()
         self.deadlines.discard(connection)

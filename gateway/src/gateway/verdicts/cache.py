@@ -10,6 +10,7 @@ from gateway.counters import Counters
 from gateway.deadlines import Deadlines
 from gateway.messages.headers import Given
 from gateway.upstreams.pool import Upstream
+from gateway.verdicts.breaker import Breaker
 from gateway.verdicts.verification import Allow, Deny, Question, Unknown, Verdict
 
 log = structlog.get_logger()
@@ -76,6 +77,7 @@ class Verdicts:
         self._allows: _Remembered[Allow] = _Remembered(MAX_ALLOWS)
         self._denies: _Remembered[Deny] = _Remembered(MAX_DENIES)
         self._asked: dict[bytes, list[Waiter]] = {}
+        self._breaker = Breaker()
 
     def allow(self, token: bytes) -> Allow | None:
         """What is remembered of a token that is good."""
@@ -102,6 +104,10 @@ class Verdicts:
         if waiters is not None:
             waiters.append(waiter)
             return
+        if not self._breaker.admits():
+            self._counters.verdicts_unknown += 1
+            waiter.on_verdict(Unknown())
+            return
         credentials = b"authorization: %b\r\n" % authorization if authorization is not None else b""
         lines = b"%b%bx-request-id: %b\r\n" % (words, credentials, request_id)
         self._ask(lines, digest, key, waiter)
@@ -115,6 +121,7 @@ class Verdicts:
             self._deadlines.discard(question)
             self._asked.pop(key, None)
             self._counters.verdicts_unknown += isinstance(verdict, Unknown)
+            self._breaker.note(answered=not isinstance(verdict, Unknown) or verdict.answered)
             self._remember(digest, key, verdict)
             for waiter in waiters:
                 _tell(waiter, verdict)

@@ -41,9 +41,10 @@ class Deny:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can tell. `retry_after` is the value of the header."""
+    """Nobody can tell. `retry_after` is the value of the header; `answered` says whether anything was said at all."""
 
     retry_after: str = "1"
+    answered: bool = True
 
 
 Verdict = Allow | Deny | Unknown
@@ -79,7 +80,7 @@ class Question:
         self._upstream.acquire(self)
 
     def expire(self) -> None:
-        self._give_up()
+        self._give_up(answered=False)
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self._connection = connection
@@ -87,7 +88,7 @@ class Question:
         connection.write(self._head)
 
     def on_no_connection(self, late: bool) -> None:  # noqa: ARG002 - how it failed makes no difference
-        self._end(Unknown())
+        self._end(Unknown(answered=False))
 
     def on_head(self, head: ResponseHead) -> None:
         self._answer = head
@@ -98,7 +99,7 @@ class Question:
     def on_body(self, data: bytes) -> None:
         self._body += data
         if len(self._body) > BODY_LIMIT:
-            self._give_up()
+            self._give_up(answered=True)
 
     def on_end(self) -> None:
         connection, self._connection = self._connection, None
@@ -114,21 +115,21 @@ class Question:
             self._retried = True
             self._upstream.acquire(self, avoid=connection.replica)
         else:
-            self._end(Unknown())
+            self._end(Unknown(answered=False))
 
     def on_congested(self) -> None:
         """Nothing more is written, so nothing needs to wait."""
 
     on_drained = on_congested
 
-    def _give_up(self) -> None:
+    def _give_up(self, *, answered: bool) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.replica.failed()
             connection.abort()
         else:
             self._upstream.abandon(self)
-        self._end(Unknown())
+        self._end(Unknown(answered=answered))
 
     def _end(self, verdict: Verdict) -> None:
         self.deadline = float("inf")

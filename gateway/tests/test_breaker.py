@@ -1,0 +1,58 @@
+"""An auth-service that does not answer at all: nobody waits for it one by one, and it is found again."""
+
+import asyncio
+import time
+
+import pytest
+
+from gateway.verdicts import breaker
+
+ME = "/api/v1/users/me"
+
+
+async def silence(_message, reader, _writer):
+    await reader.read()
+
+
+async def breaking(_message, _reader, writer):
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("script", [silence, breaking])
+async def test_after_many_silences_nobody_waits_until_it_answers_again(start_gateway, script):
+    gateway = await start_gateway(verify_timeout=0.3)
+    judge, gateway.auth.verdict = gateway.auth.verdict, script
+    answers = await asyncio.gather(*(gateway.request("GET", ME) for _ in range(breaker.FAILURES)))
+    assert {answer.status for answer in answers} == {503}
+    asked = len(gateway.auth.questions)
+    started = time.monotonic()
+    for _ in range(20):
+        answer = await gateway.request("GET", ME)
+        assert (answer.status, answer.get("Retry-After")) == (503, "1")
+    assert time.monotonic() - started < 0.3, "not one of them has waited"
+    assert len(gateway.auth.questions) == asked
+    gateway.auth.verdict = judge
+    async with asyncio.timeout(5):
+        while (await gateway.request("GET", ME)).status != 200:
+            pass
+    assert [(await gateway.request("GET", ME)).status for _ in range(5)] == [200] * 5
+
+
+async def test_a_hanging_one_is_asked_once_a_second(start_gateway):
+    gateway = await start_gateway(verify_timeout=0.1)
+    gateway.auth.verdict = silence
+    await asyncio.gather(*(gateway.request("GET", ME) for _ in range(breaker.FAILURES)))
+    asked = len(gateway.auth.questions)
+    started = time.monotonic()
+    while time.monotonic() - started < 2.5:
+        assert (await gateway.request("GET", ME)).status == 503
+    assert len(gateway.auth.questions) - asked in (2, 3)
+
+
+async def test_answers_that_are_no_verdicts_open_nothing(start_gateway):
+    gateway = await start_gateway()
+    for status in (500, 503, 200) * breaker.FAILURES:
+        gateway.auth.judges(status, b"{}")
+        assert (await gateway.request("GET", ME)).status == 503
+    gateway.auth.allows()
+    assert (await gateway.request("GET", ME)).status == 200
