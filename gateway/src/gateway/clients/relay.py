@@ -45,6 +45,7 @@ class Relay:
         "_counters",
         "_ends",
         "_head",
+        "_held",
         "_keep_alive",
         "_private",
         "_read_timeout",
@@ -87,6 +88,7 @@ class Relay:
         self._status = 0  # of the answer, once it has begun
         self._chunked = False
         self._keep_alive = False
+        self._held = b""  # the answer's head, where what follows it goes down in the same write
 
     def start(self) -> None:
         self._upstream.acquire(self)
@@ -173,15 +175,23 @@ class Relay:
         self._keep_alive = self._sent and client.keeps_alive() and not (unframed and not self._chunked)
         added = self._ends.added(keep_alive=self._keep_alive)
         self._await_upstream()  # first: to write may make it the client who is waited for
-        client.write(response.relayed(head, added, private=self._private, chunked=self._chunked))
+        written = response.relayed(head, added, private=self._private, chunked=self._chunked)
+        if head.followed:
+            self._held = written
+        else:
+            client.write(written)
 
     def on_body(self, data: bytes) -> None:
         self._await_upstream()
+        if self._held:
+            data, self._held = self._held + data, b""
         self._client.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def on_end(self) -> None:
         if self._chunked:
             self._client.write(b"0\r\n\r\n")
+        elif self._held:
+            self._client.write(self._held)
         connection, self._connection = self._connection, None
         if connection is not None:
             if self._sent:

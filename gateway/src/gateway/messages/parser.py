@@ -182,9 +182,10 @@ class ResponseHead:
     """A response's head as it was parsed. `length` None and not `chunked`: the body ends with the connection.
 
     `declared_length` is what it says, which is not what follows where the request was HEAD or the status is 304.
+    `followed` is set where a part of the body, or its end, is handed on right behind the head.
     """
 
-    __slots__ = ("chunked", "declared_length", "fields", "keep_alive", "length", "status")
+    __slots__ = ("chunked", "declared_length", "fields", "followed", "keep_alive", "length", "status")
 
     def __init__(self, data: bytes, method: bytes) -> None:
         """Read `data`, which ends with the head's empty line. Raises MalformedMessageError."""
@@ -198,6 +199,7 @@ class ResponseHead:
         self.keep_alive = version == "1.1"
         self.length: int | None = None
         self.chunked = False
+        self.followed = False
         for name, value in self.fields:
             if len(name) in _FRAMING_LENGTHS:
                 self._read_framing(name.lower(), value)

@@ -91,6 +91,7 @@ class ResponseParser:
         else:
             self._body = LengthBody(head.length)
             self._feed = self._feed_body
+            head.followed = bool(rest) or head.length == 0
         self._sink.on_head(head)
         if rest or head.length == 0:
             self._feed(rest)
