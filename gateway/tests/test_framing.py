@@ -1,6 +1,7 @@
 """Requests that two servers could read in two ways: refused, and nothing behind them on the connection is read."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -38,6 +39,8 @@ SECRET = b"s3cr3t"
         b"Transfer-Encoding:\r\nContent-Length: 1",
         b"Transfer-Encoding:",
         b"Transfer-Encoding\x0b: chunked",
+        b"Transfer-Encoding\x0c: chunked",
+        b"Transfer-Encoding: chunked\x0c",
         b"Transfer-Encoding: \x0bchunked",
         b"Transfer-Encoding : chunked",
         b"Transfer-Encoding:\r\n chunked",
@@ -64,6 +67,7 @@ async def test_an_ambiguous_length_is_refused(gateway, headers):
         b"POST /oauth/token HTTP/1.1\r\nHost: a\xff\r\n\r\n",
         HEAD + b"X: s3cr3t\0\r\n\r\n",
         HEAD + b"X: s3cr3t\x01\r\n\r\n",
+        HEAD + b"X: s3cr3t\x7f\r\n\r\n",
         HEAD + b"X: s3cr3t\r\r\n\r\n",
         HEAD + b"X: s3cr3t\n\r\n",
         HEAD + b" X: s3cr3t\r\n\r\n",
@@ -80,10 +84,18 @@ async def test_an_ambiguous_length_is_refused(gateway, headers):
         b"POST /oauth/token http/1.1\r\nHost: a\r\n\r\n",
         b"POST\t/oauth/token HTTP/1.1\r\nHost: a\r\n\r\n",
         b"POST /oauth/token x HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST  /oauth/token HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /oauth/token  HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /oauth/token HTTP/1.1\nHost: a\n\n",
+        b"POST /oauth/token HTTP/1.1\r\nHost: a\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
         b"GET /oauth/token HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HEAD /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
+        # The length of the request that follows: it is neither a body nor a request.
+        b"GET /oauth/token HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Content-Length: 60\r\n\r\n",
         b"POST /oauth/token HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
@@ -134,6 +146,8 @@ async def test_what_is_just_small_enough_is_served(gateway, head):
         b" 1\r\na\r\n",
         b"1 \r\na\r\n",
         b"1_0\r\na\r\n",
+        b"1;\r\na\r\n",
+        b"-1\r\na\r\n",
         b"1\r\naX\r\n",
         b"1\r\na0\r\n\r\n",
         b"fffffffffffffffff\r\na\r\n",
@@ -190,6 +204,46 @@ async def test_an_unread_body_is_not_read_for_long(gateway):
         await connection.send(gateway.bytes("POST", "/nowhere", ("Content-Length", "1000000")))
         assert (await connection.response()).status == 404
         assert await connection.rest() == b""
+
+
+@pytest.mark.parametrize("method", ["DELETE", "OPTIONS"])
+async def test_an_odd_body_is_none_of_the_next_request(gateway, method):
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes(method, TOKEN, body=_canary(gateway)) + gateway.bytes("GET", TOKEN))
+        assert [(await connection.response()).status for _ in range(2)] == [200, 200]
+    assert [(message.method, message.body) for message in gateway.auth.received] == [
+        (method, _canary(gateway)),
+        ("GET", b""),
+    ]
+
+
+async def test_a_length_under_another_name_is_no_length(gateway):
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("GET", TOKEN, ("Content_Length", "5")) + b"hello" + _canary(gateway))
+        assert [(await connection.response()).status for _ in range(2)] == [200, 400]
+        assert await connection.rest() == b""
+    assert [message.target for message in gateway.auth.received] == [TOKEN]
+    assert "content_length" not in gateway.auth.received[0].names
+
+
+@pytest.mark.parametrize(
+    ("beginning", "more"), [(b"1;", b"x" * 8000), (b"1;a=", b"b;c=" * 2000), (b"1\r\na\r\n0\r\n", b"X: y\r\n" * 1000)]
+)
+async def test_what_frames_a_body_is_not_read_for_ever(gateway, beginning, more):
+    async with gateway.connect() as connection:
+        await connection.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + beginning)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(16):
+                await connection.send(more)
+        assert (await connection.response()).status == 400
+    assert not gateway.auth.received[0].complete
+
+
+async def test_small_chunks_are_no_offence(gateway):
+    async with gateway.connect() as connection:
+        await connection.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 50_000 + b"0\r\n\r\n")
+        assert (await connection.response()).status == 200
+    assert gateway.auth.received[0].body == b"a" * 50_000
 
 
 def _canary(gateway):

@@ -18,6 +18,8 @@ Fields = list[tuple[bytes, bytes]]
 
 # llhttp skips any number of spaces, and knows versions and targets that no other server accepts.
 _REQUEST_LINE = re.compile(rb"[A-Z-]+ [\x21\x22\x24-\x7e]+ HTTP/1\.[01]\r\n")
+# A chunk of one byte takes five more. What takes this many is not sent for its content.
+_FRAMING_PER_BYTE = 16
 _BODILESS_STATUSES = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
 
 
@@ -139,13 +141,14 @@ class ChunkedBody:
     What stands behind it cannot be told from it, so a connection ends with it: `excess` says whether there was more.
     """
 
-    __slots__ = ("_data", "_parser", "complete", "excess", "rest")
+    __slots__ = ("_data", "_framing_left", "_parser", "complete", "excess", "rest")
 
     def __init__(self, opening: bytes = b"POST / HTTP/1.1", *, response: bool = False) -> None:
         self._data: list[bytes] = []
         self.complete = False
         self.excess = False
         self.rest = b""
+        self._framing_left = MAX_HEAD  # bytes of sizes, extensions and trailers
         self._parser = httptools.HttpResponseParser(self) if response else httptools.HttpRequestParser(self)
         self._parser.feed_data(opening + b"\r\nTransfer-Encoding: chunked\r\n\r\n")
 
@@ -165,6 +168,9 @@ class ChunkedBody:
                 raise MalformedMessageError("the body is malformed") from None
         content = b"".join(self._data)
         self._data.clear()
+        self._framing_left += len(content) * (_FRAMING_PER_BYTE + 1) - len(data)
+        if self._framing_left < 0 and not self.complete:
+            raise MalformedMessageError("the body is framed at too great a length")
         return content
 
     def on_message_begin(self) -> None:
