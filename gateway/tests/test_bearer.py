@@ -34,6 +34,7 @@ async def test_a_malformed_bearer_is_refused(gateway, value):
     assert answer.status == 400
     assert answer.json()["error"] == "invalid_request"
     assert answer.get("WWW-Authenticate") in (f'{CHALLENGE}, error="invalid_request"', None)
+    assert answer.get("Cache-Control") == "no-store"
     assert b"s3cr3t" not in answer.body
     assert gateway.nothing_sent()
 

@@ -56,7 +56,10 @@ UNREACHABLE = (
     "/api/v1/sessions/00000000000000AA",
     "/oauth/token/",
     "/oauth/token/x",
+    # No path of the table has anything to encode: an encoded one is well formed, and leads nowhere.
     "/o%61uth/token",
+    "/a%20b",
+    "/%E4%BD%A0",
     "/api/oauth/verify-token/v1/",
     "/api/oauth/me/verify-token/v1/",
     "/api/oauth/1/verify-token/v1",
@@ -89,6 +92,13 @@ async def test_nothing_else_is_there(gateway, method, target):
     assert answer.status == 404
     assert answer.json()["error"] == "not_found"
     assert gateway.nothing_sent()
+
+
+async def test_a_query_chooses_no_route(gateway):
+    gateway.auth.judges(401)
+    answer = await gateway.request("GET", "/api/v1/users/me?x=/oauth/token", token=None)
+    assert answer.status == 401
+    assert gateway.users.received == gateway.auth.requests == []
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,11 @@ async def test_an_allow_without_a_token_lets_nobody_in(gateway):
 
 @pytest.mark.parametrize("status", [200, 401])
 async def test_a_verdict_that_is_too_long_is_none(gateway, status):
-    padded = b'{"active": true}' + b" " * 64 * 1024
-    gateway.auth.judges(status, padded, ("Content-Type", "application/json"))
+    fitting = JSON_ALLOW + b" " * (64 * 1024 - len(JSON_ALLOW))
+    gateway.auth.judges(status, fitting, ("Content-Type", "application/json"))
+    assert (await gateway.request("GET", ME)).status == status
+    gateway.users.reset()
+    gateway.auth.judges(status, fitting + b" ", ("Content-Type", "application/json"))
     await _is_unknown(gateway)
 
 
@@ -180,7 +183,7 @@ async def test_a_silent_auth_service_is_not_waited_for_long(start_gateway):
 
 
 async def test_an_endless_verdict_is_cut_off(start_gateway):
-    gateway = await start_gateway(verify_timeout=0.3)
+    gateway = await start_gateway(verify_timeout=60)
 
     async def endless(_message, _reader, writer):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
@@ -225,6 +228,7 @@ async def test_a_users_route_needs_a_token_that_acts_as_a_user(gateway, method, 
         challenge = 'Bearer realm="parley", error="insufficient_scope", scope="UserActivity"'
         assert answer.get("WWW-Authenticate") == challenge
         assert answer.json()["error"] == "insufficient_scope"
+        assert answer.get("Cache-Control") == "no-store"
 
 
 async def test_a_sign_up_needs_no_token(gateway):
@@ -254,4 +258,5 @@ async def _is_unknown(gateway):
     assert answer.json()["error"] == "temporarily_unavailable"
     assert answer.get("Retry-After") is not None
     assert answer.get("WWW-Authenticate") is None
+    assert answer.get("Cache-Control") == "no-store"
     assert gateway.users.received == []
