@@ -44,6 +44,34 @@ async def test_a_chunked_body_goes_up_chunked_without_extensions_and_trailers(ga
     assert {"x-user-id", "authorization", "trailer"}.isdisjoint(message.names)
 
 
+async def test_a_trailer_says_nothing_about_the_request(gateway):
+    chunks = b"1\r\na\r\n0\r\nHost: b\r\nX-Custom: c\r\n\r\n"
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, CHUNKED) + chunks)
+        assert (await connection.response()).status == 200
+    assert gateway.auth.requests[0].get("X-Forwarded-Host") == "api.example"
+    assert "x-custom" not in gateway.auth.requests[0].names
+
+
+@pytest.mark.parametrize("trailer", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+async def test_a_trailer_that_frames_is_refused(gateway, trailer):
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, CHUNKED) + f"1\r\na\r\n0\r\n{trailer}\r\n\r\n".encode())
+        assert (await connection.response()).status == 400
+        await connection.rest()
+    await _is_abandoned(gateway.auth.requests[0])
+
+
+async def test_a_trailer_of_an_answer_stays_here(gateway):
+    async def script(_message, _reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Parley-Sub\r\n\r\n")
+        writer.write(b"1;a=b\r\nx\r\n0\r\nX-Parley-Sub: 1\r\n\r\n")
+
+    gateway.auth.script = script
+    answer = await gateway.request("GET", TOKEN)  # whose body would not be read if there were a trailer
+    assert (answer.body, answer.get("Trailer")) == (b"x", None)
+
+
 @pytest.mark.parametrize("path", [TOKEN, "/nowhere"])
 async def test_trailers_are_not_read_as_headers_of_the_next_request(gateway, path):
     async with gateway.connect() as connection:

@@ -136,10 +136,21 @@ async def test_an_answer_may_take_longer_than_its_parts(start_gateway):
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX-Secret: " + b"x" * 9000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX-Secret: a\0b\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Secret: xxx\r\n Folded: xxx\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Secret: xxx\nX-More: xxx\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Secret: xxx\rX-More: xxx\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\rX-Secret: xxx\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 \xe9\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nxxx",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 5000 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200",
     ],
 )
-async def test_a_broken_answer_means_a_bad_gateway(gateway, reply):
+async def test_a_broken_answer_means_a_bad_gateway(gateway, caplog, reply):
     async def script(_message, _reader, writer):
         writer.write(reply)
         writer.close()
@@ -149,6 +160,7 @@ async def test_a_broken_answer_means_a_bad_gateway(gateway, reply):
     _is_failure(answer, 502, "server_error")
     assert b"xxx" not in answer.body
     assert len(gateway.users.received) == 1
+    assert not caplog.records, "an exception left a callback"
 
 
 async def test_an_interim_answer_is_passed_over(gateway):
@@ -275,4 +287,5 @@ def _is_failure(answer, status, error):
     assert (answer.status, answer.json()["error"]) == (status, error)
     assert answer.get("Content-Type").startswith("application/problem+json")
     assert answer.get("Cache-Control") == "no-store"
+    assert answer.get("X-Request-Id") is not None
     assert b"127.0.0.1" not in answer.body

@@ -61,6 +61,16 @@ async def test_where_a_request_came_from_is_said_by_the_connection(sent):
     assert message.get("Host").startswith("127.0.0.1:")
 
 
+# No proxy is trusted to have said the truth before this one: what stands in front of it has to be the client.
+@pytest.mark.parametrize(
+    "given", ["1.2.3.4, " * 500 + "5.6.7.8", "fe80::1%eth0", "1.2.3.4:80", "None, 1.2.3.4", '"', ""]
+)
+async def test_what_is_said_to_stand_behind_a_client_is_not_passed_on(sent, given):
+    message = await sent(("X-Forwarded-For", given), ("Forwarded", f'for="{given}"'))
+    assert message.get("X-Forwarded-For") == "127.0.0.1"
+    assert "forwarded" not in message.names
+
+
 @pytest.mark.parametrize("connection", ["X-Custom", "close, x-custom", "keep-alive,\tX-CUSTOM ,"])
 async def test_nominated_headers_stay_here(sent, connection):
     message = await sent(("Connection", connection), ("X-Custom", "a"), ("X-Other", "b"))
@@ -164,6 +174,22 @@ async def test_response_headers_of_the_inside_stay_here(gateway, header):
     answer = await gateway.request("GET", ME)
     assert answer.status == 200
     assert header not in answer.headers
+
+
+async def test_a_reason_is_not_passed_on(gateway):
+    async def script(_message, _reader, writer):
+        writer.write(b"HTTP/1.1 201 xxx\x01xxx\r\nContent-Length: 0\r\n\r\n")
+
+    gateway.users.script = script
+    assert (await gateway.request("GET", ME)).start == "HTTP/1.1 201 Created"
+
+
+async def test_an_upstream_that_closes_does_not_close_the_clients_connection(gateway):
+    gateway.users.answers(200, b"x", ("Connection", "close"))
+    async with gateway.connect() as connection:
+        for _ in range(2):
+            await connection.send(gateway.bytes("GET", ME, ("Authorization", "Bearer good")))
+            assert (await connection.response()).get("Connection") is None
 
 
 async def test_nominated_response_headers_stay_here(gateway):

@@ -6,6 +6,7 @@ from typing import NoReturn, Protocol
 from gateway.messages.parser import HEAD_END, MAX_HEAD, ChunkedBody, LengthBody, MalformedMessageError, ResponseHead
 
 _SWITCHING = 101
+_MOST_INTERIM = 32
 
 
 class ResponseSink(Protocol):
@@ -22,12 +23,13 @@ class ResponseParser:
     Interim responses are passed over. After a 101 that was asked for, every byte is handed on as body.
     """
 
-    __slots__ = ("_body", "_buffer", "_feed", "_method", "_sink", "_upgrades", "keep_alive")
+    __slots__ = ("_body", "_buffer", "_feed", "_interim", "_method", "_sink", "_upgrades", "keep_alive")
 
     def __init__(self, sink: ResponseSink) -> None:
         self._sink = sink
         self._buffer = b""
         self._method = b""
+        self._interim = 0  # responses passed over since something was asked
         self._upgrades = False
         self._body: LengthBody | ChunkedBody = LengthBody(0)
         self._feed: Callable[[bytes], None] = self._feed_nothing
@@ -36,6 +38,7 @@ class ResponseParser:
     def expect(self, method: bytes, *, upgrade: bool = False) -> None:
         """Say what is about to be asked, before it is: only then may anything be answered."""
         self._method = method
+        self._interim = 0
         self._upgrades = upgrade
         self._feed = self._feed_head
 
@@ -78,6 +81,9 @@ class ResponseParser:
             self._sink.on_head(head)
         elif head.status < 100:
             raise MalformedMessageError("no such status")
+        self._interim += 1
+        if self._interim > _MOST_INTERIM:
+            raise MalformedMessageError("there are too many interim responses")
         if rest:
             self._feed(rest)
 
