@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
+from structlog.testing import capture_logs
 
 from backend import Backend
 from gateway.app import DataPath
 from gateway.settings import Settings
-from wire import Connection, Message, request_bytes
+from wire import Connection, Message, request_bytes, until
 
 ME = "/api/v1/users/me"
 TOKEN = "/oauth/token"
@@ -16,21 +20,39 @@ SAFE, UNSAFE = ("GET", "HEAD", "OPTIONS"), ("POST", "PUT", "PATCH", "DELETE")
 HOSTS = ("127.0.0.1", "127.0.0.2")
 
 
+@dataclass
+class Name:
+    """A name with two addresses, as long as it is known."""
+
+    known: bool
+
+    async def resolve(self, _host: str, port: int) -> list[tuple[str, int]]:
+        if not self.known:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return [(host, port) for host in HOSTS]
+
+
 class Pair:
     """A gateway in front of one name with two addresses."""
 
-    def __init__(self, data_path: DataPath, backends: list[Backend]) -> None:
+    def __init__(self, data_path: DataPath, backends: list[Backend], name: Name) -> None:
         self.data_path = data_path
         self.backends = backends
+        self.name = name
 
     @property
     def received(self) -> list[Message]:
         return [message for backend in self.backends for message in backend.requests]
 
-    async def request(self, method: str, target: str, *headers: tuple[str, str], body: bytes = b"") -> Message:
+    @contextlib.asynccontextmanager
+    async def connect(self) -> AsyncIterator[Connection]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.data_path.port)
         with contextlib.closing(Connection(reader, writer)) as connection:
-            headers = (*headers, ("Authorization", "Bearer good"))
+            yield connection
+
+    async def request(self, method: str, target: str, *headers: tuple[str, str], body: bytes = b"") -> Message:
+        headers = (*headers, ("Authorization", "Bearer good"))
+        async with self.connect() as connection:
             await connection.send(request_bytes(method, target, *headers, body=body))
             return await connection.response(bodiless=method == "HEAD")
 
@@ -42,7 +64,7 @@ class Pair:
 async def start_pair():
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(**settings):
+        async def start(*, known=True, **settings):
             backends = [Backend(), Backend()]
             port = 0
             for host, backend in zip(HOSTS, backends, strict=True):
@@ -50,15 +72,16 @@ async def start_pair():
                 stack.callback(server.close)
                 port = server.sockets[0].getsockname()[1]
 
-            async def resolve(_host, _port):
-                return [(host, port) for host in HOSTS]
+            name = Name(known=known)
 
             url = f"http://upstream.test:{port}"
             chosen = {"verdict_lifetime": 0, **settings}
-            data_path = DataPath(Settings(port=0, auth_url=url, users_url=url, access_log=0, **chosen), resolve=resolve)
+            data_path = DataPath(
+                Settings(port=0, auth_url=url, users_url=url, access_log=0, **chosen), resolve=name.resolve
+            )
             stack.push_async_callback(data_path.close)
             await data_path.start()
-            return Pair(data_path, backends)
+            return Pair(data_path, backends, name)
 
         yield start
 
@@ -115,6 +138,46 @@ async def test_an_answer_that_has_begun_is_not_asked_for_again(pair):
     assert len(pair.received) == 1
 
 
+async def _keep_connections(pair):
+    """Have a connection to each replica that is idle."""
+    both, requests = asyncio.Event(), []
+
+    async def meeting(message, reader, writer):
+        await message.read_body(reader)
+        requests.append(message)
+        if len(requests) == 2:
+            both.set()
+        await both.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    for backend in pair.backends:
+        backend.script = meeting
+    await asyncio.gather(*(pair.request("GET", TOKEN) for _ in range(2)))
+    assert [backend.connections for backend in pair.backends] == [1, 1]
+
+
+@pytest.mark.parametrize("method", SAFE + UNSAFE)
+async def test_a_kept_connection_that_closes_as_it_is_used(pair, method):
+    await _keep_connections(pair)
+    for backend in pair.backends:
+        backend.script = dropping
+    assert (await pair.request(method, TOKEN)).status == 502
+    assert [backend.connections for backend in pair.backends] == [1, 1], "it was not the kept one"
+    assert len(pair.received) == 2 + (2 if method in SAFE else 1)
+
+
+@pytest.mark.parametrize("framing", [("Content-Length", "10"), ("Transfer-Encoding", "chunked")])
+@pytest.mark.parametrize("method", UNSAFE)
+async def test_a_body_that_was_read_is_not_sent_again(pair, method, framing):
+    for backend in pair.backends:
+        backend.script = dropping
+    body = b"0123456789" if framing[1] == "10" else b"a\r\n0123456789\r\n0\r\n\r\n"
+    async with pair.connect() as connection:
+        await connection.send(request_bytes(method, TOKEN, framing) + body)
+        assert (await connection.response()).status == 502
+    assert [message.body for message in pair.received] == [b"0123456789"]
+
+
 async def test_retries_are_bounded(pair):
     for backend in pair.backends:
         backend.script = dropping
@@ -148,6 +211,32 @@ async def test_fast_failures_attract_nothing(pair):
     statuses = [(await pair.request("GET", TOKEN)).status for _ in range(60)]
     assert statuses.count(500) == 5
     assert statuses[-20:] == [200] * 20
+
+
+async def test_fast_failures_to_verify_attract_nothing(pair):
+    pair.backends[0].judges(500)
+    statuses = [(await pair.request("GET", ME)).status for _ in range(60)]
+    assert statuses.count(503) == 5
+    assert statuses[-20:] == [200] * 20
+
+
+# Who it is that answers at an address is a matter for TLS, which checks the name; in clear there is nothing to check.
+async def test_the_last_good_addresses_are_kept(start_pair):
+    pair = await start_pair(dns_interval=0.02)
+    pair.name.known = False
+    with capture_logs() as lines:
+        await until(lambda: sum(line["event"] == "name not resolved" for line in lines) == 3)
+    assert [(await pair.request("GET", ME)).status for _ in range(6)] == [200] * 6
+
+
+async def test_a_name_that_is_unknown_at_the_start_lets_nobody_in_until_it_is_known(start_pair):
+    pair = await start_pair(known=False, dns_interval=0.02)
+    answer = await pair.request("GET", ME)
+    assert (answer.status, answer.get("WWW-Authenticate")) == (503, None)
+    assert (await pair.request("POST", TOKEN)).status == 503
+    pair.name.known = True
+    await until(lambda: len(pair.data_path.status()["upstreams"]["verification"]["replicas"]) == 2)
+    assert (await pair.request("GET", ME)).status == 200
 
 
 async def test_an_honest_503_is_no_failure(pair):

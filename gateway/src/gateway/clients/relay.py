@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from gateway.clients.connection import Connection
 
 _SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
-# A replica that answers so has failed, whatever was asked; 503 may be an honest answer of a healthy one.
-_FAILURES = frozenset((500, 502, 504))
 
 
 class Ends(Protocol):
@@ -166,10 +164,7 @@ class Relay:
             self._fail(refusals.upstream_failed(502, "the service answered with a status that has no place here"))
             return
         self._status = head.status
-        if head.status in _FAILURES:
-            connection.replica.failed()
-        else:
-            connection.replica.succeeded()
+        connection.replica.answered(head.status)
         unframed = head.chunked or head.length is None
         self._chunked = unframed and self._request.minor == 1
         self._keep_alive = self._sent and client.keeps_alive() and not (unframed and not self._chunked)

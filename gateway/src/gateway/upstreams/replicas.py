@@ -13,6 +13,8 @@ FAILURES = 5  # in a row
 EJECTION = 10.0  # seconds, times the number of ejections in a row
 LONGEST_EJECTION = 300.0  # also the time in service after which earlier ejections are forgotten
 RAMP = 10.0
+# A replica that answers so has failed, whatever was asked; 503 may be an honest answer of a healthy one.
+_FAILED = frozenset((500, 502, 504))
 
 log = structlog.get_logger()
 
@@ -65,6 +67,13 @@ class Replica:
         self.ejections = 0
         self.hanging = False
         self._replicas = replicas
+
+    def answered(self, status: int) -> None:
+        """An answer with this status has begun."""
+        if status in _FAILED:
+            self.failed()
+        else:
+            self.succeeded()
 
     def succeeded(self) -> None:
         """It gave an answer that is not a failure of its own."""

@@ -94,7 +94,7 @@ class Question:
         self._answer = head
         self.awaiting = self.retriable = False
         if self._connection is not None:
-            self._connection.replica.succeeded()
+            self._connection.replica.answered(head.status)
 
     def on_body(self, data: bytes) -> None:
         self._body += data
