@@ -1,6 +1,12 @@
 """Headers on their way up and back: what is dropped, what is added, what stays exactly as it was."""
 
+import re
+
 import pytest
+
+from gateway.messages import request
+from gateway.messages.headers import Names
+from gateway.messages.parser import RequestHead
 
 ME = "/api/v1/users/me"
 HOP_BY_HOP = (
@@ -239,3 +245,15 @@ async def test_what_was_answered_to_one_user_is_not_cached_for_all(gateway, toke
     assert answer.get("Cache-Control") == ("private" if token else None)
     gateway.users.answers(200, b"{}", ("Cache-Control", "no-store"))
     assert (await gateway.request("POST", "/api/v1/users", token=token)).get("Cache-Control") == "no-store"
+
+
+def test_what_is_remembered_of_names_is_bounded():
+    names = Names(re.compile(b"x-drop-.*"), frozenset(), frozenset(), lower=True)
+    for number in range(10_000):
+        assert names[b"X-Drop-%d" % number] == (b"", b"")
+        assert names[b"X-Pass-%d" % number] == (b"x-pass-%d: " % number, b"")
+        request.Request(RequestHead(b"GET / HTTP/1.1\r\nHost: host-%d\r\n\r\n" % number))
+    assert names[b"X-" + b"x" * 8000]
+    assert len(names) < 5_000
+    assert max(map(len, names)) < 100
+    assert len(request._HOSTS) < 100
