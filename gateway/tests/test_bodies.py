@@ -204,6 +204,18 @@ async def test_a_body_that_breaks_off_malformed_is_not_completed(gateway):
     await _is_abandoned(message)
 
 
+async def test_an_answer_that_ends_with_its_connection_is_not_ended_by_a_fault(gateway):
+    async def script(_message, _reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        writer.close()
+
+    gateway.auth.script = script
+    async with gateway.connect() as connection:
+        await connection.send(b"GET /oauth/token HTTP/1.0\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(connection.reader.read(), 5)
+
+
 @pytest.mark.parametrize("status", [200, 401, 413])
 @pytest.mark.parametrize("sent", [b"", b"abc"])
 async def test_an_answer_before_the_body_was_read_is_relayed(gateway, status, sent):

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from gateway.clients.leaving import has_left
+from gateway.clients.leaving import has_left, reset
 from gateway.clients.request_body import RequestBody
 from gateway.clients.takeover import Lingering, Taker
 from gateway.messages import parser, refusals, response
@@ -24,7 +24,7 @@ _HELD = 64 * 1024
 class Connection(asyncio.Protocol):
     """One connection. `peer` is the client's address, `scheme` how it came, both as an upstream is told.
 
-    `write` takes bytes, `close` ends it once they are on their way, `abort` so that nothing looks complete.
+    `write` takes bytes, `close` ends it once they are on their way, `abort` at once.
     """
 
     write: Callable[[bytes], None]
@@ -193,6 +193,13 @@ class Connection(asyncio.Protocol):
         """Say that nothing more will come, and leave it to the client to end the connection."""
         if self._transport.can_write_eof():
             self._transport.write_eof()
+
+    def break_off(self) -> None:
+        """End it in the middle of an answer, which must not look complete."""
+        if self._exchange is not None and self._exchange.request.minor == 0:
+            reset(self._transport)
+        else:
+            self.abort()
 
     def hand_over(self, taker: Taker) -> None:
         """From now on every byte is the taker's."""

@@ -193,7 +193,7 @@ class Exchange:
     def break_off(self, status: int) -> None:
         self._proxy.counters.answers_cut_short += 1
         self._end(status)
-        self._client.abort()
+        self._client.break_off()
 
     def switch(self, head: ResponseHead, connection: UpstreamConnection) -> None:
         """The upstream opens the WebSocket that was asked for."""
