@@ -45,6 +45,7 @@ class Gateway:
     async def refuses(self, raw: bytes, status: int = 400) -> Message:
         """Send `raw`, alone and with a second request: it is refused, the connection ends, no upstream hears of it."""
         for following in (request_bytes("GET", "/.well-known/jwks.json"), b""):
+            malformed = self.counter("malformed")
             async with self.connect() as connection:
                 await connection.send(raw + following)
                 message = await connection.response()
@@ -52,7 +53,12 @@ class Gateway:
                 assert message.get("Connection") == "close"
                 assert await connection.rest() == b""
             assert self.nothing_sent()
+            assert self.counter("malformed") - malformed == 1 or status != 400
         return message
+
+    def counter(self, name: str) -> int:
+        """How often it happened since the gateway started."""
+        return int(self.serving.statuses()[0]["counters"][name])
 
     def nothing_sent(self) -> bool:
         return not self.auth.received and not self.users.received

@@ -167,7 +167,7 @@ async def test_a_kept_connection_that_closes_as_it_is_used(pair, method):
 
 
 @pytest.mark.parametrize("framing", [("Content-Length", "10"), ("Transfer-Encoding", "chunked")])
-@pytest.mark.parametrize("method", UNSAFE)
+@pytest.mark.parametrize("method", [*UNSAFE, "OPTIONS"])
 async def test_a_body_that_was_read_is_not_sent_again(pair, method, framing):
     for backend in pair.backends:
         backend.script = dropping
@@ -190,6 +190,13 @@ async def test_retries_are_bounded(pair):
 async def test_a_question_for_a_verdict_is_tried_at_the_other(pair):
     pair.backends[0].verdict = dropping
     assert [(await pair.request("GET", ME)).status for _ in range(6)] == [200] * 6
+
+
+async def test_nor_is_it_tried_more_than_twice(pair):
+    for backend in pair.backends:
+        backend.verdict = dropping
+    assert (await pair.request("GET", ME)).status == 503
+    assert [len(backend.questions) for backend in pair.backends] == [1, 1]
 
 
 @pytest.mark.parametrize("method", SAFE)

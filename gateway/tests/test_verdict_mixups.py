@@ -141,6 +141,24 @@ async def test_a_verdict_that_has_ended_is_not_used_for_want_of_another(start_ga
         assert (await gateway.request("GET", ME)).status == 503
 
 
+async def test_a_verdict_that_has_ended_makes_room_for_the_next(start_gateway):
+    gateway = await start_gateway(verdict_lifetime=0.3)
+    assert (await gateway.request("GET", ME)).status == 200
+    async with asyncio.timeout(5):
+        while len(gateway.auth.questions) < 2:
+            assert (await gateway.request("GET", ME)).status == 200
+    started = time.monotonic()
+    while time.monotonic() - started < 0.15:
+        assert (await gateway.request("GET", ME)).status == 200
+    assert len(gateway.auth.questions) == 2
+
+
+async def test_a_token_that_is_known_is_no_excuse_for_one_in_the_query(remembering):
+    assert (await remembering.request("GET", ME)).status == 200
+    assert (await remembering.request("GET", f"{ME}?access_token=good")).status == 400
+    assert len(remembering.users.requests) == 1
+
+
 async def test_an_auth_service_that_takes_no_connection_is_not_waited_for_long(start_gateway):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

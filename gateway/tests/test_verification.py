@@ -172,6 +172,12 @@ async def test_retry_after_is_passed_on(gateway, status, given):
     assert (await gateway.request("GET", ME)).get("Retry-After") == given
 
 
+@pytest.mark.parametrize("given", ["", "soon", "-1", "1.5", "100000", "7, 8", "Mon, 01 Jan 2024 00:00:00 GMT"])
+async def test_an_odd_retry_after_is_replaced(gateway, given):
+    gateway.auth.judges(503, b"", ("Retry-After", given))
+    assert (await gateway.request("GET", ME)).get("Retry-After") == "1"
+
+
 async def test_a_silent_auth_service_is_not_waited_for_long(start_gateway):
     gateway = await start_gateway(verify_timeout=0.1)
 
@@ -182,13 +188,17 @@ async def test_a_silent_auth_service_is_not_waited_for_long(start_gateway):
     await _is_unknown(gateway)
 
 
-async def test_an_endless_verdict_is_cut_off(start_gateway):
+@pytest.mark.parametrize(
+    ("beginning", "more"),
+    [(b"Content-Type: application/json\r\n\r\n", b" " * 4096), (b"", b"X: y\r\n" * 1000), (b"X: ", b"y" * 4096)],
+)
+async def test_an_endless_verdict_is_cut_off(start_gateway, beginning, more):
     gateway = await start_gateway(verify_timeout=60)
 
     async def endless(_message, _reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + beginning)
         while not writer.is_closing():
-            writer.write(b" " * 4096)
+            writer.write(more)
             await writer.drain()
             await asyncio.sleep(0)
 
