@@ -192,6 +192,13 @@ async def test_a_question_for_a_verdict_is_tried_at_the_other(pair):
     assert [(await pair.request("GET", ME)).status for _ in range(6)] == [200] * 6
 
 
+async def test_a_question_that_one_does_not_answer_is_put_to_the_other(pair):
+    pair.backends[0].verdict = silent
+    answers = await asyncio.gather(*(pair.request("GET", ME) for _ in range(8)))
+    assert [answer.status for answer in answers] == [200] * 8
+    assert pair.backends[0].questions
+
+
 async def test_nor_is_it_tried_more_than_twice(pair):
     for backend in pair.backends:
         backend.verdict = dropping

@@ -127,8 +127,9 @@ class Verdicts:
                 _tell(waiter, verdict)
 
         self._counters.verdict_misses += 1
-        deadline = self._time() + self._timeout
-        question = Question(self._upstream, lines, deadline, then, has_token=digest is not _NO_TOKEN)
+        question = Question(
+            self._upstream, lines, then, now=self._time(), timeout=self._timeout, has_token=digest is not _NO_TOKEN
+        )
         self._deadlines.add(question)
         question.ask()
 

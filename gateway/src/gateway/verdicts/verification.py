@@ -57,16 +57,25 @@ class UnreadableVerdictError(Exception):
 class Question:
     """One call of `/verify-token`, which ends with `then(verdict)`, whoever still waits for it.
 
-    `lines` are the headers sent along: the client's `Authorization` and those that choose the words of a deny.
+    `lines` are the headers sent along: the client's `Authorization` and those that choose the words of a deny. From
+    `now` there are `timeout` seconds; where half of them bring nothing from one replica, another one is asked.
     """
 
     awaiting = True
     retriable = True
 
     def __init__(
-        self, upstream: Upstream, lines: bytes, deadline: float, then: Callable[[Verdict], None], *, has_token: bool
+        self,
+        upstream: Upstream,
+        lines: bytes,
+        then: Callable[[Verdict], None],
+        *,
+        now: float,
+        timeout: float,
+        has_token: bool,
     ) -> None:
-        self.deadline = deadline
+        self.deadline = now + timeout / 2
+        self._end_of_patience = now + timeout
         self._upstream = upstream
         self._head = b"GET /verify-token HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (upstream.host, lines)
         self._then = then
@@ -80,7 +89,14 @@ class Question:
         self._upstream.acquire(self)
 
     def expire(self) -> None:
-        self._give_up(answered=False)
+        connection = self._connection
+        if self.deadline == self._end_of_patience:
+            self._give_up(answered=False)
+            return
+        self.deadline = self._end_of_patience
+        if connection is not None and self._may_retry():
+            connection.abort()
+            self._ask_another(connection)
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self._connection = connection
@@ -109,18 +125,26 @@ class Question:
 
     def on_lost(self, fault: str) -> None:  # noqa: ARG002 - the same
         connection, self._connection = self._connection, None
+        if connection is not None and self._may_retry():
+            self._ask_another(connection)
+            return
         if connection is not None:
             connection.replica.failed()
-        if connection is not None and self.retriable and not self._retried and self._upstream.may_retry():
-            self._retried = True
-            self._upstream.acquire(self, avoid=connection.replica)
-        else:
-            self._end(Unknown(answered=False))
+        self._end(Unknown(answered=False))
 
     def on_congested(self) -> None:
         """Nothing more is written, so nothing needs to wait."""
 
     on_drained = on_congested
+
+    def _may_retry(self) -> bool:
+        return self.retriable and not self._retried and self._upstream.may_retry()
+
+    def _ask_another(self, lost: UpstreamConnection) -> None:
+        self._connection = None
+        self._retried = True
+        lost.replica.failed()
+        self._upstream.acquire(self, avoid=lost.replica)
 
     def _give_up(self, *, answered: bool) -> None:
         connection, self._connection = self._connection, None
