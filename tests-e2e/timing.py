@@ -23,6 +23,9 @@ class KeptAlive:
 
     def __init__(self, url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
+        self._connect()
+
+    def _connect(self) -> None:
         self._connection.connect()
         self._socket = self._connection.sock
 
@@ -32,6 +35,8 @@ class KeptAlive:
         response = self._connection.getresponse()
         response.read()
         assert response.status == status, response.status
+        if response.will_close:  # the gateway ends a connection after so many requests
+            self._connect()
         assert self._connection.sock is self._socket, "the connection was not kept"
 
     def close(self) -> None:
