@@ -29,6 +29,7 @@ from servicekit.postgres import connect
 from .command_line import CommandLine, Ended, command_line
 from .database_relay import Relay, relaying
 from .processes import Process, process
+from .redis_server import RedisServer, redis_server
 from .service import ISSUER, Party, Service, register
 from .serving import serving
 from .user_service_double import UserService
@@ -173,6 +174,8 @@ def settings(database_url: str, users: UserService) -> dict[str, str]:
         "master_keys": MASTER_KEYS,
         "issuer": ISSUER,
         "users_url": users.url,
+        "throttle_exempt": "127.0.0.0/8",
+        "throttle_login_alarm": "1000000",  # what one test does to be refused is no alarm for the next
     }
 
 
@@ -277,6 +280,41 @@ def replicas(shared_replicas: list[Service]) -> list[Service]:
     """Two auth-service processes over one database, which other tests use too."""
     shared_replicas[0].users.fault = shared_replicas[0].users.before_answer = None
     return shared_replicas
+
+
+@pytest.fixture(scope="session")
+async def redis() -> AsyncIterator[RedisServer]:
+    """A Redis that tests share: whoever counts in it uses accounts and addresses of its own."""
+    async with redis_server() as redis:
+        yield redis
+
+
+@pytest.fixture
+async def own_redis() -> AsyncIterator[RedisServer]:
+    """A Redis to break."""
+    async with redis_server() as redis:
+        yield redis
+
+
+@pytest.fixture(scope="session")
+async def shared_throttled(
+    shared_database_url: str, redis: RedisServer, http: aiohttp.ClientSession
+) -> AsyncIterator[list[Process]]:
+    async with contextlib.AsyncExitStack() as stack:
+        users = await stack.enter_async_context(UserService().listening())
+        chosen = settings(shared_database_url, users) | {"throttle_exempt": "198.51.100.0/24", "redis_url": redis.url}
+        started = [await stack.enter_async_context(process(chosen)) for _ in range(2)]
+        await asyncio.gather(*(one.answers(http) for one in started))
+        for one in started:
+            one.service = Service(one.url, shared_database_url, MASTER_KEYS, users, http)
+        yield started
+
+
+@pytest.fixture
+def throttled(shared_throttled: list[Process]) -> list[Service]:
+    """Two auth-service processes that count in one Redis, with the budgets as they are by default."""
+    shared_throttled[0].service.users.fault = shared_throttled[0].service.users.before_answer = None
+    return [one.service for one in shared_throttled]
 
 
 @pytest.fixture(scope="session")

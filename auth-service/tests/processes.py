@@ -12,6 +12,9 @@ from pathlib import Path
 
 import aiohttp
 
+from auth_service.settings import Settings
+from servicekit.settings import variable
+
 from .serving import PATIENCE, eventually
 
 COMMAND = (sys.executable, "-m", "auth_service")
@@ -19,8 +22,9 @@ COMMAND = (sys.executable, "-m", "auth_service")
 
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment with these settings, under their names in the environment, and no others."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AUTH_", "SECRETS_DIR"))}
-    return inherited | {f"AUTH_{name}".upper(): value for name, value in settings.items()}
+    ours = ("AUTH_", "SECRETS_DIR", "REDIS_URL")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return inherited | {variable(Settings, name): value for name, value in settings.items()}
 
 
 def free_port() -> int:

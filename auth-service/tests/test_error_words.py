@@ -28,6 +28,7 @@ STATUSES = {
     "unauthorized_client": 400,
     "unsupported_grant_type": 400,
     "invalid_scope": 400,
+    "too_many_requests": 429,
     "temporarily_unavailable": 503,
 }
 # What a dialect's document has otherwise: (status, code).
@@ -48,7 +49,7 @@ def decoded(response):
 
 
 def an(error):
-    if error is errors.RefreshTokenReusedError:
+    if error in (errors.RefreshTokenReusedError, errors.TooManyRequestsError):
         return error(7)
     return error("not for a client", 413) if error.__name__ == "UnreadableRequestError" else error()
 
@@ -64,7 +65,8 @@ def test_every_error_of_a_token_endpoint(dialect, error):
     assert set(reply) == FIELDS[dialect]
     assert (response.headers["Cache-Control"], response.headers["Pragma"]) == ("no-store", "no-cache")
     assert response.headers["Content-Type"].startswith("application/json")
-    assert ("Retry-After" in response.headers) == (error.code == "temporarily_unavailable")
+    retry_after = {"temporarily_unavailable": "1", "too_many_requests": "7"}
+    assert response.headers.get("Retry-After") == retry_after.get(error.code)
     challenge = 'Basic realm="parley", charset="UTF-8"' if error.code == "invalid_client" else None
     assert response.headers.get("WWW-Authenticate") == challenge
     if dialect in ("rfc6749", "doorkeeper_jwt", "cubux"):

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ from auth_service.backends.clients import PostgresClients
 from auth_service.backends.keyring import Keyring, parse_master_keys
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.throttle import Budgets, Throttling
 from auth_service.backends.upkeep import tidy_tables
 from auth_service.backends.user_events import apply
 from auth_service.backends.user_service import UserEvent
@@ -48,8 +49,17 @@ from auth_service.core.refresh_tokens import RefreshTokens
 from auth_service.core.server import AuthorizationServer
 from auth_service.core.verification import Verifier
 from servicekit.postgres import Database, connect
+from servicekit.throttling.budgets import Window, guess_budgets
+from servicekit.throttling.networks import Networks
+from servicekit.throttling.throttle import Throttle
 
 from .service import Party, register
+
+# Throttles are no part of the model: every request comes from where nothing is counted.
+EXEMPT = "192.0.2.1"
+_ONCE = Window(1, 1)
+_GUESSES = guess_budgets("guess", pair=_ONCE, network=_ONCE, free=1, row=2)
+BUDGETS = Budgets(_GUESSES, _GUESSES, _ONCE, _ONCE)
 
 GRACE = 3_000
 ACCESS, IDLE, SESSION = 90_000, 360_000, 2_000_000
@@ -116,9 +126,10 @@ class Sessions(RuleBasedStateMachine):
         self.clients = PostgresClients(self.database, self.keyring)
         sessions = PostgresSessions(self.database, GRACE)
         refresh_tokens = RefreshTokens(self.keyring.refresh_token_keys)
-        grants = [PasswordGrant(self.users, sessions), RefreshTokenGrant(refresh_tokens, sessions)]
+        throttle = Throttling(Throttle(None, Networks(EXEMPT)), BUDGETS, secrets.token_bytes(32))
+        grants = [PasswordGrant(self.users, sessions, throttle), RefreshTokenGrant(refresh_tokens, sessions, throttle)]
         self.server = AuthorizationServer(
-            "https://parley.example", self.clients, sessions, self.keys, refresh_tokens, grants, FORMATS
+            "https://parley.example", self.clients, sessions, self.keys, refresh_tokens, grants, FORMATS, throttle
         )
         self.verifier = Verifier("https://parley.example", sessions, self.keys, refresh_tokens, FORMATS)
         for dialect, client_id in self.client_ids.items():
@@ -131,7 +142,7 @@ class Sessions(RuleBasedStateMachine):
     async def _ask(self, client_id: str, request: TokenRequest) -> TokenResponse:
         client = await self.clients.get(client_id)
         assert client is not None
-        return await self.server.token(client, None, request)
+        return await self.server.token(client, None, replace(request, address=EXEMPT))
 
     def _refresh(self, login: Login, token: str) -> TokenResponse:
         answer: TokenResponse = self.run(

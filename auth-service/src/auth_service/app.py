@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -16,6 +17,7 @@ from auth_service.backends.internal_tokens import InternalTokenMinter
 from auth_service.backends.keyring import Keyring, UnknownMasterKeyError, parse_master_keys
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.throttle import Throttling
 from auth_service.backends.upkeep import keep_up
 from auth_service.backends.user_events import catch_up, follow_user_events
 from auth_service.backends.user_service import UserService
@@ -36,6 +38,8 @@ from servicekit import http
 from servicekit.internal_tokens import InternalTokens
 from servicekit.postgres import Database, connect
 from servicekit.schema import is_current
+from servicekit.throttling.networks import Networks, client_address
+from servicekit.throttling.throttle import Throttle, open_throttle
 
 DIALECTS = {
     module.DIALECT.name: module.DIALECT for module in (rfc6749, doorkeeper_jwt, doorkeeper, cubux, passport, bongo)
@@ -82,6 +86,7 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
     """Every route, with pool, HTTP client, keys and background work behind it for as long as the context lasts."""
     async with (
         open_store(settings) as (database, keyring),
+        open_throttle(settings.redis_url, Networks(settings.throttle_exempt)) as throttle,
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15), cookie_jar=aiohttp.DummyCookieJar()
         ) as session,
@@ -96,7 +101,7 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
             asyncio.create_task(follow_user_events(users, database)),
         ]
         try:
-            yield _routes(settings, database, keyring, keys, minter, users)
+            yield _routes(settings, database, keyring, keys, minter, users, throttle)
         finally:
             for task in background:
                 task.cancel()
@@ -110,24 +115,28 @@ def _routes(
     keys: SigningKeys,
     minter: InternalTokenMinter,
     users: UserService,
+    counted: Throttle,
 ) -> list[web.RouteDef]:
     clients = PostgresClients(database, keyring)
     sessions = PostgresSessions(database, settings.refresh_grace_seconds)
     refresh_tokens = RefreshTokens(keyring.refresh_token_keys)
+    throttle = Throttling(counted, settings.budgets, keyring.login_name_key)
+    address_of = functools.partial(client_address, gateways=Networks(settings.gateways))
     grants: list[Grant] = [
-        PasswordGrant(users, sessions),
-        RefreshTokenGrant(refresh_tokens, sessions),
+        PasswordGrant(users, sessions, throttle),
+        RefreshTokenGrant(refresh_tokens, sessions, throttle),
         ClientCredentialsGrant(sessions),
     ]
-    server = AuthorizationServer(settings.issuer, clients, sessions, keys, refresh_tokens, grants, FORMATS)
+    server = AuthorizationServer(settings.issuer, clients, sessions, keys, refresh_tokens, grants, FORMATS, throttle)
     verifier = Verifier(settings.issuer, sessions, keys, refresh_tokens, FORMATS)
     document = discovery.metadata(settings.issuer, (grant.grant_type for grant in grants))
     return [
-        *TokenEndpoint(server, clients, DIALECTS).routes(),
+        *TokenEndpoint(server, clients, DIALECTS, address_of).routes(),
         *bongo.routes(verifier),
-        *TokenManagement(server, clients, verifier).routes(),
+        *TokenManagement(server, clients, verifier, throttle, address_of).routes(),
         *discovery.routes(document, keys.jwks),
         *VerificationEndpoint(verifier, minter, DIALECTS).routes(),
         *SessionsApi(sessions, InternalTokens(settings.issuer, keys)).routes(),
         *http.health_routes(database.reachable),
+        http.stats_route(counted.counters),
     ]

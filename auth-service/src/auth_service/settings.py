@@ -6,7 +6,10 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from auth_service.backends.keyring import parse_master_keys
+from auth_service.backends.throttle import Budgets
 from servicekit.settings import Port, PostgresUrl, ServiceSettings
+from servicekit.throttling.budgets import WindowText, guess_budgets, window
+from servicekit.throttling.settings import ThrottleSettings
 
 
 def _master_keys(value: SecretStr) -> SecretStr:
@@ -38,7 +41,7 @@ class StoreSettings(DatabaseSettings):
     )
 
 
-class Settings(StoreSettings):
+class Settings(ThrottleSettings, StoreSettings):
     """What the service needs."""
 
     port: Port = Field(8081, description="Port the service listens on.")
@@ -47,3 +50,60 @@ class Settings(StoreSettings):
     refresh_grace_seconds: float = Field(
         30, ge=0, le=3600, description="How long a spent refresh token is answered with the same successor."
     )
+    throttle_login_pair: WindowText = Field(
+        "5/15minute", description="Failed logins of one network at one account; a success clears them."
+    )
+    throttle_login_network: WindowText = Field(
+        "100/15minute", description="Failed logins of one network at all accounts together."
+    )
+    throttle_login_account: int = Field(
+        20,
+        ge=1,
+        description="Failed logins in a row at one account, after which networks that are not known there have to "
+        "wait: a second, then twice as long each time, 15 minutes at the most.",
+    )
+    throttle_login_row: int = Field(
+        100, ge=2, description="Most failed logins in a row at one account, from wherever they come."
+    )
+    throttle_login_alarm: int = Field(
+        1000,
+        ge=1,
+        description="Failed logins in five to ten minutes at which, where they are more than the successful ones, the "
+        "budgets of networks are halved and an error is logged.",
+    )
+    throttle_secret_pair: WindowText = Field("20/15minute", description="Wrong secrets of one network for one client.")
+    throttle_secret_network: WindowText = Field(
+        "100/15minute", description="Wrong secrets of one network for all clients together."
+    )
+    throttle_secret_client: int = Field(
+        1000,
+        ge=1,
+        description="Wrong secrets in a row for one client, after which networks not known there have to wait.",
+    )
+    throttle_refresh: WindowText = Field("300/15minute", description="Refused refreshes of one network.")
+    throttle_introspection: WindowText = Field(
+        "600/minute", description="Introspections by one client that find no active token."
+    )
+
+    @property
+    def budgets(self) -> Budgets:
+        """The budgets by these numbers."""
+        return Budgets(
+            logins=guess_budgets(
+                "login",
+                pair=window(self.throttle_login_pair),
+                network=window(self.throttle_login_network),
+                free=self.throttle_login_account,
+                row=self.throttle_login_row,
+                alarm=self.throttle_login_alarm,
+            ),
+            secrets=guess_budgets(
+                "client secret",
+                pair=window(self.throttle_secret_pair),
+                network=window(self.throttle_secret_network),
+                free=self.throttle_secret_client,
+                row=10 * self.throttle_secret_client,
+            ),
+            refused_refreshes=window(self.throttle_refresh),
+            inactive_tokens=window(self.throttle_introspection),
+        )

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from auth_service.core.errors import InvalidClientError, InvalidRequestError, OAuthError
 from auth_service.core.model import Client
-from auth_service.core.ports import Clients
+from auth_service.core.ports import Clients, Throttle
 from auth_service.core.server import AuthorizationServer
 from auth_service.core.verification import Verifier
 from auth_service.dialects import rfc6749
@@ -16,16 +16,25 @@ from auth_service.dialects.parameters import UnreadableRequestError, read_client
 REVOCATION_PATH = "/oauth/revoke"
 INTROSPECTION_PATH = "/oauth/introspect"
 
-Answer = Callable[[Client, str], Awaitable[web.Response]]
+Answer = Callable[[Client, str, str], Awaitable[web.Response]]
 
 
 class TokenManagement:
     """What an authenticated client may do with a token it holds."""
 
-    def __init__(self, server: AuthorizationServer, clients: Clients, verifier: Verifier) -> None:
+    def __init__(
+        self,
+        server: AuthorizationServer,
+        clients: Clients,
+        verifier: Verifier,
+        throttle: Throttle,
+        address_of: Callable[[web.Request], str],
+    ) -> None:
         self._server = server
         self._clients = clients
         self._verifier = verifier
+        self._throttle = throttle
+        self._address_of = address_of
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -40,29 +49,32 @@ class TokenManagement:
         return await self._framed(request, self._introspect)
 
     async def _framed(self, request: web.Request, answer: Answer) -> web.Response:
-        words = Words.of(request)
+        words, address = Words.of(request), self._address_of(request)
         try:
             parameters = await read_parameters(request)
             credentials = read_client_credentials(request, parameters)
             client = await self._clients.fresh(credentials.client_id) if credentials.client_id else None
             if client is None:
                 raise InvalidClientError
-            client = await self._server.authenticate(client, credentials.secret)
+            client = await self._server.authenticate(client, credentials.secret, address)
             token = parameters.get("token")
             if not token:
                 raise InvalidRequestError("The parameter token is missing.")
-            return await answer(client, token)
+            return await answer(client, token, address)
         except UnreadableRequestError as error:
             return rfc6749.DIALECT.render_error(error, error.status, words)
         except OAuthError as error:
             return rfc6749.DIALECT.render_error(error, None, words)
 
-    async def _revoke(self, client: Client, token: str) -> web.Response:
+    async def _revoke(self, client: Client, token: str, _address: str) -> web.Response:
         """200 for a token that is not there or not the client's, as for one that is (RFC 7009 section 2.2)."""
         await self._verifier.revoke(token, client)
         return reply({})
 
-    async def _introspect(self, client: Client, token: str) -> web.Response:
+    async def _introspect(self, client: Client, token: str, address: str) -> web.Response:
         if client.public:
             raise InvalidClientError
-        return reply(await self._verifier.introspect(token, client))
+        answer = await self._verifier.introspect(token, client)
+        if not answer["active"]:
+            await self._throttle.count_inactive_token(client.client_id, address)
+        return reply(answer)

@@ -52,6 +52,7 @@ class Keyring:
         self._newest = keys[0].id
         self._ciphers = {key.id: AESGCM(key.derive("parley encryption")) for key in keys}
         self.refresh_token_keys = [key.derive("parley refresh tokens") for key in keys]
+        self.login_name_key = keys[0].derive("parley login names")
 
     def encrypt(self, plaintext: bytes, context: str) -> bytes:
         """`context` says what this is; the ciphertext decrypts under the same context only."""

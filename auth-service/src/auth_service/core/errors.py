@@ -73,6 +73,17 @@ class MissingTokenError(InvalidTokenError):
     """No access token at all: the challenge carries no error code."""
 
 
+class TooManyRequestsError(OAuthError):
+    """A budget is used up (RFC 6585 section 4); no registered code says so. `retry_after` is in seconds."""
+
+    code = "too_many_requests"
+    default_description = "There were too many attempts; try again later."
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class UnavailableError(OAuthError):
     """A failure of ours. Nothing is known about the request, so it is never a refusal of the client's tokens.
 

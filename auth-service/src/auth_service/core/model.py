@@ -46,7 +46,7 @@ class User:
 class TokenRequest:
     """The parameters of a token request, under RFC 6749's names; absent and empty are both None (section 3.2).
 
-    `login_type` narrows what `username` may be: `any`, or `phone_number`.
+    `login_type` narrows what `username` may be: `any`, or `phone_number`. `address` is the client's, as text.
     """
 
     grant_type: str | None
@@ -55,6 +55,7 @@ class TokenRequest:
     password: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
     login_type: str = "any"
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,36 @@ class Users(Protocol):
         """The user, or None: unknown, wrong password and disabled cannot be told apart."""
 
 
+class Attempt(Protocol):
+    """A guess that may be made. It counts as a wrong one until its end is told."""
+
+    async def succeeded(self) -> None: ...
+
+    async def failed(self) -> None: ...
+
+    async def withdrawn(self) -> None:
+        """Nobody found out what it was worth: it does not count."""
+
+
+class Throttle(Protocol):
+    """Budgets for guesses. Every method raises TooManyRequestsError where one is used up, and none UnavailableError.
+
+    `address` is the client's, as text.
+    """
+
+    async def admit_login(self, login: str, login_type: str, client_id: str, address: str) -> Attempt:
+        """Before a password is looked at. It is the same for a login that nobody has."""
+
+    async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Attempt:
+        """Before anybody is told whether a client's secret is the right one."""
+
+    async def count_refused_refresh(self, client_id: str, address: str) -> None:
+        """For a refresh token that was not accepted."""
+
+    async def count_inactive_token(self, client_id: str, address: str) -> None:
+        """For an introspection that found nothing."""
+
+
 class Sessions(Protocol):
     async def open(
         self, client: Client, user: User | None, scope: frozenset[str], *, keep_email: bool, token: StoredToken | None

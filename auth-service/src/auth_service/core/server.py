@@ -33,7 +33,7 @@ from auth_service.core.errors import (
 )
 from auth_service.core.grants.grant import Grant
 from auth_service.core.model import Client, Session, TokenRequest, TokenResponse, session_name
-from auth_service.core.ports import Clients, ServerKeys, Sessions
+from auth_service.core.ports import Clients, ServerKeys, Sessions, Throttle
 from auth_service.core.refresh_tokens import RefreshTokenEncoding, RefreshTokens
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class AuthorizationServer:
         refresh_tokens: RefreshTokens,
         grants: Iterable[Grant],
         formats: Mapping[str, TokenFormats],
+        throttle: Throttle,
     ) -> None:
         self._issuer = issuer
         self._clients = clients
@@ -67,6 +68,7 @@ class AuthorizationServer:
         self._refresh_tokens = refresh_tokens
         self._grants = {grant.grant_type: grant for grant in grants}
         self._formats = formats
+        self._throttle = throttle
 
     async def token(self, client: Client, secret: str | None, request: TokenRequest) -> TokenResponse:
         """Issue tokens to `client`, or raise the OAuthError that says why not."""
@@ -89,7 +91,7 @@ class AuthorizationServer:
 
     async def _token(self, client: Client, secret: str | None, request: TokenRequest) -> TokenResponse:
         grant = self._grant(request)
-        client = await self.authenticate(client, secret, request.grant_type)
+        client = await self.authenticate(client, secret, request.address, request.grant_type)
         if grant.grant_type not in client.grant_types or (grant.confidential_only and client.public):
             raise UnauthorizedClientError
         grant.check(request)
@@ -110,14 +112,29 @@ class AuthorizationServer:
             raise
         return await self._respond(client, grant, session, formats, drafted.text if drafted else None)
 
-    async def authenticate(self, client: Client, secret: str | None, grant_type: str | None = None) -> Client:
-        """The client, once it has proved who it is (RFC 6749 section 2.3). Raises InvalidClientError.
+    async def authenticate(
+        self, client: Client, secret: str | None, address: str, grant_type: str | None = None
+    ) -> Client:
+        """The client, once it has proved who it is (RFC 6749 section 2.3).
 
-        No secret is needed of a public client, nor for a grant type that the registration exempts.
+        No secret is needed of a public client, nor for a grant type that the registration exempts. Raises
+        InvalidClientError, or TooManyRequestsError after too many wrong secrets from this address.
         """
-        if _authenticated(client, secret, grant_type):
-            return client
-        return await self._authenticate_anew(client, secret, grant_type)
+        authenticated = _authenticated(client, secret, grant_type)
+        if secret is None or client.public:
+            return client if authenticated else await self._authenticate_anew(client, secret, grant_type)
+        attempt = await self._throttle.admit_secret(client.client_id, address, right=authenticated)
+        try:
+            if not authenticated:
+                client = await self._authenticate_anew(client, secret, grant_type)
+        except InvalidClientError:
+            await attempt.failed()
+            raise
+        except UnavailableError:
+            await attempt.withdrawn()
+            raise
+        await attempt.succeeded()
+        return client
 
     async def _authenticate_anew(self, client: Client, secret: str | None, grant_type: str | None) -> Client:
         fresh = await self._reread(client)

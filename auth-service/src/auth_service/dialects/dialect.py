@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from auth_service.core.errors import InvalidRequestError, InvalidTokenError, MissingTokenError, OAuthError
+from auth_service.core.errors import (
+    InvalidRequestError,
+    InvalidTokenError,
+    MissingTokenError,
+    OAuthError,
+    TooManyRequestsError,
+)
 from auth_service.core.model import TokenRequest, TokenResponse
 from auth_service.core.server import TokenFormats
 from servicekit import http, internal_tokens, wire
@@ -22,6 +28,7 @@ RFC6749_STATUSES = {
     "unauthorized_client": 400,
     "unsupported_grant_type": 400,
     "invalid_scope": 400,
+    "too_many_requests": 429,
     "temporarily_unavailable": 503,
 }
 
@@ -104,6 +111,8 @@ def error_headers(error: OAuthError) -> dict[str, str]:
     """The headers that an error of a token endpoint brings in every dialect (RFC 6749 section 5.2)."""
     if error.code == "invalid_client":
         return {hdrs.WWW_AUTHENTICATE: f'Basic realm="{REALM}", charset="UTF-8"'}
+    if isinstance(error, TooManyRequestsError):
+        return {hdrs.RETRY_AFTER: str(error.retry_after)}
     return http.RETRY_AFTER if error.code == "temporarily_unavailable" else {}
 
 

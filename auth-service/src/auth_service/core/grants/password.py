@@ -2,9 +2,9 @@
 
 from auth_service.core import scope
 from auth_service.core.access_tokens import StoredToken
-from auth_service.core.errors import InvalidCredentialsError, InvalidRequestError
-from auth_service.core.model import Client, Session, TokenRequest
-from auth_service.core.ports import Sessions, Users
+from auth_service.core.errors import InvalidCredentialsError, InvalidRequestError, UnavailableError
+from auth_service.core.model import Client, Session, TokenRequest, User
+from auth_service.core.ports import Sessions, Throttle, Users
 from auth_service.core.refresh_tokens import RefreshTokenEncoding
 
 
@@ -13,8 +13,9 @@ class PasswordGrant:
     confidential_only = False
     issues_refresh_token = True
 
-    def __init__(self, users: Users, sessions: Sessions) -> None:
+    def __init__(self, users: Users, sessions: Sessions, throttle: Throttle) -> None:
         self._users = users
+        self._throttle = throttle
         self._sessions = sessions
 
     def check(self, request: TokenRequest) -> None:
@@ -31,7 +32,19 @@ class PasswordGrant:
         keep_email: bool,
     ) -> Session:
         granted = scope.granted(request.scope, client)
-        user = await self._users.check_credentials(request.username or "", request.login_type, request.password or "")
-        if user is None:
-            raise InvalidCredentialsError
+        user = await self._check(request, client)
         return await self._sessions.open(client, user, granted, keep_email=keep_email, token=token)
+
+    async def _check(self, request: TokenRequest, client: Client) -> User:
+        login, login_type = request.username or "", request.login_type
+        attempt = await self._throttle.admit_login(login, login_type, client.client_id, request.address)
+        try:
+            user = await self._users.check_credentials(login, login_type, request.password or "")
+        except UnavailableError:
+            await attempt.withdrawn()
+            raise
+        if user is None:
+            await attempt.failed()
+            raise InvalidCredentialsError
+        await attempt.succeeded()
+        return user

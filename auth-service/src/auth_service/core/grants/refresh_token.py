@@ -2,9 +2,9 @@
 
 from auth_service.core import scope
 from auth_service.core.access_tokens import StoredToken
-from auth_service.core.errors import InvalidRequestError, UnauthorizedClientError
+from auth_service.core.errors import InvalidGrantError, InvalidRequestError, UnauthorizedClientError
 from auth_service.core.model import Client, Session, TokenRequest
-from auth_service.core.ports import Sessions
+from auth_service.core.ports import Sessions, Throttle
 from auth_service.core.refresh_tokens import RefreshTokenEncoding, RefreshTokens
 
 
@@ -13,9 +13,10 @@ class RefreshTokenGrant:
     confidential_only = False
     issues_refresh_token = True
 
-    def __init__(self, refresh_tokens: RefreshTokens, sessions: Sessions) -> None:
+    def __init__(self, refresh_tokens: RefreshTokens, sessions: Sessions, throttle: Throttle) -> None:
         self._refresh_tokens = refresh_tokens
         self._sessions = sessions
+        self._throttle = throttle
 
     def check(self, request: TokenRequest) -> None:
         if request.refresh_token is None:
@@ -33,5 +34,9 @@ class RefreshTokenGrant:
         if encoding is None:
             raise UnauthorizedClientError
         narrowed = scope.parse(request.scope)
-        session_id, counter = self._refresh_tokens.read(request.refresh_token or "", client.client_id, encoding)
-        return await self._sessions.rotate(client, session_id, counter, narrowed, token)
+        try:
+            session_id, counter = self._refresh_tokens.read(request.refresh_token or "", client.client_id, encoding)
+            return await self._sessions.rotate(client, session_id, counter, narrowed, token)
+        except InvalidGrantError:
+            await self._throttle.count_refused_refresh(client.client_id, request.address)
+            raise

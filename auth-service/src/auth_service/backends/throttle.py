@@ -1,0 +1,94 @@
+"""The budgets behind the port `Throttle`: whose guesses are counted together, and by which numbers."""
+
+import hashlib
+import hmac
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from auth_service.core.errors import TooManyRequestsError
+from auth_service.core.login_names import account_key
+from servicekit.throttling.budgets import GuessBudgets, Window
+from servicekit.throttling.networks import network_of
+from servicekit.throttling.throttle import Admission, Throttle, ThrottledError
+
+_ENTRIES = 10_000
+_NOTED_FOR = 3600.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """The numbers, from the settings."""
+
+    logins: GuessBudgets
+    secrets: GuessBudgets
+    refused_refreshes: Window
+    inactive_tokens: Window
+
+
+class Throttling:
+    """The port `Throttle`. `key` makes digests of login names, which may be anything that a person typed."""
+
+    def __init__(self, throttle: Throttle, budgets: Budgets, key: bytes) -> None:
+        self._throttle = throttle
+        self._budgets = budgets
+        self._key = key
+        self._proved = _Lately()
+        self._suspected = _Lately()
+
+    async def admit_login(self, login: str, login_type: str, client_id: str, address: str) -> Admission:
+        account = hmac.digest(self._key, account_key(login, login_type).encode(), hashlib.sha256).hex()[:32]
+        return await _refusing(self._throttle.admit(self._budgets.logins, account, address, client_id=client_id))
+
+    async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Admission:
+        """A right one is not counted where it was right within the hour, and no wrong one was seen since.
+
+        It is compared in any case, which costs nothing, and Redis is asked only where something is to be guessed.
+        """
+        place = f"{client_id} {network_of(address)}"
+        if right and place in self._proved and client_id not in self._suspected:
+            return Admission()
+        budgets = self._budgets.secrets
+        if not right:
+            self._suspected.note(client_id, budgets.pair.seconds)
+        admission = await _refusing(self._throttle.admit(budgets, client_id, address, client_id=client_id))
+        if right:
+            self._proved.note(place, _NOTED_FOR)
+        return admission
+
+    async def count_refused_refresh(self, client_id: str, address: str) -> None:
+        window = self._budgets.refused_refreshes
+        await _refusing(
+            self._throttle.charge("refused refresh", network_of(address), window, address, client_id=client_id)
+        )
+
+    async def count_inactive_token(self, client_id: str, address: str) -> None:
+        window = self._budgets.inactive_tokens
+        await _refusing(self._throttle.charge("inactive token", client_id, window, address, client_id=client_id))
+
+
+async def _refusing(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except ThrottledError as error:
+        raise TooManyRequestsError(error.retry_after) from None
+
+
+class _Lately:
+    """A bounded set whose members go when their time is over."""
+
+    def __init__(self) -> None:
+        self._ends: OrderedDict[str, float] = OrderedDict()
+
+    def __contains__(self, member: str) -> bool:
+        return self._ends.get(member, 0.0) > time.monotonic()
+
+    def note(self, member: str, seconds: float) -> None:
+        self._ends[member] = time.monotonic() + seconds
+        self._ends.move_to_end(member)
+        if len(self._ends) > _ENTRIES:
+            self._ends.popitem(last=False)

@@ -1,0 +1,39 @@
+"""One key for all spellings of a login name, so that a guesser gets no budget of its own for each of them."""
+
+import contextlib
+import unicodedata
+
+# What a number has in common however it is written: with its country's code, a national prefix, or neither.
+_SUBSCRIBER_DIGITS = 7
+
+
+def account_key(login: str, login_type: str) -> str:
+    """What every login that user-service takes for the same name has in common.
+
+    Two names may share a key too (`a.b` and `ab`): they then share a budget, which harms nobody, while a spelling
+    with a budget of its own would let a guesser go on.
+    """
+    if login_type == "phone_number" or (login.startswith("+") and "@" not in login):
+        digits = [str(unicodedata.digit(character)) for character in login if unicodedata.digit(character, -1) >= 0]
+        return "+" + "".join(digits[-_SUBSCRIBER_DIGITS:])
+    local, at, domain = login.rpartition("@")
+    return _letters(local) + at + _letters(".".join(map(_decoded, _folded(domain).split("."))))
+
+
+def _decoded(label: str) -> str:
+    """A label of an internationalised domain name, given in ASCII or as it is read (RFC 5891)."""
+    if label.startswith("xn--"):
+        with contextlib.suppress(UnicodeError):
+            return label[4:].encode().decode("punycode")
+    return label
+
+
+def _folded(text: str) -> str:
+    """NFKC and case folded, to the end: folding may give what folds again."""
+    folded = unicodedata.normalize("NFD", text).casefold()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded).casefold())
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone: marks, punctuation and what cannot be seen may be left out of an address."""
+    return "".join(filter(str.isalnum, _folded(text)))

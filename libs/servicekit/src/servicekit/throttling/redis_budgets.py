@@ -1,0 +1,114 @@
+"""Budgets in Redis, where all replicas count together. Each decision is one script, and each key has a lifetime."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from servicekit.throttling.budgets import (
+    KNOWN_NETWORKS,
+    KNOWN_SECONDS,
+    LONGEST_DELAY,
+    ROW_SECONDS,
+    SLICE_SECONDS,
+    Budget,
+    Decision,
+    Guess,
+    GuessBudgets,
+    Outcome,
+    Verdict,
+    Window,
+)
+
+TIMEOUT = 0.1
+PREFIX = "parley:throttle"
+
+Script = Callable[[Sequence[str], Sequence[str | int]], Awaitable[Any]]
+
+
+class BudgetsAwayError(Exception):
+    """Redis did not answer in time, or not with what was asked."""
+
+
+class RedisBudgets:
+    """Raises BudgetsAwayError wherever Redis fails."""
+
+    def __init__(self, redis: Redis, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._admit, self._settle, self._charge = (
+            redis.register_script(resources.files(__package__).joinpath(f"{name}.lua").read_text())
+            for name in ("admit", "settle", "charge")
+        )
+
+    async def admit(self, budgets: GuessBudgets, guess: Guess, *, known: bool) -> Decision:
+        """`known`: this process remembers that the network is known at the account."""
+        arguments = (
+            guess.network,
+            int(known),
+            budgets.pair.limit,
+            budgets.pair.seconds * 1000,
+            budgets.network.limit,
+            budgets.network.seconds * 1000,
+            budgets.free,
+            budgets.row,
+            budgets.known_row,
+            ROW_SECONDS * 1000,
+            LONGEST_DELAY * 1000,
+            budgets.alarm,
+            KNOWN_NETWORKS,
+            KNOWN_SECONDS * 1000,
+        )
+        verdict, budget, wait, known_there, alarm = await _answer(self._admit(self._keys(budgets, guess), arguments))
+        return Decision(Verdict(verdict), Budget[budget.decode()], wait / 1000, bool(known_there), bool(alarm))
+
+    async def settle(self, budgets: GuessBudgets, guess: Guess, outcome: Outcome, *, known: bool) -> None:
+        lifetimes = (KNOWN_SECONDS * 1000, 2 * SLICE_SECONDS * 1000)
+        arguments = (guess.network, outcome.value, int(known), KNOWN_NETWORKS, *lifetimes)
+        await _answer(self._settle(self._keys(budgets, guess), arguments))
+
+    async def charge(self, name: str, key: str, window: Window) -> float:
+        """Count one; returns the seconds until there is room again, 0 where there was."""
+        left = await _answer(self._charge([f"{PREFIX}:{name}:{key}"], (window.limit, window.seconds * 1000)))
+        return float(left) / 1000
+
+    def _keys(self, budgets: GuessBudgets, guess: Guess) -> list[str]:
+        prefix = f"{PREFIX}:{budgets.kind}"
+        now = int(self._clock()) // SLICE_SECONDS
+        return [
+            f"{prefix}:pair:{guess.account}:{guess.network}",
+            f"{prefix}:account:{guess.account}",
+            f"{prefix}:network:{guess.network}",
+            f"{prefix}:known:{guess.account}",
+            f"{prefix}:total:{now}",
+            f"{prefix}:total:{now - 1}",
+        ]
+
+
+async def _answer(call: Awaitable[Any]) -> Any:
+    """Time out in two steps: an answer that came while this process was busy is read between them."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as limit:
+            half = loop.call_later(TIMEOUT / 2, lambda: limit.reschedule(loop.time() + TIMEOUT / 2))
+            try:
+                return await call
+            finally:
+                half.cancel()
+    except (RedisError, OSError, TimeoutError) as error:
+        raise BudgetsAwayError(type(error).__name__) from error
+
+
+@contextlib.asynccontextmanager
+async def open_redis(url: str) -> AsyncIterator[Redis]:
+    """A client that tries nothing twice, and leaves time limits to its user."""
+    redis = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0))
+    try:
+        yield redis
+    finally:
+        await redis.aclose()

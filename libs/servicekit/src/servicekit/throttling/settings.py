@@ -1,0 +1,34 @@
+"""What a service that throttles is told."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from redis.asyncio.connection import parse_url
+
+from servicekit.settings import ServiceSettings
+from servicekit.throttling.networks import NetworksText
+
+
+def _redis_url(url: str) -> str:
+    parse_url(url)
+    return url
+
+
+class ThrottleSettings(ServiceSettings):
+    """`REDIS_URL` has no prefix: the services that are given it share one Redis."""
+
+    redis_url: Annotated[str, AfterValidator(_redis_url)] | None = Field(
+        None,
+        validation_alias="REDIS_URL",
+        repr=False,
+        description="Redis that replicas count in, as a `redis://` or `rediss://` URL. "
+        "Without it each process counts for itself, and allows half.",
+    )
+    throttle_exempt: NetworksText = Field(
+        "",
+        description="Networks that no budget holds for, separated by commas: an office, a back end of yours.",
+    )
+    gateways: NetworksText = Field(
+        "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
+        description="Networks of gateways, whose `X-Forwarded-For` says where a request comes from.",
+    )

@@ -1,0 +1,183 @@
+"""Admits attempts or refuses them, through Redis while that answers and within this process while it does not."""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from random import uniform
+from typing import TypeVar
+
+import structlog
+
+from servicekit.throttling.budgets import Decision, Guess, GuessBudgets, Outcome, Verdict, Window
+from servicekit.throttling.local_budgets import LocalBudgets
+from servicekit.throttling.networks import Networks, network_of
+from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, open_redis
+
+AT_ONCE = 16  # questions to Redis; more would wait there as long as here
+PAUSE = 1.0  # after a failure of Redis, until one call finds out whether it is back
+PATIENCE = 2.0  # for attempts under way, whose ends decide whether there is room
+ALARM_EVERY = 60.0
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class ThrottledError(Exception):
+    """No attempt may be made now; `retry_after` is in whole seconds."""
+
+    def __init__(self, budget: str, retry_after: float) -> None:
+        super().__init__(budget)
+        self.budget = budget
+        self.retry_after = max(1, math.ceil(retry_after))
+
+
+class Admission:
+    """An attempt that may be made. It counts as a failure that is under way until its end is told."""
+
+    async def succeeded(self) -> None:
+        """It was right, which clears the account's budgets and makes the network known there."""
+
+    async def failed(self) -> None:
+        """It was wrong."""
+
+    async def withdrawn(self) -> None:
+        """Nobody found out: it does not count."""
+
+
+class _Counted(Admission):
+    def __init__(self, throttle: "Throttle", budgets: GuessBudgets, guess: Guess, decision: Decision) -> None:
+        self._throttle = throttle
+        self._budgets = budgets
+        self._guess = guess
+        self._decision = decision
+
+    async def succeeded(self) -> None:
+        await self._settle(Outcome.SUCCEEDED)
+
+    async def failed(self) -> None:
+        await self._settle(Outcome.FAILED)
+
+    async def withdrawn(self) -> None:
+        await self._settle(Outcome.WITHDRAWN)
+
+    async def _settle(self, outcome: Outcome) -> None:
+        await self._throttle.settle(self._budgets, self._guess, self._decision, outcome)
+
+
+class Throttle:
+    """All budgets of a service. `shared` None: they are this process's own. Whoever is `exempt` is not counted."""
+
+    def __init__(self, shared: RedisBudgets | None, exempt: Networks) -> None:
+        self.counters: Counter[str] = Counter()
+        self._shared = shared
+        self._local = LocalBudgets(time.monotonic)
+        self._exempt = exempt
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._away = False
+        self._ask_again = 0.0
+        self._next_alarm = 0.0
+
+    async def admit(self, budgets: GuessBudgets, account: str, address: str, **who: str) -> Admission:
+        """Raises ThrottledError. `who` goes into the log: nothing secret."""
+        if address in self._exempt:
+            return Admission()
+        guess = Guess(account, network_of(address))
+        decision = await self._decide(budgets, guess)
+        if decision.alarm:
+            self._sound_alarm(budgets)
+        if decision.verdict is not Verdict.ADMITTED:
+            budget, wait = decision.budget.value, decision.retry_after
+            raise self._refused(budgets.kind, budget, wait, address, account=account, **who)
+        self.counters[f"{budgets.kind} admitted"] += 1
+        return _Counted(self, budgets, guess, decision)
+
+    async def charge(self, name: str, key: str, window: Window, address: str, **who: str) -> None:
+        """Count one of `name` for `key`. Raises ThrottledError when that is too many."""
+        if address in self._exempt:
+            return
+        wait = await self._from_redis(lambda shared: shared.charge(name, key, window))
+        if wait is None:
+            wait = self._local.charge(name, key, window)
+        if wait:
+            raise self._refused(name, name, wait, address, **who)
+
+    async def settle(self, budgets: GuessBudgets, guess: Guess, decision: Decision, outcome: Outcome) -> None:
+        """What an admission calls."""
+        self.counters[f"{budgets.kind} {outcome.value}"] += 1
+        if outcome is Outcome.SUCCEEDED:
+            self._local.remember(budgets, guess)
+        if decision.local:
+            self._local.settle(budgets, guess, outcome, known=decision.known)
+        else:
+            await self._from_redis(lambda shared: shared.settle(budgets, guess, outcome, known=decision.known))
+
+    async def _decide(self, budgets: GuessBudgets, guess: Guess) -> Decision:
+        """Waits while those under way may still make room: of many at once with the right password none is refused."""
+        give_up = time.monotonic() + PATIENCE
+        while True:
+            decision = await self._ask(budgets, guess)
+            if decision.verdict is not Verdict.PENDING or time.monotonic() > give_up:
+                return decision
+            await asyncio.sleep(uniform(0.02, 0.08))  # noqa: S311
+
+    async def _ask(self, budgets: GuessBudgets, guess: Guess) -> Decision:
+        known = self._local.knows(budgets, guess)
+        decision = await self._from_redis(lambda shared: shared.admit(budgets, guess, known=known))
+        if decision is None:
+            self.counters["decided in this process"] += 1
+            decision = self._local.admit(budgets, guess)
+        return decision
+
+    async def _from_redis(self, ask: Callable[[RedisBudgets], Awaitable[T]]) -> T | None:
+        """None where Redis is away. While it is, one call a second finds out, and no other waits for it."""
+        if self._shared is None:
+            return None
+        async with self._slots:
+            if self._away and time.monotonic() < self._ask_again:
+                return None
+            self._ask_again = time.monotonic() + PAUSE
+            try:
+                answer = await ask(self._shared)
+            except BudgetsAwayError as error:
+                self._note_away(error)
+                return None
+            if self._away:
+                self._away = False
+                log.info("redis back")
+            return answer
+
+    def _note_away(self, error: BudgetsAwayError) -> None:
+        self.counters["redis failures"] += 1
+        self._ask_again = time.monotonic() + PAUSE
+        if not self._away:
+            self._away = True
+            log.warning("redis away", cause=str(error), consequence="half of each budget, counted in this process")
+
+    def _sound_alarm(self, budgets: GuessBudgets) -> None:
+        now = time.monotonic()
+        if now >= self._next_alarm:
+            self._next_alarm = now + ALARM_EVERY
+            self.counters[f"{budgets.kind} alarms"] += 1
+            log.error("more failures than successes", kind=budgets.kind, consequence="half of each network's budget")
+
+    def _refused(self, kind: str, budget: str, wait: float, address: str, **who: str) -> ThrottledError:
+        error = ThrottledError(budget, wait)
+        self.counters[f"{kind} throttled"] += 1
+        log.warning(
+            "attempt throttled", kind=kind, budget=budget, address=address, retry_after=error.retry_after, **who
+        )
+        return error
+
+
+@contextlib.asynccontextmanager
+async def open_throttle(redis_url: str | None, exempt: Networks) -> AsyncIterator[Throttle]:
+    """The budgets of a service that was given this `REDIS_URL`."""
+    if redis_url is None:
+        log.warning("no REDIS_URL", consequence="half of each budget, counted in this process")
+        yield Throttle(None, exempt)
+        return
+    async with open_redis(redis_url) as redis:
+        yield Throttle(RedisBudgets(redis, time.time), exempt)
