@@ -150,6 +150,7 @@ async def _attempt(gateway, port, path):
         ("GATEWAY_USERS_URL", "http://users:8082/s3cr3t"),
         ("GATEWAY_USERS_URL", "ftp://s3cr3t"),
         ("GATEWAY_READ_TIMEOUT", "-1"),
+        ("GATEWAY_TRUSTED_PROXIES", "10.0.0.1, s3cr3t"),
     ],
 )
 async def test_a_setting_that_cannot_be_is_named_in_one_line(name, value):

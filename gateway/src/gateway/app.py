@@ -14,6 +14,7 @@ from gateway.clients.exchange import Exchange, Proxy
 from gateway.clients.listener import Limits, Listener
 from gateway.counters import Counters
 from gateway.deadlines import Deadlines
+from gateway.messages.client_address import parse_proxies
 from gateway.messages.request import Request
 from gateway.settings import Settings
 from gateway.tls import Certificate
@@ -60,7 +61,8 @@ class DataPath:
             )
         }
         self._proxy = self._make_proxy()
-        self._listener = Listener(_limits(settings), self._deadlines, self._counters, self._serve)
+        proxies = parse_proxies(settings.trusted_proxies or "")
+        self._listener = Listener(_limits(settings), proxies, self._deadlines, self._counters, self._serve)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:

@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from yarl import URL
 
 from gateway.clients.cors import parse_origins
+from gateway.messages.client_address import parse_proxies
 from gateway.tls import Certificate
 from servicekit.settings import Port, ServiceSettings
 
@@ -25,6 +26,11 @@ def _origins(text: str) -> str:
     return text
 
 
+def _proxies(text: str) -> str:
+    parse_proxies(text)
+    return text
+
+
 Origin = Annotated[str, AfterValidator(_origin)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Count = Annotated[int, Field(ge=1)]
@@ -38,6 +44,9 @@ class Settings(ServiceSettings):
     port: Port = Field(8080, description="Public port.")
     ops_port: Port = Field(8090, description="Port of /healthz, /readyz and /stats.")
     workers: int = Field(1, ge=1, le=256, description="Processes that share the public port; limits hold for each.")
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)] | None = Field(
+        None, description="Proxies whose word on the client is taken: addresses and networks, separated by commas."
+    )
     tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; SIGHUP reads it anew.")
     tls_key: Path | None = Field(None, validate_default=True, description="PEM file of its key.")
     auth_url: Origin = Field("http://127.0.0.1:8081", description="auth-service; its name may have many addresses.")

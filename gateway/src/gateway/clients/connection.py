@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from gateway.clients.leaving import has_left, reset
+from gateway.clients.origin import Origin
 from gateway.clients.request_body import RequestBody
 from gateway.clients.takeover import Lingering, Taker
 from gateway.messages import parser, refusals, response
@@ -22,7 +23,7 @@ _HELD = 64 * 1024
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `peer` is the client's address, `scheme` how it came, both as an upstream is told.
+    """One connection. `origin` says where its requests come from.
 
     `write` takes bytes, `close` ends it once they are on their way, `abort` at once.
     """
@@ -30,12 +31,11 @@ class Connection(asyncio.Protocol):
     write: Callable[[bytes], None]
     abort: Callable[[], None]
     close: Callable[[], None]
+    origin: Origin
     _transport: asyncio.Transport
 
     def __init__(self, listener: "Listener") -> None:
         self.deadline = math.inf
-        self.peer = b""
-        self.scheme = b"http"
         self._listener = listener
         self._limits = listener.limits
         self._time = listener.time
@@ -57,10 +57,8 @@ class Connection(asyncio.Protocol):
         self.write = self._transport.write
         self.abort = self._transport.abort
         self.close = self._transport.close
-        address = str((transport.get_extra_info("peername") or ("unknown",))[0])
-        self.peer = address.encode()
-        self.scheme = b"https" if transport.get_extra_info("sslcontext") else b"http"
-        self._admitted = self._listener.admit(self, address)
+        self.origin = Origin(transport, self._listener.proxies)
+        self._admitted = self._listener.admit(self)
         if self._admitted:
             self.wait(self._limits.first_byte_timeout)
         else:
@@ -87,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._admitted:
-            self._listener.dismiss(self, self.peer.decode())
+            self._listener.dismiss(self)
         if self._taker is not None:
             self._taker.on_client_gone()
         elif self._exchange is not None:

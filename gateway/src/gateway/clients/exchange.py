@@ -112,17 +112,11 @@ class Exchange:
     def _forward(self, route: routes.Route, authorization: bytes | None, *, private: bool) -> None:
         request, client, proxy = self.request, self._client, self._proxy
         upstream = proxy.upstreams[route.upstream]
-        said = b"x-request-id: %b\r\nx-forwarded-for: %b\r\nx-forwarded-proto: %b\r\n%b" % (
-            self._identity.request_id,
-            client.peer,
-            client.scheme,
-            self._identity.trace_lines,
-        )
+        identity = self._identity
+        said = b"x-request-id: %b\r\n%b%b" % (identity.request_id, client.origin.lines(request), identity.trace_lines)
         upgrade = private and request.upgrades and request.asks_for_websocket()
         if upgrade:
             said += b"connection: upgrade\r\nupgrade: websocket\r\n"
-        if request.host:
-            said += b"x-forwarded-host: %b\r\n" % request.host
         if authorization is not None:
             said += b"authorization: %b\r\n" % authorization
         self._relay = Relay(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.clients.connection import Connection
 from gateway.counters import Counters
 from gateway.deadlines import Deadlines
+from gateway.messages.client_address import TrustedProxies
 from gateway.messages.request import Request
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ class Serve(Protocol):
 class Listener:
     """What the connections of one port share. Calling it makes the protocol of a new one."""
 
-    def __init__(self, limits: Limits, deadlines: Deadlines, counters: Counters, serve: Serve) -> None:
+    def __init__(
+        self, limits: Limits, proxies: TrustedProxies, deadlines: Deadlines, counters: Counters, serve: Serve
+    ) -> None:
         self.limits = limits
+        self.proxies = proxies
         self.deadlines = deadlines
         self.counters = counters
         self.serve = serve
@@ -62,26 +66,31 @@ class Listener:
     def __call__(self) -> Connection:
         return Connection(self)
 
-    def admit(self, connection: Connection, address: str) -> bool:
-        """Whether there is room for one more connection from this address; if so it counts until it is dismissed."""
+    def admit(self, connection: Connection) -> bool:
+        """Whether there is room for one more connection from its address; if so it counts until it is dismissed."""
         if len(self.connections) >= self.limits.connections:
             self.counters.refused_connections += 1
             return False
-        number = self._addresses.get(address, 0)
-        if number >= self.limits.connections_per_address:
-            self.counters.refused_connections_of_address += 1
-            return False
-        self._addresses[address] = number + 1
+        address = connection.origin.address
+        if address is not None:
+            number = self._addresses.get(address, 0)
+            if number >= self.limits.connections_per_address:
+                self.counters.refused_connections_of_address += 1
+                return False
+            self._addresses[address] = number + 1
         self.connections.add(connection)
         self.deadlines.add(connection)
         return True
 
-    def dismiss(self, connection: Connection, address: str) -> None:
+    def dismiss(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self.held.discard(connection)
         if not self.connections and self.draining:
             self._empty.set()
         self.deadlines.discard(connection)
+        address = connection.origin.address
+        if address is None:
+            return
         if self._addresses[address] > 1:
             self._addresses[address] -= 1
         else:

@@ -23,8 +23,9 @@ _TO_CLIENT_DROPPED = re.compile(
     b"|x-powered-by|x-request-id|x-user-.*"
 )
 _READ_OF_CLIENT = frozenset(
-    b"accept accept-language access-control-request-method authorization connection content-length expect host language"
-    b" origin traceparent tracestate transfer-encoding upgrade x-request-id".split()
+    b"accept accept-language access-control-request-method authorization connection content-length expect forwarded"
+    b" host language origin traceparent tracestate transfer-encoding upgrade x-forwarded-for x-forwarded-proto"
+    b" x-request-id".split()
 )
 # Servers differ in which one they take, and aiohttp takes neither (the fields of RFC 9110 that are no lists).
 _SINGLE_OF_CLIENT = frozenset(b"content-location content-range content-type etag max-forwards user-agent".split())

@@ -1,0 +1,41 @@
+"""Where a connection's requests come from, as upstreams are told."""
+
+import asyncio
+
+from gateway.messages.client_address import TrustedProxies, origin_lines, parse_node
+from gateway.messages.request import Request
+
+_SCHEMES = (b"http", b"https")
+
+
+class Origin:
+    """The origin of what comes over one connection: its peer, or whom a trusted proxy names, request by request.
+
+    `address` is what the connection counts for; None is a trusted proxy's, which stands for many clients.
+    """
+
+    __slots__ = ("_lines", "_proxies", "_proxy", "_scheme", "address")
+
+    def __init__(self, transport: asyncio.BaseTransport, proxies: TrustedProxies) -> None:
+        name = transport.get_extra_info("peername")
+        peer = parse_node(str(name[0]).encode()) if name else None
+        trusted = peer is not None and peer in proxies
+        self.address = None if trusted else str(peer or "unknown")
+        self._scheme = b"https" if transport.get_extra_info("sslcontext") else b"http"
+        self._lines = origin_lines(peer, self._scheme)
+        self._proxies = proxies
+        self._proxy = peer if trusted else None
+
+    def lines(self, request: Request) -> bytes:
+        """The lines that only the gateway says of where `request` comes from and which host it asked."""
+        lines = self._lines if self._proxy is None else self._lines_behind_proxy(request)
+        host = request.host
+        # Always quoted, as a port or an IPv6 address must be.
+        return b'%b;host="%b"\r\nx-forwarded-host: %b\r\n' % (lines, host, host) if host else lines + b"\r\n"
+
+    def _lines_behind_proxy(self, request: Request) -> bytes:
+        if self._proxy is None:
+            return self._lines
+        schemes = request.given.get(b"x-forwarded-proto", [])
+        scheme = schemes[0] if len(schemes) == 1 and schemes[0] in _SCHEMES else self._scheme
+        return origin_lines(self._proxies.client(self._proxy, request.given), scheme)

@@ -1,0 +1,119 @@
+"""A client's address: who of a chain of proxies is believed about it, and how an upstream is told.
+
+An upstream is told one address, the client's, and no chain: readers differ in which end of a chain they take for the
+client, and each end but the right one was written by the client itself.
+"""
+
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from gateway.messages.headers import Given
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# More proxies stand behind each other nowhere; who writes a longer chain does not get more of it read.
+MOST_HOPS = 32
+
+_NETWORK = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?")
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+_PORT = rb"(?::[0-9]{1,5})?"
+_IPV6 = rb"([0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,41})(?:%[0-9A-Za-z._~-]{1,32})?"
+_NODE = re.compile(rb"([0-9.]{7,15})%b|\[%b\]%b|%b" % (_PORT, _IPV6, _PORT, _IPV6))
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PAIR = re.compile(rb'(%b)=(%b|"[^"\\]*")' % (_TOKEN, _TOKEN))
+
+
+class TrustedProxies:
+    """Those who are believed about whom they have a request from."""
+
+    def __init__(self, networks: list[Network]) -> None:
+        self._networks = networks
+
+    def __contains__(self, address: Address) -> bool:
+        return any(address in network for network in self._networks)
+
+    def client(self, proxy: Address, given: Given) -> Address:
+        """The right-most address that is not itself trusted, in what `proxy`, which is, says of a request.
+
+        Where the chain is unreadable it is believed up to there: whoever wrote the rest, it was nobody trusted.
+        """
+        client = proxy
+        for node in _chain(given):
+            address = parse_node(node)
+            if address is None:
+                break
+            client = address
+            if address not in self:
+                break
+        return client
+
+
+def parse_proxies(text: str) -> TrustedProxies:
+    """Addresses and networks in a list with commas. Raises ValueError that says by its place which one is neither."""
+    networks = [_network(part.strip()) for part in text.split(",") if part.strip()]
+    faulty = [str(place) for place, network in enumerate(networks, 1) if network is None]
+    if faulty:
+        raise ValueError(f"no address, and no network such as 10.0.0.0/8 but /0, at place {', '.join(faulty)}")
+    return TrustedProxies([network for network in networks if network is not None])
+
+
+def _network(text: str) -> Network | None:
+    """None for what is no network, for everybody, and for IPv4 in the clothes of IPv6, which no address is read as."""
+    try:
+        network = ip_network(text) if _NETWORK.fullmatch(text) else None
+    except ValueError:
+        return None
+    if network is None or not network.prefixlen or (network.version == 6 and network.subnet_of(_MAPPED)):
+        return None
+    return network
+
+
+def parse_node(text: bytes) -> Address | None:
+    """An address, perhaps with a port, a zone, brackets or quotes, none of which says more about who it is."""
+    if len(text) > 1 and text[:1] == text[-1:] == b'"':
+        text = text[1:-1]
+    node = _NODE.fullmatch(text)
+    if node is None:
+        return None
+    try:
+        address = ip_address((node[1] or node[2] or node[3]).decode())
+    except ValueError:
+        return None
+    return address if address.version == 4 else address.ipv4_mapped or address
+
+
+def origin_lines(client: Address | None, scheme: bytes) -> bytes:
+    """The lines that tell an upstream, the last one, `Forwarded` (RFC 7239), left open for the host."""
+    address = b"unknown" if client is None else str(client).encode()
+    node = b'"[%b]"' % address if b":" in address else address
+    return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nforwarded: for=%b;proto=%b" % (
+        address,
+        scheme,
+        node,
+        scheme,
+    )
+
+
+def _chain(given: Given) -> Iterator[bytes]:
+    """What is said of each hop, the nearest first, empty where that cannot be read."""
+    if b"x-forwarded-for" in given:
+        return (part.strip(b" \t") for part in _from_the_right(given[b"x-forwarded-for"]))
+    return (_for_parameter(part) for part in _from_the_right(given.get(b"forwarded", [])))
+
+
+def _from_the_right(values: list[bytes]) -> list[bytes]:
+    """The members of a list, which are found without regard to quotes: the left part may hold a stray one."""
+    return b",".join(values).rsplit(b",", MOST_HOPS)[-MOST_HOPS:][::-1]
+
+
+def _for_parameter(element: bytes) -> bytes:
+    """`for` of a forwarded-element (RFC 7239 §4).
+
+    Empty where the element is not well formed to its end, as it is where a comma or quote of the client's cut it off.
+    """
+    pairs = [_PAIR.fullmatch(pair.strip(b" \t")) for pair in element.split(b";")]
+    nodes = [pair[2] for pair in pairs if pair is not None and pair[1].lower() == b"for"]
+    return nodes[0] if None not in pairs and len(nodes) == 1 else b""
