@@ -29,7 +29,10 @@ CLAIMS = (
     *("Remote-User", "X-Remote-User", "X-WEBAUTH-USER", "X-Accel-Redirect", "Cookie"),
 )
 ROUTES = (("POST", "/oauth/token", "auth"), ("GET", ME, "users"), ("POST", "/api/v1/users", "users"))
-SAID_BY_GATEWAY = {"host", "x-request-id", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
+SAID_BY_GATEWAY = {
+    *("host", "x-request-id", "x-parley-timeout"),
+    *("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"),
+}
 
 
 @pytest.fixture(params=ROUTES, ids=lambda route: route[1])
@@ -77,6 +80,23 @@ async def test_what_is_said_to_stand_behind_a_client_is_not_passed_on(sent, give
     message = await sent(("X-Forwarded-For", given), ("Forwarded", f'for="{given}"'))
     assert message.get("X-Forwarded-For") == "127.0.0.1"
     assert message.get("Forwarded") == 'for=127.0.0.1;proto=http;host="api.example"'
+
+
+async def test_how_long_an_answer_is_waited_for_is_not_the_clients_to_say(sent):
+    spellings = ("X-Parley-Timeout", "x-parley-timeout", "X_Parley_Timeout", "X.Parley.Timeout")
+    message = await sent(*((name, "3600") for name in spellings), ("Connection", "x-parley-timeout"))
+    assert message.get("X-Parley-Timeout") == "30"
+    assert "3600" not in [value for _, value in message.headers]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(3600, "3600"), (10, "10"), (0.25, "0.25"), (1.23456, "1.235"), (0.0001, "0.001")]
+)
+async def test_upstreams_are_told_how_long_an_answer_is_waited_for(start_gateway, seconds, said):
+    gateway = await start_gateway(read_timeout=seconds)
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("GET", "/oauth/token"))
+        assert (await gateway.auth.arrival()).get("X-Parley-Timeout") == said
 
 
 @pytest.mark.parametrize("connection", ["X-Custom", "close, x-custom", "keep-alive,\tX-CUSTOM ,"])

@@ -154,7 +154,7 @@ def _held_back(gateway):
 
 
 async def test_a_thousand_requests_ask_once(start_gateway):
-    gateway = await start_gateway(verdict_lifetime=20, verify_timeout=30)
+    gateway = await start_gateway(verdict_lifetime=20, verify_timeout=30, upstream_requests=1000)
     held = _held_back(gateway)
     requests = await _at_once(gateway, 1000)
     held.set()

@@ -18,6 +18,7 @@ from gateway.messages.client_address import parse_proxies
 from gateway.messages.request import Request
 from gateway.settings import Settings
 from gateway.tls import Certificate
+from gateway.upstreams.places import Places
 from gateway.upstreams.pool import Upstream
 from gateway.upstreams.resolver import Resolve, ask_system
 from gateway.verdicts.cache import Verdicts
@@ -138,6 +139,7 @@ class DataPath:
         return Proxy(
             verdicts=verdicts,
             upstreams={name: self._upstreams[name] for name in routes.UPSTREAMS},
+            places={name: Places(settings.upstream_requests) for name in routes.UPSTREAMS},
             cors=Cors(parse_origins(settings.cors_origins or "")),
             access_log=self._access_log,
             counters=self._counters,

@@ -11,6 +11,7 @@ class Counters:
     malformed: int = 0
     refused_connections: int = 0
     refused_connections_of_address: int = 0
+    refused_requests_of_upstream: int = 0
     verdict_hits: int = 0
     verdict_misses: int = 0
     verdicts_unknown: int = 0

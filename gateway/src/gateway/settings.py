@@ -52,6 +52,7 @@ class Settings(ServiceSettings):
     auth_url: Origin = Field("http://127.0.0.1:8081", description="auth-service; its name may have many addresses.")
     users_url: Origin = Field("http://127.0.0.1:8082", description="user-service; its name may have many addresses.")
     upstream_connections: Count = Field(512, description="Most connections to one upstream.")
+    upstream_requests: Count = Field(256, description="Most requests in flight to one; verification is apart.")
     dns_interval: Seconds = Field(2.0, description="Between two questions for an upstream's addresses.")
     connect_timeout: Seconds = Field(1.0, description="For a connection to an upstream, or a place in its pool.")
     read_timeout: Seconds = Field(30.0, description="For an upstream's answer, and between two parts of it.")

@@ -1,5 +1,6 @@
 """One request's way: its route, its token, who may, an upstream, and the answer back."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from gateway.messages.refusals import Answer, RefusedError
 from gateway.messages.request import Request
 from gateway.messages.response import CLOSE
 from gateway.upstreams.connection import UpstreamConnection
+from gateway.upstreams.places import Places
 from gateway.upstreams.pool import Upstream
 from gateway.verdicts.cache import Verdicts
 from gateway.verdicts.verification import Allow, Deny, Unknown, Verdict
@@ -32,10 +34,14 @@ _NO_ROUTE = b"-"
 
 @dataclass(frozen=True)
 class Proxy:
-    """What all exchanges share. `upstreams` has one for each in the route table; times are in seconds."""
+    """What all exchanges share. Times are in seconds.
+
+    `upstreams` has one for each in the route table, `places` those of the requests to it.
+    """
 
     verdicts: Verdicts
     upstreams: dict[routes.Upstream, Upstream]
+    places: dict[routes.Upstream, Places]
     cors: Cors
     access_log: AccessLog
     counters: Counters
@@ -44,11 +50,28 @@ class Proxy:
     websocket_interval: float
     time: Callable[[], float]
 
+    @functools.cached_property
+    def timeout_line(self) -> bytes:
+        """Tells an upstream after how long nobody waits for its answer any more: seconds, three decimals at most."""
+        seconds = f"{max(self.read_timeout, 0.001):.3f}".rstrip("0").rstrip(".")
+        return b"x-parley-timeout: %b\r\n" % seconds.encode()
+
 
 class Exchange:
     """A request on a client's connection, from its head to the end of its answer."""
 
-    __slots__ = ("_client", "_identity", "_over", "_proxy", "_relay", "_route", "_started", "request")
+    __slots__ = (
+        "_client",
+        "_identity",
+        "_logged",
+        "_over",
+        "_place",
+        "_proxy",
+        "_relay",
+        "_route",
+        "_started",
+        "request",
+    )
 
     def __init__(self, proxy: Proxy, client: "Connection", request: Request) -> None:
         self.request = request
@@ -58,6 +81,8 @@ class Exchange:
         self._identity = trace_context.identify(request.given)
         self._route: routes.Route | None = None
         self._relay: Relay | None = None
+        self._place: Places | None = None
+        self._logged = True
         self._over = False
         proxy.counters.requests += 1
 
@@ -79,6 +104,7 @@ class Exchange:
         route = self._route = routes.match(request.method, request.path)
         if request.length > policy.body_limit(route, self._proxy.body_limit):
             raise refusals.too_large()
+        self._require_place(route)  # before anybody is asked about a token that would not be of use
         given = request.authorization
         if route.policy == "pass" or (route.policy == "optional" and not given):
             self._forward(route, bearer.single(given), private=False)
@@ -109,11 +135,26 @@ class Exchange:
         policy.authorize(route, allow)
         self._forward(route, b"Bearer " + allow.internal_token, private=True)
 
+    def _require_place(self, route: routes.Route) -> Places:
+        places = self._proxy.places[route.upstream]
+        if places.full:
+            self._proxy.counters.refused_requests_of_upstream += 1
+            self._logged = False  # lines would come as fast as what there is too much of
+            raise refusals.unavailable("the service has too many requests")
+        return places
+
     def _forward(self, route: routes.Route, authorization: bytes | None, *, private: bool) -> None:
+        self._place = self._require_place(route)  # others may have come while the token was verified
+        self._place.take()
         request, client, proxy = self.request, self._client, self._proxy
         upstream = proxy.upstreams[route.upstream]
         identity = self._identity
-        said = b"x-request-id: %b\r\n%b%b" % (identity.request_id, client.origin.lines(request), identity.trace_lines)
+        said = b"x-request-id: %b\r\n%b%b%b" % (
+            identity.request_id,
+            client.origin.lines(request),
+            proxy.timeout_line,
+            identity.trace_lines,
+        )
         upgrade = private and request.upgrades and request.asks_for_websocket()
         if upgrade:
             said += b"connection: upgrade\r\nupgrade: websocket\r\n"
@@ -204,6 +245,11 @@ class Exchange:
 
     def _end(self, status: int) -> None:
         self._over = True
+        if self._place is not None:
+            self._place.give_back()
+            self._place = None
+        if not self._logged:
+            return
         route = self._route.template if self._route is not None else _NO_ROUTE
         proxy = self._proxy
         proxy.access_log.request(self.request.method, route, status, self._started, proxy.time(), self._identity)
