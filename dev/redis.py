@@ -25,10 +25,10 @@ def command(server: str, port: int, *options: str) -> Sequence[str]:
     return [server, "--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no", *options]
 
 
+def url(port: int) -> str:
+    return f"redis://{HOST}:{port}/0"
+
+
 def process(server: str, port: int, data: DataDirectory) -> Process:
     """Redis itself, not yet started."""
     return Process(Program("redis", command(server, port), {}, data.logs / "redis.log", data.root))
-
-
-def url(port: int) -> str:
-    return f"redis://{HOST}:{port}/0"

@@ -33,7 +33,7 @@ class Service:
     def environment(self) -> dict[str, str]:
         """This process's environment without what belongs to the other services, and what the stack decides."""
         prefix = next(iter(self.variables)).partition("_")[0] + "_"
-        others = tuple({"AUTH_", "USERS_", "GATEWAY_", "SECRETS_DIR"} - {prefix})
+        others = tuple({"AUTH_", "USERS_", "GATEWAY_", "REDIS_URL", "SECRETS_DIR"} - {prefix})
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         return {**inherited, **self.variables}
 
@@ -47,7 +47,7 @@ class Service:
         return Process(Program(self.name, self.command(*self.serve), self.environment, log, data.root))
 
 
-def auth_service(settings: Settings, data: DataDirectory, postgres: Postgres) -> Service:
+def auth_service(settings: Settings, data: DataDirectory, postgres: Postgres, redis: Mapping[str, str]) -> Service:
     return Service(
         "auth-service",
         "auth_service",
@@ -59,12 +59,13 @@ def auth_service(settings: Settings, data: DataDirectory, postgres: Postgres) ->
             "AUTH_ISSUER": settings.public_url,
             "AUTH_USERS_URL": f"http://{HOST}:{settings.users_port}",
             "SECRETS_DIR": str(data.secrets),
+            **redis,
         },
         f"http://{HOST}:{settings.auth_port}/readyz",
     )
 
 
-def user_service(settings: Settings, postgres: Postgres) -> Service:
+def user_service(settings: Settings, postgres: Postgres, redis: Mapping[str, str]) -> Service:
     """Its password policy admits the documents' own examples."""
     return Service(
         "user-service",
@@ -80,6 +81,7 @@ def user_service(settings: Settings, postgres: Postgres) -> Service:
             "USERS_OPEN_SIGN_UP": "true",
             "USERS_PASSWORD_MIN_LENGTH": "6",
             "USERS_PASSWORD_BLOCKLIST": "false",
+            **redis,
         },
         f"http://{HOST}:{settings.users_port}/readyz",
     )

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     gateway_ops_port: Port = 8090
     auth_port: Port = 8081
     users_port: Port = 8082
+    redis_port: Port = 8083
     data_dir: Path = Path(".data")
 
     @property

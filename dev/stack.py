@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import aiohttp
 
-from dev import processes, seed, services
+from dev import processes, redis, seed, services
 from dev.data_directory import DataDirectory
 from dev.migrations import migrate
 from dev.postgres import Postgres
@@ -17,13 +17,14 @@ STOP_PATIENCE = 3.0
 
 
 class Stack:
-    """PostgreSQL and the three services on one data directory. `say` tells a person what happens."""
+    """PostgreSQL, Redis and the three services on one data directory. `say` tells a person what happens."""
 
     def __init__(self, settings: Settings, data: DataDirectory, say: Callable[[str], None]) -> None:
         self._settings = settings
         self._data = data
         self._say = say
         self._postgres: Postgres | None = None
+        self._redis: Process | None = None
         self._gateway: Process | None = None
         self._behind: list[Process] = []
 
@@ -33,8 +34,9 @@ class Stack:
         self._postgres = await asyncio.to_thread(Postgres, self._data.postgres, self._data.logs / "postgres.log")
         await self._postgres.start()
         await self._postgres.create_databases()
-        auth = services.auth_service(self._settings, self._data, self._postgres)
-        users = services.user_service(self._settings, self._postgres)
+        shared = await self._start_redis()
+        auth = services.auth_service(self._settings, self._data, self._postgres, shared)
+        users = services.user_service(self._settings, self._postgres, shared)
         gateway = services.gateway(self._settings)
         self._write_environment(auth, users, gateway)
         await processes.together(
@@ -42,6 +44,16 @@ class Stack:
         )
         await self._seed_once(self._postgres, auth, users)
         await self._start_services(auth, users, gateway)
+
+    async def _start_redis(self) -> dict[str, str]:
+        """What the services are told of Redis: nothing where this machine has none."""
+        server = redis.executable()
+        if server is None:
+            self._say("no redis-server on this machine: each process throttles by itself")
+            return {}
+        self._redis = redis.process(server, self._settings.redis_port, self._data)
+        await self._redis.start()
+        return {"REDIS_URL": redis.url(self._settings.redis_port)}
 
     async def watch(self) -> None:
         """Start again what dies, for ever."""
@@ -52,13 +64,16 @@ class Stack:
         if self._gateway is not None:
             await self._gateway.stop(STOP_PATIENCE)
         await asyncio.gather(*(process.stop(STOP_PATIENCE) for process in self._behind))
-        if self._postgres is not None:
-            await self._postgres.process.stop(STOP_PATIENCE)
+        for store in self._stores():
+            await store.stop(STOP_PATIENCE)
+
+    def _stores(self) -> list[Process]:
+        stores = [self._postgres.process if self._postgres is not None else None, self._redis]
+        return [store for store in stores if store is not None]
 
     def _started(self) -> list[Process]:
-        postgres = [self._postgres.process] if self._postgres is not None else []
         gateway = [self._gateway] if self._gateway is not None else []
-        return [*postgres, *self._behind, *gateway]
+        return [*self._stores(), *self._behind, *gateway]
 
     def _write_environment(self, *parts: Service) -> None:
         variables = {"DATA_DIR": str(self._data.root)}

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dev import testing
+from dev import redis, testing
 from dev.examples import examples
 from dev.testing import Stack
 
@@ -86,7 +86,7 @@ def assert_gone(processes: list[psutil.Process], seconds: float = 0.0) -> None:
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 
-@pytest.mark.parametrize("variable", ["GATEWAY_PORT", "GATEWAY_OPS_PORT", "AUTH_PORT", "USERS_PORT"])
+@pytest.mark.parametrize("variable", ["GATEWAY_PORT", "GATEWAY_OPS_PORT", "AUTH_PORT", "USERS_PORT", "REDIS_PORT"])
 def test_port_in_use_is_named_before_anything_starts(tmp_path: Path, variable: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -147,10 +147,18 @@ def test_two_stacks_on_one_data_directory_are_refused(start: Callable[[], Stack]
 
 def test_whatever_is_killed_comes_back(start: Callable[[], Stack]) -> None:
     stack = start()
-    for name in ("gateway", "auth_service", "user_service", "postgres"):
+    names = {"gateway", "auth_service", "user_service", "postgres"} | (
+        {"redis-server"} if redis.executable() else set()
+    )
+
+    def all_run() -> None:
+        if stack.processes().keys() != names:
+            raise ChildProcessError(names ^ stack.processes().keys())
+
+    for name in sorted(names):
         stack.processes()[name].kill()
         eventually(lambda: log_in(stack))
-        assert set(stack.processes()) == {"gateway", "auth_service", "user_service", "postgres"}
+        eventually(all_run)
 
 
 def test_every_postgres_process_killed_at_once(start: Callable[[], Stack]) -> None:

@@ -1,0 +1,86 @@
+"""Throttles through the gateway: whoever guesses is stopped, whatever headers say that he comes from elsewhere."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from dev import testing
+from drivers import RFC6749
+from exchange import Reply, post_json
+from people import Person, signed_up
+
+pytestmark = pytest.mark.skipif("PARLEY_URL" in os.environ, reason="the stack under test runs elsewhere")
+
+PROXY = "127.0.0.2"
+WRONG = "not the password"
+
+
+@pytest.fixture(scope="module")
+def throttling_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
+    """A stack with the budgets as they are by default, behind one proxy that it trusts."""
+    settings = {"AUTH_THROTTLE_EXEMPT": "", "USERS_THROTTLE_EXEMPT": "", "GATEWAY_TRUSTED_PROXIES": PROXY}
+    stack = testing.start(tmp_path_factory.mktemp("throttling") / "data", **settings)
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="module")
+async def client(throttling_stack: testing.Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(throttling_stack.url) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+async def proxy(throttling_stack: testing.Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client that the gateway takes for the trusted proxy."""
+    connector = aiohttp.TCPConnector(local_addr=(PROXY, 0))
+    async with aiohttp.ClientSession(throttling_stack.url, connector=connector) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+async def admin_token(proxy: aiohttp.ClientSession) -> str:
+    return (await RFC6749.log_in(proxy, username="admin@example.com")).access_token
+
+
+@pytest.fixture
+async def person(proxy: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Person]:
+    async with signed_up(proxy, admin_token) as person:
+        yield person
+
+
+async def log_in(
+    http: aiohttp.ClientSession, person: Person, password: str, headers: dict[str, str] | None = None
+) -> Reply:
+    request = RFC6749.password_request(username=person.email, password=password)
+    return await post_json(http, RFC6749.path, request, headers or {})
+
+
+async def test_no_header_of_a_client_s_own_gives_it_another_budget(
+    client: aiohttp.ClientSession, person: Person
+) -> None:
+    statuses = []
+    for number in range(12):
+        address = f"203.0.113.{number}"
+        names = ("X-Forwarded-For", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP", "Client-IP")
+        spoofed = dict.fromkeys(names, address) | {"Forwarded": f"for={address}"}
+        statuses.append((await log_in(client, person, WRONG, spoofed)).status)
+    assert statuses == [400] * 5 + [429] * 7
+    right = await log_in(client, person, person.password, {"X-Forwarded-For": "203.0.113.99"})
+    assert (right.status, right.json()["error"]) == (429, "too_many_requests")
+    assert 1 <= int(right.headers["Retry-After"]) <= 900
+
+
+async def test_behind_a_trusted_proxy_each_client_has_its_own(proxy: aiohttp.ClientSession, person: Person) -> None:
+    for address in ("198.51.100.1", "198.51.100.2"):
+        statuses = [
+            (await log_in(proxy, person, WRONG, {"X-Forwarded-For": f"203.0.113.{number}, {address}"})).status
+            for number in range(7)
+        ]
+        assert statuses == [400] * 5 + [429] * 2
+    reply = await log_in(proxy, person, person.password, {"X-Forwarded-For": "198.51.100.3"})
+    assert reply.status == 200
