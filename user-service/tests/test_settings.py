@@ -3,7 +3,8 @@
 import pytest
 
 from servicekit.settings import load_settings
-from user_service.settings import Settings, usable_cores
+from user_service.cores import usable_cores
+from user_service.settings import Settings
 
 REQUIRED = {
     "USERS_DATABASE_URL": "postgresql://users:hush@db/users",

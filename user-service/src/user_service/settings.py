@@ -1,6 +1,5 @@
 """What the user-service can be told, all of it through the environment."""
 
-import os
 from typing import Annotated
 
 import phonenumbers
@@ -8,16 +7,10 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.settings import Port, ServiceSettings
+from user_service.cores import usable_cores
 
 LEAST_PASSWORD_LENGTH = 8
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/]")]
-
-
-def usable_cores() -> int:
-    """The cores this process may run on; a container's CPU quota is not among what the system tells."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Settings(ServiceSettings):
@@ -52,7 +45,7 @@ class Settings(ServiceSettings):
     hash_threads: int = Field(
         default_factory=usable_cores,
         ge=1,
-        description="Password hashes computed at a time, 19 MiB each. Default: the cores the process may use.",
+        description="Hashes computed at a time, 19 MiB each. Default: the cores of CPU affinity and cgroup quota.",
     )
     hash_queue: int = Field(
         64, ge=0, description="Password hashes that may wait for a thread; beyond it requests are answered 503 at once."
