@@ -9,6 +9,7 @@ from aiohttp import web
 
 from auth_service.backends import user_service
 
+from .serving import eventually
 from .test_database_away import assert_unavailable
 
 
@@ -82,3 +83,65 @@ async def test_the_call_names_auth_service_and_what_it_may(service, parties):
         assert claims["exp"] - claims["iat"] <= 60
         seen.add((claims["sub"], claims["client_id"], claims["scope"]))
     assert seen == {("auth-service", "auth-service", scope) for scope in ("credentials:check", "events:consume")}
+
+
+class Listener:
+    """A fault that keeps what it was told of the caller's patience, and answers only once nobody listens."""
+
+    def __init__(self):
+        self.timeouts = []
+        self.asked = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, request):
+        self.timeouts.append(float(request.headers["X-Parley-Timeout"]))
+        self.asked.set()
+
+        async def transport():
+            return request.transport
+
+        await eventually(transport, lambda seen: seen is None)
+        self.left.set()
+        return web.Response()
+
+
+async def test_user_service_is_told_how_long_it_is_waited_for(service, parties):
+    waits = []
+
+    async def tell(request):
+        waits.append(float(request.headers["X-Parley-Timeout"]))
+        return web.json_response({"user": None})
+
+    service.users.fault = tell
+    user = service.users.add()
+    for given in ({}, {"X-Parley-Timeout": "60"}, {"X-Parley-Timeout": "nonsense"}):
+        await service.login(parties["rfc6749"], user, given)
+    assert waits == [10, 10, 10]
+    await service.login(parties["rfc6749"], user, {"X-Parley-Timeout": "8"})
+    assert 0 < waits[-1] <= 8
+
+
+async def test_nobody_is_asked_for_a_caller_that_waits_no_longer(service, parties):
+    service.users.checks.clear()
+    for patience in ("0", "0.000000001"):
+        reply = await service.login(parties["rfc6749"], service.users.add(), {"X-Parley-Timeout": patience})
+        assert_unavailable(reply, "rfc6749")
+    assert service.users.checks == []
+
+
+async def test_a_check_is_given_up_when_the_callers_time_is_over(service, parties):
+    listener = Listener()
+    service.users.fault = listener
+    reply = await service.login(parties["rfc6749"], service.users.add(), {"X-Parley-Timeout": "0.5"})
+    assert_unavailable(reply, "rfc6749")
+    assert listener.timeouts[0] <= 0.5
+    await asyncio.wait_for(listener.left.wait(), 5)
+
+
+async def test_a_check_is_given_up_when_the_caller_leaves(service, parties):
+    listener = Listener()
+    service.users.fault = listener
+    login = asyncio.create_task(service.login(parties["rfc6749"], service.users.add()))
+    await listener.asked.wait()
+    login.cancel()
+    await asyncio.wait_for(listener.left.wait(), 5)

@@ -1,5 +1,6 @@
 """user-service over HTTP: whose password this is, and which users' sessions must end."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -8,7 +9,7 @@ import msgspec
 
 from auth_service.core.errors import UnavailableError
 from auth_service.core.model import User
-from servicekit import http, wire
+from servicekit import callers, request_ids, wire
 
 CHECK_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=1)
 
@@ -72,16 +73,25 @@ class UserService:
         await self._call("POST", "/internal/events/ack", "events:consume", body, CHECK_TIMEOUT)
 
     async def _call(self, method: str, path: str, scope: str, body: Any, timeout: aiohttp.ClientTimeout) -> bytes:
+        """Waits no longer than the caller of the request being served, which user-service is told, nor once it left."""
+        caller = callers.current()
+        seconds = min(timeout.total or math.inf, caller.remaining())
+        if seconds <= 0 or caller.gone:
+            raise UnavailableError("the caller waits no longer")
         headers = {"Authorization": f"Bearer {self._tokens.for_service(scope)}", "Content-Type": wire.JSON}
+        headers |= request_ids.outgoing_request_id() | callers.outgoing_timeout(seconds)
         try:
-            async with self._session.request(
-                method,
-                self._url + path,
-                data=wire.encode(body) if body is not None else None,
-                headers=headers | http.outgoing_request_id(),
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
+            async with (
+                caller.waiting(),
+                self._session.request(
+                    method,
+                    self._url + path,
+                    data=wire.encode(body) if body is not None else None,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as response,
+            ):
                 if response.status not in (200, 204):
                     raise UnavailableError(f"user-service answers {response.status}")
                 return await response.read()

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import re
-import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -13,10 +11,9 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
-from multidict import CIMultiDictProxy
-from structlog.contextvars import bound_contextvars, get_contextvars
+from structlog.contextvars import bound_contextvars
 
-from servicekit import wire
+from servicekit import callers, request_ids, wire
 
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT = 10.0
@@ -24,7 +21,6 @@ KEEPALIVE_TIMEOUT = 75.0
 CLIENT_CLOSED_REQUEST = 499  # for the log only: nobody is left to answer
 RETRY_AFTER = {"Retry-After": "1"}
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-REQUEST_ID = "X-Request-Id"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Readiness = Callable[[], Awaitable[bool]]
@@ -36,11 +32,19 @@ ROUTE = web.RequestKey("route", str)
 HEADER_LIMIT = web.AppKey("header_limit", int)
 
 log = structlog.get_logger()
-_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
 class ServiceUnavailableError(Exception):
     """A failure of ours or of what we depend on: answered with 503, never with a 4xx."""
+
+    retry_after = 1  # seconds
+
+
+class OverloadedError(ServiceUnavailableError):
+    """Refused for lack of room: who refuses counts it, for a flood must not write a traceback each time."""
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -94,18 +98,6 @@ def problem(
     )
 
 
-def request_id(headers: CIMultiDictProxy[str]) -> str:
-    """The client's `X-Request-Id` where it is well formed, else a new one."""
-    given = headers.get(REQUEST_ID, "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-
-
-def outgoing_request_id() -> dict[str, str]:
-    """The header that carries the id of the request being served on to another service."""
-    current = get_contextvars().get("request_id")
-    return {REQUEST_ID: current} if current else {}
-
-
 def problem_of_http_error(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
     """aiohttp's own 404, 405 and so on as a problem document, keeping `Allow` and the challenge."""
     kept = (hdrs.ALLOW, hdrs.WWW_AUTHENTICATE)
@@ -124,18 +116,22 @@ def frame(
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
-        identifier = request_id(request.headers)
+        identifier = request_ids.request_id(request.headers)
         accept = request.headers.get(hdrs.ACCEPT, "")
-        with bound_contextvars(request_id=identifier):
+        with bound_contextvars(request_id=identifier), callers.serving(request):
             try:
                 response = await handler(request)
             except web.HTTPException as error:
                 response = http_error(request, error)
             except wire.MalformedBodyError as error:
                 response = problem(error.status, str(error), accept=accept)
-            except ServiceUnavailableError:
-                log.warning("unavailable", exc_info=True)
-                response = problem(503, "Service Unavailable", accept=accept, headers=RETRY_AFTER)
+            except callers.CallerGoneError:
+                response = problem(CLIENT_CLOSED_REQUEST, "Client Closed Request")
+            except ServiceUnavailableError as error:
+                if not isinstance(error, OverloadedError):
+                    log.warning("unavailable", exc_info=True)
+                headers = {"Retry-After": str(error.retry_after)}
+                response = problem(503, "Service Unavailable", accept=accept, headers=headers)
             except Exception:
                 log.exception("unexpected error")
                 response = problem(503, "Service Unavailable", accept=accept, headers=RETRY_AFTER)
@@ -143,7 +139,7 @@ def frame(
                 _log_access(request, CLIENT_CLOSED_REQUEST, started)
                 raise
             if not response.prepared:
-                response.headers[REQUEST_ID] = identifier
+                response.headers[request_ids.HEADER] = identifier
             _log_access(request, response.status, started)
         return response
 
@@ -185,7 +181,7 @@ def stats_route(counters: Mapping[str, int]) -> web.RouteDef:
     return web.get("/stats", stats)
 
 
-class _Connection(RequestHandler):
+class _Connection(callers.CallerConnection):
     """aiohttp's connection, but its own 400 neither echoes a header to the client nor logs it, nor waits for a body."""
 
     __slots__ = ()
