@@ -94,11 +94,11 @@ async def test_a_refusal_is_one_line_and_status_1(run: Run, service: Any) -> Non
 
 
 async def test_faulty_settings_are_one_line_and_status_2(run: Run) -> None:
-    ended = await run("serve", USERS_ISSUER="", USERS_HASH_QUEUE="-1")
+    ended = await run("serve", USERS_ISSUER="", USERS_HASH_DEADLINE="-1")
     assert ended.status == 2
     assert ended.errors.startswith("settings: ")
     assert "USERS_ISSUER: is missing" in ended.errors
-    assert "USERS_HASH_QUEUE: " in ended.errors
+    assert "USERS_HASH_DEADLINE: " in ended.errors
     assert ended.errors.count("\n") == 1
 
 

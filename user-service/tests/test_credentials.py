@@ -134,7 +134,7 @@ async def test_a_login_that_races_a_password_change_does_not_bring_the_old_passw
 
 
 async def test_more_checks_than_can_be_hashed_are_answered_503_at_once(start: Callable[..., Any]) -> None:
-    service = await start(hash_threads=1, hash_queue=1)
+    service = await start(hash_threads=1, hash_deadline=0.001)
     token = service.issuer.service_token("credentials:check")
     body = {"login": "a@x.com", "password": PASSWORD}
     replies = await asyncio.gather(

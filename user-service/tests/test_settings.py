@@ -38,6 +38,8 @@ def test_three_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"USERS_PASSWORD_BLOCKLIST": "false"}, "USERS_PASSWORD_BLOCKLIST: must be true unless USERS_DEVELOPMENT"),
         ({"USERS_PHONE_REGION": "XX"}, "USERS_PHONE_REGION: must be an ISO 3166 country code"),
         ({"USERS_HASH_THREADS": "0"}, "USERS_HASH_THREADS: "),
+        ({"USERS_HASH_DEADLINE": "0"}, "USERS_HASH_DEADLINE: "),
+        ({"USERS_HASH_DEADLINE": "nan"}, "USERS_HASH_DEADLINE: "),
         ({"USERS_PORT": "65536"}, "USERS_PORT: "),
     ],
 )

@@ -141,11 +141,11 @@ async def test_message_pack_is_read_and_written_where_it_is_asked_for(service: A
 
 
 async def test_more_sign_ups_than_can_be_hashed_are_answered_503_before_any_hashing(start: Callable[..., Any]) -> None:
-    service = await start(hash_threads=1, hash_queue=2)
+    service = await start(hash_threads=1, hash_deadline=0.001)
     replies = await asyncio.gather(*(service.sign_up(email=f"a{n}@x.com") for n in range(12)))
     statuses = [reply.status for reply in replies]
     assert set(statuses) == {200, 503}
-    assert statuses.count(200) >= 3
+    assert statuses.count(200) >= 1
     refused = next(reply for reply in replies if reply.status == 503)
     assert refused.headers["Retry-After"] == "1"
     assert len(await service.rows("SELECT FROM users")) == statuses.count(200)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from weakref import WeakValueDictionary
 
 import structlog
@@ -12,7 +12,7 @@ from servicekit.postgres import Database
 from user_service import login_names, storage
 from user_service.login_names import InvalidLoginNameError, Kind, LoginName, LoginType
 from user_service.password_policy import PasswordPolicy
-from user_service.passwords import HashPool
+from user_service.passwords import AdmittedHashes, HashPool
 from user_service.users import (
     Account,
     ChangedMeanwhileError,
@@ -38,15 +38,23 @@ class Accounts:
 
     async def sign_up(self, given: Mapping[Kind, str | None], password: str | None, role: Role = "default") -> User:
         """Add a user, without a password where none is given. Raises InvalidFieldsError or TakenError."""
-        names = self._admitted(given, password)
+        names = self._accepted(given, password)
+        if password is None:
+            return await self._add(names, role)
+        with self._hashes.admission() as admitted:
+            return await self._add(names, role, lambda: admitted.hash(password))
+
+    async def _add(
+        self, names: LoginNames, role: Role, hash_password: Callable[[], Awaitable[str]] | None = None
+    ) -> User:
         async with self._alone(names):
             await storage.check_free(self._database, names)
-            password_hash = None if password is None else await self._hashes.hash(password)
+            password_hash = None if hash_password is None else await hash_password()
             user = await storage.insert(self._database, names, password_hash, role)
         log.info("user created", user_id=user.id)
         return user
 
-    def _admitted(self, given: Mapping[Kind, str | None], password: str | None) -> LoginNames:
+    def _accepted(self, given: Mapping[Kind, str | None], password: str | None) -> LoginNames:
         """The login names, when they and the password are accepted; otherwise every fault of both at once."""
         read, faults = self._read_names(given)
         names = LoginNames(**read)
@@ -86,15 +94,16 @@ class Accounts:
     async def check_login(self, login: str, password: str, login_type: LoginType) -> User | None:
         """Whom this login and password let in. Every refusal costs the same work, whatever its reason."""
         lookup = login_names.look_up(login, login_type, self._phone_region)
-        account = await storage.find_by_login(self._database, lookup)
-        matches = await self._matches(account, password)
+        with self._hashes.admission() as admitted:
+            account = await storage.find_by_login(self._database, lookup)
+            matches = await self._matches(account, password, admitted)
         user = account.user if account is not None and matches and not account.user.disabled else None
         log.info("login checked", ok=user is not None, user_id=account.user.id if account is not None else None)
         return user
 
-    async def _matches(self, account: Account | None, password: str) -> bool:
+    async def _matches(self, account: Account | None, password: str, admitted: AdmittedHashes) -> bool:
         stored = account.password_hash if account is not None else None
-        verdict = await self._hashes.verify(password, stored)
+        verdict = await admitted.verify(password, stored)
         if account is not None and stored is not None and verdict.replacement is not None:
             try:
                 await storage.replace_hash(self._database, account.user.id, stored, verdict.replacement)
@@ -109,9 +118,10 @@ class Accounts:
         """
         account = await self.find(user_id)
         self._policy.check(new, account.names)
-        if not await self._matches(account, current):
-            raise InvalidFieldsError({"current_password": "is not the user's password"})
-        password_hash = await self._hashes.hash(new)
+        with self._hashes.admission(hashes=2) as admitted:
+            if not await self._matches(account, current, admitted):
+                raise InvalidFieldsError({"current_password": "is not the user's password"})
+            password_hash = await admitted.hash(new)
         event_id = await storage.change_password(
             self._database, user_id, account.user.epoch, password_hash, keep_session
         )

@@ -46,7 +46,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
             settings.database_url, pool_size=settings.database_pool_size, unavailable=ServiceUnavailableError
         ) as database,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
-        hash_pool(settings.hash_threads, settings.hash_queue) as hashes,
+        hash_pool(settings.hash_threads, settings.hash_deadline) as hashes,
     ):
         policy = PasswordPolicy(settings.password_min_length, settings.password_blocklist)
         outbox = Outbox(database)

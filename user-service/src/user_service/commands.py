@@ -107,7 +107,7 @@ async def _with_accounts(settings: Settings, step: Callable[[Accounts], Awaitabl
 async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
     async with (
         postgres.connect(settings.database_url, pool_size=1, unavailable=ServiceUnavailableError) as database,
-        passwords.hash_pool(threads=1, queue=0) as hashes,
+        passwords.hash_pool(threads=1, deadline=TIMEOUT) as hashes,
     ):
         policy = PasswordPolicy(settings.password_min_length, settings.password_blocklist)
         yield Accounts(database, hashes, policy, settings.phone_region)

@@ -3,22 +3,21 @@
 import asyncio
 import contextlib
 import secrets
+import time
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import argon2
 
-from servicekit.http import ServiceUnavailableError
+from user_service.hash_queue import Admission, HashQueue
 
 MAX_BYTES = 1024
 # OWASP's second choice. The library's default takes five times as long, and more than 32 MiB is mapped anew each time.
 MEMORY_KIB = 19_456
 PASSES = 2
 LANES = 1
-
-R = TypeVar("R")
 
 
 class Verdict(NamedTuple):
@@ -33,25 +32,17 @@ def encode(password: str) -> bytes:
     return unicodedata.normalize("NFC", password).encode()
 
 
-class HashPool:
-    """Hashes and verifies on `threads` threads; raises ServiceUnavailableError where `queue` others wait already."""
+class Hasher:
+    """argon2id with the service's parameters. Each call keeps a core busy for tens of milliseconds."""
 
-    def __init__(self, executor: ThreadPoolExecutor, threads: int, queue: int) -> None:
-        self._executor = executor
-        self._limit = threads + queue
-        self._under_way = 0
+    def __init__(self) -> None:
         self._hasher = argon2.PasswordHasher(memory_cost=MEMORY_KIB, time_cost=PASSES, parallelism=LANES)
         self._nobody = self._hasher.hash(secrets.token_bytes(32))
 
-    async def hash(self, password: str) -> str:
-        """The argon2id hash of an admitted password, in PHC format, with a salt of its own."""
-        return await self._run(lambda: self._hasher.hash(encode(password)))
+    def hash(self, password: str) -> str:
+        return self._hasher.hash(encode(password))
 
-    async def verify(self, password: str, stored: str | None) -> Verdict:
-        """Compare with a stored hash. The work is the same where there is none, as for an unknown user."""
-        return await self._run(lambda: self._verify(password, stored))
-
-    def _verify(self, password: str, stored: str | None) -> Verdict:
+    def verify(self, password: str, stored: str | None) -> Verdict:
         given = encode(password)
         if stored is None or len(given) > MAX_BYTES:
             stored, given = self._nobody, b""
@@ -62,21 +53,56 @@ class HashPool:
         outdated = self._hasher.check_needs_rehash(stored)
         return Verdict(True, self._hasher.hash(given) if outdated else None)
 
-    async def _run(self, work: Callable[[], R]) -> R:
-        if self._under_way >= self._limit:
-            raise ServiceUnavailableError("too many passwords wait to be hashed")
-        self._under_way += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-        finally:
-            self._under_way -= 1
+
+class AdmittedHashes:
+    """As many hashes as were admitted. Each raises OverloadedError or CallerGoneError where it comes too late."""
+
+    def __init__(self, hasher: Hasher, queue: HashQueue, admission: Admission) -> None:
+        self._hasher = hasher
+        self._queue = queue
+        self._admission = admission
+
+    async def hash(self, password: str) -> str:
+        """The argon2id hash of an admitted password, in PHC format, with a salt of its own."""
+        return await self._queue.run(self._admission, lambda: self._hasher.hash(password))
+
+    async def verify(self, password: str, stored: str | None) -> Verdict:
+        """Compare with a stored hash. The work is the same where there is none, as for an unknown user."""
+        return await self._queue.run(self._admission, lambda: self._hasher.verify(password, stored))
+
+
+class HashPool:
+    """Where passwords are hashed and verified, by those whom `admission` has let in."""
+
+    def __init__(self, hasher: Hasher, queue: HashQueue) -> None:
+        self._hasher = hasher
+        self._queue = queue
+
+    @contextlib.contextmanager
+    def admission(self, hashes: int = 1) -> Iterator[AdmittedHashes]:
+        """Room for so many hashes; asked for before any dear step. Raises OverloadedError at once."""
+        with self._queue.admission(hashes) as admission:
+            yield AdmittedHashes(self._hasher, self._queue, admission)
 
 
 @contextlib.asynccontextmanager
-async def hash_pool(threads: int, queue: int) -> AsyncIterator[HashPool]:
-    """A pool of hashing threads; more of them than cores give less, not more, and each takes 19 MiB."""
+async def hash_pool(threads: int, deadline: float) -> AsyncIterator[HashPool]:
+    """A pool of hashing threads; more of them than cores give less, not more, and each takes 19 MiB.
+
+    A password waits `deadline` seconds for its thread at the most.
+    """
     executor = ThreadPoolExecutor(threads, "password")
     try:
-        yield HashPool(executor, threads, queue)
+        hasher, hash_time = await asyncio.get_running_loop().run_in_executor(executor, _hasher_and_hash_time)
+        with contextlib.closing(HashQueue(executor, threads, deadline, hash_time)) as queue:
+            yield HashPool(hasher, queue)
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _hasher_and_hash_time() -> tuple[Hasher, float]:
+    """The hasher, and the seconds that one hash takes; not the first one, which also pays for new memory."""
+    hasher = Hasher()
+    started = time.perf_counter()
+    hasher.verify("", None)
+    return hasher, time.perf_counter() - started

@@ -47,8 +47,11 @@ class Settings(ServiceSettings):
         ge=1,
         description="Hashes computed at a time, 19 MiB each. Default: the cores of CPU affinity and cgroup quota.",
     )
-    hash_queue: int = Field(
-        64, ge=0, description="Password hashes that may wait for a thread; beyond it requests are answered 503 at once."
+    hash_deadline: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        description="Most seconds a password waits to be hashed; who would wait longer is answered 503 at once.",
     )
 
     @field_validator("password_min_length")
