@@ -1,7 +1,9 @@
 """user-service over HTTP: whose password this is, and which users' sessions must end."""
 
 import math
+import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -12,6 +14,8 @@ from auth_service.core.model import User
 from servicekit import callers, request_ids, wire
 
 CHECK_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=1)
+# After a refusal for lack of room no login is sent for so long: far less than what waits there then takes.
+PAUSE = 0.1
 
 
 class ServiceTokens(Protocol):
@@ -54,6 +58,11 @@ class UserService:
         self._session = session
         self._url = url
         self._tokens = tokens
+        self._full_until = 0.0
+
+    def check_room(self) -> None:
+        if time.monotonic() < self._full_until:
+            raise UnavailableError("user-service has no room")
 
     async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
         body = {"login": login, "password": password, "login_type": login_type}
@@ -92,6 +101,8 @@ class UserService:
                     allow_redirects=False,
                 ) as response,
             ):
+                if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                    self._full_until = time.monotonic() + PAUSE
                 if response.status not in (200, 204):
                     raise UnavailableError(f"user-service answers {response.status}")
                 return await response.read()

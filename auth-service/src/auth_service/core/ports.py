@@ -19,6 +19,9 @@ class Clients(Protocol):
 
 
 class Users(Protocol):
+    def check_room(self) -> None:
+        """Raises UnavailableError, before anything is done for a login, where the last ones found no room."""
+
     async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
         """The user, or None: unknown, wrong password and disabled cannot be told apart."""
 

@@ -36,6 +36,7 @@ class PasswordGrant:
         return await self._sessions.open(client, user, granted, keep_email=keep_email, token=token)
 
     async def _check(self, request: TokenRequest, client: Client) -> User:
+        self._users.check_room()
         login, login_type = request.username or "", request.login_type
         attempt = await self._throttle.admit_login(login, login_type, client.client_id, request.address)
         try:
