@@ -11,6 +11,7 @@ from .hashing import OUTDATED, add_users, check, dear_hash, hashing_seconds, loc
 
 # Less than one hash takes: there is room for one that waits, and for no other.
 ROOM_FOR_ONE = {"hash_threads": 1, "hash_deadline": 0.002}
+LESS_THAN_A_HASH = 0.004  # for a thread that falls asleep takes a little time, too
 
 
 async def test_without_room_it_is_503_and_neither_hashed_nor_looked_up(start: Callable[..., Any]) -> None:
@@ -22,7 +23,7 @@ async def test_without_room_it_is_503_and_neither_hashed_nor_looked_up(start: Ca
         for refused in (await check(service), await service.sign_up(email="a@x.com")):
             assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
             assert refused.json["title"] == "Service Unavailable"
-        assert hashing_seconds() == before
+        assert hashing_seconds() < before + LESS_THAN_A_HASH
         assert await users.waiting() == 1
     assert (await first).status == 200
     assert (await service.sign_up(email="a@x.com")).status == 200
@@ -47,21 +48,29 @@ async def test_who_needs_no_hash_needs_no_room(start: Callable[..., Any]) -> Non
     assert (await other).username == "other"
 
 
+async def flood(service: Any, number: int) -> None:
+    async with locked_users(service.database_url) as users:
+        first = asyncio.create_task(check(service))
+        await users.wait_for(1)
+        assert {(await check(service)).status for _ in range(number)} == {503}
+    await first
+
+
 async def test_a_flood_is_logged_in_a_line_a_second_and_without_traces(start: Callable[..., Any]) -> None:
     service = await start(**ROOM_FOR_ONE)
     with capture_logs() as logs:
-        async with locked_users(service.database_url) as users:
-            first = asyncio.create_task(check(service))
-            await users.wait_for(1)
-            assert {(await check(service)).status for _ in range(30)} == {503}
-        await first
 
-        async def tally() -> bool:
-            counted = [entry["no_room"] for entry in logs if entry["event"] == "passwords not hashed"]
-            return sum(counted) == 30 and len(counted) <= 2
+        async def all_counted() -> bool:
+            lines = [entry["no_room"] for entry in logs if entry["event"] == "passwords not hashed"]
+            return 0 < len(lines) <= 10 and sum(lines) == statuses().count(503)
 
-        await until(tally)
-    assert [entry["status"] for entry in logs if entry["event"] == "request"].count(503) == 30
+        def statuses() -> list[int]:
+            return [entry["status"] for entry in logs if entry["event"] == "request"]
+
+        for number in (30, 20):
+            await flood(service, number)
+            await until(all_counted)
+    assert statuses().count(503) == 50
     assert not [entry for entry in logs if entry["event"] == "unavailable" or entry.get("exc_info")]
 
 
@@ -69,7 +78,7 @@ async def test_a_flood_is_logged_in_a_line_a_second_and_without_traces(start: Ca
 async def test_a_caller_that_does_not_wait_for_a_hash_is_refused_before_it(service: Any, timeout: str) -> None:
     before = hashing_seconds()
     assert (await check(service, **{"X-Parley-Timeout": timeout})).status == 503
-    assert hashing_seconds() == before
+    assert hashing_seconds() < before + LESS_THAN_A_HASH
     assert (await check(service, **{"X-Parley-Timeout": "10"})).status == 200
 
 
@@ -78,14 +87,16 @@ async def test_the_queue_is_as_long_as_the_caller_waits_and_who_is_refused_is_to
 ) -> None:
     service = await start(hash_threads=1, hash_deadline=60)
     await add_users(service, dear=dear_hash())
-    assert (await check(service, "dear")).status == 200  # from now on a hash is thought to take a tenth of a second
+    before = hashing_seconds()
+    assert (await check(service, "dear")).status == 200
+    estimate = 0.1 * (hashing_seconds() - before)  # at the least
     async with locked_users(service.database_url) as users:
         waiting = [asyncio.create_task(check(service)) for _ in range(25)]
         await users.wait_for(3)  # one for each connection to the database
 
         async def refused() -> bool:
             reply = await check(service, **{"X-Parley-Timeout": "0.5"})
-            return reply.status == 503 and int(reply.headers["Retry-After"]) > 1
+            return reply.status == 503 and int(reply.headers["Retry-After"]) >= 26 * estimate - 0.5
 
         await until(refused)
     assert {(await task).status for task in waiting} == {200}
