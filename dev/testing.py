@@ -52,7 +52,7 @@ def _name(process: psutil.Process) -> str:
     """The module of `python -m module`, else the program's own name."""
     arguments = process.cmdline()
     if "-m" in arguments:
-        return arguments[arguments.index("-m") + 1]
+        return str(arguments[arguments.index("-m") + 1])
     return Path(arguments[0].split()[0]).name  # Redis writes what it listens on behind it
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dev import testing
 from drivers import RFC6749
-from exchange import Reply, post_json
+from exchange import Reply, bearer, post_json
 from people import Person, signed_up
 
 pytestmark = pytest.mark.skipif("PARLEY_URL" in os.environ, reason="the stack under test runs elsewhere")
@@ -73,6 +73,24 @@ async def test_no_header_of_a_client_s_own_gives_it_another_budget(
     right = await log_in(client, person, person.password, {"X-Forwarded-For": "203.0.113.99"})
     assert (right.status, right.json()["error"]) == (429, "too_many_requests")
     assert 1 <= int(right.headers["Retry-After"]) <= 900
+
+
+async def test_sign_ups_and_changes_of_password_are_limited(
+    client: aiohttp.ClientSession, proxy: aiohttp.ClientSession, person: Person
+) -> None:
+    elsewhere = {"X-Forwarded-For": "198.51.100.9"}
+    tokens = RFC6749.tokens(await log_in(proxy, person, person.password, elsewhere))
+    body = {"current_password": WRONG, "password": "a completely new one"}
+    statuses = [
+        (await post_json(client, f"/api/v1/users/{person.id}/password", body, bearer(tokens.access_token))).status
+        for _ in range(7)
+    ]
+    assert statuses == [422] * 5 + [429] * 2
+    statuses = [
+        (await post_json(client, "/api/v1/users", {"user": {"username": "taken", "password": "x"}})).status
+        for _ in range(62)
+    ]
+    assert statuses == [422] * 60 + [429] * 2
 
 
 async def test_behind_a_trusted_proxy_each_client_has_its_own(proxy: aiohttp.ClientSession, person: Person) -> None:

@@ -233,6 +233,7 @@ async def running(
         "issuer": ISSUER,
         "jwks_url": issuer.jwks_url,
         "open_sign_up": True,
+        "throttle_exempt": "127.0.0.0/8",
     }
     app = create_app(Settings(**(settings | changed)))
     async with listening(app) as url:

@@ -124,6 +124,7 @@ async def test_a_stop_answers_who_waits_and_ends_the_process_at_once(
         port = free.getsockname()[1]
     process = await started(database_url, "serve", USERS_PORT=str(port), USERS_JWKS_URL=service.issuer.jwks_url)
     assert process.stdout is not None
+    assert json.loads(await process.stdout.readline())["event"] == "no REDIS_URL"
     line = json.loads(await process.stdout.readline())
     assert (line["event"], line["port"], line["service"]) == ("listening", port, "user-service")
     headers = {"Authorization": f"Bearer {service.issuer.service_token('events:consume')}"}

@@ -138,5 +138,5 @@ def _routes(
         *VerificationEndpoint(verifier, minter, DIALECTS).routes(),
         *SessionsApi(sessions, InternalTokens(settings.issuer, keys)).routes(),
         *http.health_routes(database.reachable),
-        http.stats_route(counted.counters),
+        http.stats_route(lambda: counted.counters),
     ]

@@ -21,6 +21,7 @@ from user_service.users import (
     NoSuchUserError,
     Role,
     User,
+    WrongPasswordError,
 )
 
 log = structlog.get_logger()
@@ -35,6 +36,11 @@ class Accounts:
         self._policy = policy
         self._phone_region = phone_region
         self._sign_ups: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def hash_counters(self) -> Mapping[str, int]:
+        """How many passwords were hashed, and how many were not, by reason."""
+        return self._hashes.counters
 
     async def sign_up(self, given: Mapping[Kind, str | None], password: str | None, role: Role = "default") -> User:
         """Add a user, without a password where none is given. Raises InvalidFieldsError or TakenError."""
@@ -114,13 +120,13 @@ class Accounts:
     async def change_password(self, user_id: int, current: str, new: str, keep_session: str | None) -> int:
         """End all sessions but one with a new password; returns the event's id.
 
-        Raises NoSuchUserError, InvalidFieldsError, ChangedMeanwhileError.
+        Raises NoSuchUserError, InvalidFieldsError, WrongPasswordError, ChangedMeanwhileError.
         """
         account = await self.find(user_id)
         self._policy.check(new, account.names)
         with self._hashes.admission(hashes=2) as admitted:
             if not await self._matches(account, current, admitted):
-                raise InvalidFieldsError({"current_password": "is not the user's password"})
+                raise WrongPasswordError({"current_password": "is not the user's password"})
             password_hash = await admitted.hash(new)
         event_id = await storage.change_password(
             self._database, user_id, account.user.epoch, password_hash, keep_session

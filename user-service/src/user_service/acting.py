@@ -56,12 +56,18 @@ async def acting_user(request: web.Request) -> tuple[User, InternalToken]:
     return await _user_of(request, token), token
 
 
-async def check_may_sign_up(request: web.Request) -> None:
-    """Anyone may while sign-up is open; else a token with the scope `SignUp`, or an admin's."""
-    if request.app[SETTINGS].open_sign_up:
-        return
+async def signs_up_as_admin(request: web.Request) -> bool:
+    """Whether it is an admin who adds a user. Raises `web.HTTPUnauthorized` or `web.HTTPForbidden` for who may not.
+
+    Anyone may while sign-up is open; else a token with the scope `SignUp`, or an admin's.
+    """
+    is_open = request.app[SETTINGS].open_sign_up
+    if is_open and hdrs.AUTHORIZATION not in request.headers:
+        return False
     token = await token_of(request)
     user = await _user_of(request, token) if token.user_id is not None else None
-    if SIGN_UP in token.scope or (user is not None and user.role == "admin" and _acts_as_user(token)):
-        return
-    _insufficient(SIGN_UP)
+    if user is not None and user.role == "admin" and _acts_as_user(token):
+        return True
+    if not is_open and SIGN_UP not in token.scope:
+        _insufficient(SIGN_UP)
+    return False

@@ -10,9 +10,9 @@ from msgspec import UNSET, UnsetType
 
 from servicekit import http
 from user_service import bodies
-from user_service.acting import acting_user, check_may_sign_up
+from user_service.acting import acting_user, signs_up_as_admin
 from user_service.bodies import MEDIA_TYPES, reply
-from user_service.keys import ACCOUNTS, OUTBOX
+from user_service.keys import ACCOUNTS, OUTBOX, THROTTLES
 from user_service.login_names import Kind
 from user_service.users import InvalidFieldsError, Role, User
 
@@ -66,10 +66,12 @@ def rendered(user: User) -> dict[str, Any]:
 
 
 async def sign_up(request: web.Request) -> web.Response:
-    await check_may_sign_up(request)
+    as_admin = await signs_up_as_admin(request)
     body = bodies.read(await http.read_object(request, MEDIA_TYPES), UserBody)
     with bodies.inside("user"):
         form = bodies.read(body.user, SignUp)
+        if not as_admin:
+            await request.app[THROTTLES].count_sign_up(request)
         names: dict[Kind, str | None] = {kind: getattr(form, kind) for kind in get_args(Kind)}
         user = await request.app[ACCOUNTS].sign_up(names, form.password)
     return reply(request, rendered(user))
@@ -139,9 +141,10 @@ async def change_password(request: web.Request) -> web.Response:
     if _visible(request, acting) != acting.id:
         raise web.HTTPForbidden
     form = bodies.read(await http.read_object(request, MEDIA_TYPES), PasswordChange)
-    event_id = await request.app[ACCOUNTS].change_password(
-        acting.id, form.current_password, form.password, token.session_id
-    )
+    async with request.app[THROTTLES].password_guess(request, acting.id):
+        event_id = await request.app[ACCOUNTS].change_password(
+            acting.id, form.current_password, form.password, token.session_id
+        )
     await _until_sessions_ended(request, event_id)
     return web.Response(status=204, headers=http.NO_STORE)
 

@@ -1,6 +1,6 @@
 """The composition root: everything the user-service consists of, wired in one place."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -9,14 +9,17 @@ from aiohttp import web
 from servicekit import http, postgres, schema
 from servicekit.http import ServiceUnavailableError
 from servicekit.internal_tokens import InternalTokens, RemoteKeys
+from servicekit.throttling.networks import Networks
+from servicekit.throttling.throttle import open_throttle
 from user_service import api, internal_api
 from user_service.accounts import Accounts
 from user_service.bodies import refusals
-from user_service.keys import ACCOUNTS, OUTBOX, SETTINGS, TOKENS
+from user_service.keys import ACCOUNTS, OUTBOX, SETTINGS, THROTTLES, TOKENS
 from user_service.outbox import Outbox
 from user_service.password_policy import PasswordPolicy
 from user_service.passwords import hash_pool
 from user_service.settings import Settings
+from user_service.throttles import Throttles
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DATABASE = web.AppKey("database", postgres.Database)
@@ -35,7 +38,10 @@ def create_app(settings: Settings) -> web.Application:
         except ServiceUnavailableError:
             return False
 
-    app.add_routes([*http.health_routes(ready), *api.ROUTES, *internal_api.ROUTES])
+    def counters() -> Mapping[str, int]:
+        return {**app[THROTTLES].counters, **app[ACCOUNTS].hash_counters}
+
+    app.add_routes([*http.health_routes(ready), http.stats_route(counters), *api.ROUTES, *internal_api.ROUTES])
     return app
 
 
@@ -47,9 +53,11 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         ) as database,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
         hash_pool(settings.hash_threads, settings.hash_deadline) as hashes,
+        open_throttle(settings.redis_url, Networks(settings.throttle_exempt)) as throttle,
     ):
         policy = PasswordPolicy(settings.password_min_length, settings.password_blocklist)
         outbox = Outbox(database)
+        app[THROTTLES] = Throttles(throttle, settings)
         app[DATABASE] = database
         app[TOKENS] = InternalTokens(settings.issuer, RemoteKeys(session, settings.jwks_url))
         app[ACCOUNTS] = Accounts(database, hashes, policy, settings.phone_region)

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from servicekit import http, wire
+from servicekit.throttling.throttle import ThrottledError
 from user_service.users import ChangedMeanwhileError, InvalidFieldsError, NoSuchUserError, TakenError
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -68,6 +69,9 @@ async def refusals(request: web.Request, handler: http.Handler) -> web.StreamRes
         raise web.HTTPNotFound from None
     except ChangedMeanwhileError:
         raise web.HTTPConflict from None
+    except ThrottledError as error:
+        headers = {"Retry-After": str(error.retry_after)}
+        return http.problem(429, "Too Many Requests", accept=request.headers.get(hdrs.ACCEPT, ""), headers=headers)
     except TakenError as error:
         return _problem(request, 409, "Conflict", error.faults)
     except InvalidFieldsError as error:

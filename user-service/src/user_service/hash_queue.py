@@ -45,6 +45,7 @@ class HashQueue:
         self._waiting = 0
         self._longest_hash_time = deadline * threads
         self._hash_time = min(hash_time, self._longest_hash_time)
+        self.counters: Counter[str] = Counter()
         self._refused = Tally()
 
     @contextlib.contextmanager
@@ -68,6 +69,7 @@ class HashQueue:
         finally:
             self._free_threads.release()
         self._learn(seconds)
+        self.counters["passwords hashed"] += 1
         return result
 
     def close(self) -> None:
@@ -95,13 +97,17 @@ class HashQueue:
 
     def _drop(self, caller: callers.Caller) -> NoReturn:
         if caller.gone:
-            self._refused.count("caller_gone")
+            self._count("caller_gone")
             raise callers.CallerGoneError
         self._refuse("too_late", 0.0)
 
     def _refuse(self, reason: str, seconds_until_room: float) -> NoReturn:
-        self._refused.count(reason)
+        self._count(reason)
         raise OverloadedError(retry_after=max(1, math.ceil(seconds_until_room)))
+
+    def _count(self, reason: str) -> None:
+        self.counters[f"passwords not hashed: {reason}"] += 1
+        self._refused.count(reason)
 
     def _learn(self, seconds: float) -> None:
         """Never above what lets one into an empty queue: else none would enter, and none be measured, ever again."""

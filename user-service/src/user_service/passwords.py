@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -81,6 +81,10 @@ class HashPool:
     def __init__(self, hasher: Hasher, queue: HashQueue) -> None:
         self._hasher = hasher
         self._queue = queue
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self._queue.counters
 
     @contextlib.contextmanager
     def admission(self, hashes: int = 1) -> Iterator[AdmittedHashes]:

@@ -6,14 +6,16 @@ import phonenumbers
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.settings import Port, ServiceSettings
+from servicekit.settings import Port
+from servicekit.throttling.budgets import WindowText
+from servicekit.throttling.settings import ThrottleSettings
 from user_service.cores import usable_cores
 
 LEAST_PASSWORD_LENGTH = 8
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/]")]
 
 
-class Settings(ServiceSettings):
+class Settings(ThrottleSettings):
     """Environment variables with the prefix `USERS_`; an empty one counts as not given."""
 
     model_config = SettingsConfigDict(env_prefix="USERS_", env_ignore_empty=True)
@@ -52,6 +54,22 @@ class Settings(ServiceSettings):
         gt=0,
         le=60,
         description="Most seconds a password waits to be hashed; who would wait longer is answered 503 at once.",
+    )
+
+    throttle_sign_up: WindowText = Field(
+        "60/hour", description="Sign-ups from one network, those by an administrator not counted."
+    )
+    throttle_password_pair: WindowText = Field(
+        "5/15minute", description="Changes of one user's password from one network with a wrong current one."
+    )
+    throttle_password_network: WindowText = Field(
+        "100/15minute", description="The same from one network for all users together."
+    )
+    throttle_password_account: int = Field(
+        20, ge=1, description="The same in a row for one user, after which networks not known there have to wait."
+    )
+    throttle_password_row: int = Field(
+        100, ge=2, description="The most of them in a row for one user, from wherever they come."
     )
 
     @field_validator("password_min_length")

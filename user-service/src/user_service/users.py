@@ -55,6 +55,10 @@ class InvalidFieldsError(Exception):
         self.faults = dict(faults)
 
 
+class WrongPasswordError(InvalidFieldsError):
+    """The current password given is not the user's."""
+
+
 class TakenError(InvalidFieldsError):
     """Another user already has these login names."""
 

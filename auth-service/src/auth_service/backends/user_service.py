@@ -18,6 +18,10 @@ CHECK_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=1)
 PAUSE = 0.1
 
 
+class NoRoomError(UnavailableError):
+    """user-service answered 503."""
+
+
 class ServiceTokens(Protocol):
     def for_service(self, scope: str) -> str:
         """An internal token that names auth-service itself."""
@@ -62,11 +66,15 @@ class UserService:
 
     def check_room(self) -> None:
         if time.monotonic() < self._full_until:
-            raise UnavailableError("user-service has no room")
+            raise NoRoomError("user-service has no room")
 
     async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
         body = {"login": login, "password": password, "login_type": login_type}
-        raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body, CHECK_TIMEOUT)
+        try:
+            raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body, CHECK_TIMEOUT)
+        except NoRoomError:
+            self._full_until = time.monotonic() + PAUSE
+            raise
         user = _decode(raw, CredentialCheck).user
         return User(user.id, user.email, user.epoch) if user is not None else None
 
@@ -102,7 +110,7 @@ class UserService:
                 ) as response,
             ):
                 if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
-                    self._full_until = time.monotonic() + PAUSE
+                    raise NoRoomError("user-service has no room")
                 if response.status not in (200, 204):
                     raise UnavailableError(f"user-service answers {response.status}")
                 return await response.read()

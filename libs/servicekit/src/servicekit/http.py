@@ -172,11 +172,11 @@ def health_routes(ready: Readiness) -> list[web.RouteDef]:
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
 
 
-def stats_route(counters: Mapping[str, int]) -> web.RouteDef:
+def stats_route(counters: Callable[[], Mapping[str, int]]) -> web.RouteDef:
     """`/stats`: what this process has counted since it started."""
 
     async def stats(_request: web.Request) -> web.Response:
-        return web.json_response({"counters": counters})
+        return web.json_response({"counters": counters()})
 
     return web.get("/stats", stats)
 

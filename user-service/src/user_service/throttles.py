@@ -1,0 +1,56 @@
+"""How many sign-ups and guesses of a current password there may be, and from where."""
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from servicekit.throttling.budgets import guess_budgets, window
+from servicekit.throttling.networks import Networks, client_address, network_of
+from servicekit.throttling.throttle import Throttle
+from user_service.settings import Settings
+from user_service.users import WrongPasswordError
+
+
+class Throttles:
+    """The service's budgets by its settings."""
+
+    def __init__(self, throttle: Throttle, settings: Settings) -> None:
+        self._throttle = throttle
+        self._gateways = Networks(settings.gateways)
+        self._sign_ups = window(settings.throttle_sign_up)
+        self._passwords = guess_budgets(
+            "current password",
+            pair=window(settings.throttle_password_pair),
+            network=window(settings.throttle_password_network),
+            free=settings.throttle_password_account,
+            row=settings.throttle_password_row,
+        )
+
+    @property
+    def counters(self) -> Counter[str]:
+        return self._throttle.counters
+
+    async def count_sign_up(self, request: web.Request) -> None:
+        """Raises ThrottledError where too many came from the request's network."""
+        address = client_address(request, self._gateways)
+        await self._throttle.charge("sign-up", network_of(address), self._sign_ups, address)
+
+    @contextlib.asynccontextmanager
+    async def password_guess(self, request: web.Request, user_id: int) -> AsyncIterator[None]:
+        """Inside, the user's current password is looked at, and WrongPasswordError raised where it is another.
+
+        Raises ThrottledError where it may not be: a stolen session is not to be turned into the password.
+        """
+        address = client_address(request, self._gateways)
+        admission = await self._throttle.admit(self._passwords, str(user_id), address)
+        try:
+            yield
+        except WrongPasswordError:
+            await admission.failed()
+            raise
+        except Exception:
+            await admission.withdrawn()
+            raise
+        await admission.succeeded()
