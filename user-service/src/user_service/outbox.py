@@ -143,10 +143,10 @@ class Outbox:
         bells = {"outbox_added": self._added, "outbox_acknowledged": self._acknowledged}
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _connection: lost.set())
-        for channel, bell in bells.items():
-            await connection.add_listener(channel, bell.ring)
-            bell.ring()  # for what was committed while nobody listened
         try:
+            for channel, bell in bells.items():
+                await connection.add_listener(channel, bell.ring)
+                bell.ring()  # for what was committed while nobody listened
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN):
