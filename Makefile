@@ -6,7 +6,7 @@ PACKAGES := libs/servicekit auth-service user-service gateway
 RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
-.PHONY: run test bench-tokens bench-gateway lint types lock clean
+.PHONY: run test bench-tokens bench-flood bench-gateway lint types lock clean
 .DEFAULT_GOAL := run
 
 $(RUNTIME): requirements.lock $(PACKAGES:%=%/pyproject.toml)
@@ -28,6 +28,9 @@ test: $(DEVELOPMENT) ## unit, integration and end-to-end tests
 
 bench-tokens: $(RUNTIME) ## logins against bare argon2id, refreshes, verifications; about a minute and a half
 	$(BIN)/python -m bench.tokens
+
+bench-flood: $(RUNTIME) ## verifications beside ten times as many logins as can be hashed; about a minute and a half
+	$(BIN)/python -m bench.flood
 
 ROUNDS ?= 3
 SECONDS ?= 5
