@@ -27,6 +27,7 @@ from servicekit.throttling.budgets import (
 )
 
 TIMEOUT = 0.1
+STEPS = 10
 PREFIX = "parley:throttle"
 
 Script = Callable[[Sequence[str], Sequence[str | int]], Awaitable[Any]]
@@ -91,23 +92,48 @@ class RedisBudgets:
 
 
 async def _answer(call: Awaitable[Any]) -> Any:
-    """Time out in two steps: an answer that came while this process was busy is read between them."""
-    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(None) as limit:
-            half = loop.call_later(TIMEOUT / 2, lambda: limit.reschedule(loop.time() + TIMEOUT / 2))
-            try:
-                return await call
-            finally:
-                half.cancel()
+        async with asyncio.timeout(None) as limit, _patience(limit):
+            return await call
     except (RedisError, OSError, TimeoutError) as error:
         raise BudgetsAwayError(type(error).__name__) from error
 
 
 @contextlib.asynccontextmanager
+async def _patience(limit: asyncio.Timeout) -> AsyncIterator[None]:
+    """Time out after so many steps, each of which the loop must come round for.
+
+    While this process is busy an answer may have come and not been read: that is not held against Redis.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def step(left: int) -> None:
+        nonlocal timer
+        if left == 0:
+            limit.reschedule(loop.time())
+        else:
+            timer = loop.call_later(TIMEOUT / STEPS, step, left - 1)
+
+    step(STEPS)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.asynccontextmanager
 async def open_redis(url: str) -> AsyncIterator[Redis]:
     """A client that tries nothing twice, and leaves time limits to its user."""
-    redis = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0))
+    redis = Redis.from_url(
+        url,
+        socket_timeout=None,
+        socket_connect_timeout=None,
+        retry=Retry(NoBackoff(), 0),
+        # A connection is ready as soon as it is open: nothing is told to Redis that needs an answer first.
+        protocol=2,
+        driver_info=None,
+    )
     try:
         yield redis
     finally:
