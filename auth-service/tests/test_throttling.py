@@ -345,6 +345,8 @@ async def test_each_refusal_is_one_event_and_counted(start_process, parties, red
         assert line["budget"] == "account and network"
         assert (line["address"], line["client_id"]) == (place, party.client_id)
         assert 1 <= line["retry_after"] <= 900
+    refused = [json.loads(line) for line in process.output.splitlines() if '"grant refused"' in line]
+    assert [line["address"] for line in refused] == [place] * 5
     assert WRONG not in process.output
     counters = (await service.request("GET", "/stats")).json["counters"]
     assert (counters["login admitted"], counters["login failed"], counters["login throttled"]) == (5, 5, 3)

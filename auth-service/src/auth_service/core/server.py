@@ -223,7 +223,7 @@ def _authenticated(client: Client, secret: str | None, grant_type: str | None) -
 
 
 def _log_refusal(client: Client, request: TokenRequest, error: OAuthError) -> None:
-    facts = {"client_id": client.client_id, "error": error.code}
+    facts = {"client_id": client.client_id, "error": error.code, "address": request.address}
     if request.grant_type in client.grant_types:
         facts["grant_type"] = str(request.grant_type)
     if isinstance(error, RefreshTokenReusedError):
