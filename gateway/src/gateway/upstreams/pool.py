@@ -12,26 +12,13 @@ from gateway.upstreams.connection import CLOSED, UpstreamConnection, User
 from gateway.upstreams.replicas import EJECTED, GONE, Replica, Replicas, format_address
 from gateway.upstreams.resolver import Resolve, Resolver, ask_system
 from gateway.upstreams.retries import RetryBudget
+from gateway.upstreams.waiting import Waiting
 
 IDLE = 15.0  # well below the 75 s after which a service closes, so that a connection is rarely used as it closes
 AGE = (60.0, 120.0)
 REQUESTS = 1000
 # The most silence that one look finds: what a loop that was held up has not read yet is not held against a replica.
 _STEP = 0.25
-
-
-class _Waiting:
-    """A user without a connection yet. `connecting`: one is being made for it."""
-
-    __slots__ = ("avoid", "connecting", "deadline", "late", "tried", "user")
-
-    def __init__(self, user: User, avoid: Replica | None, deadline: float) -> None:
-        self.user = user
-        self.avoid = avoid
-        self.deadline = deadline
-        self.connecting = False
-        self.tried: list[Replica] = []
-        self.late = False  # the last replica tried did not refuse, but let it wait
 
 
 class Upstream:
@@ -68,7 +55,7 @@ class Upstream:
             resolve=resolve,
             on_addresses=self._replicas.update,
         )
-        self._waiting: OrderedDict[User, _Waiting] = OrderedDict()
+        self._waiting: OrderedDict[User, Waiting] = OrderedDict()
         self._connections = 0  # those being made included
         self._tasks: set[asyncio.Task[None]] = set()
         self._budget = RetryBudget()
@@ -108,7 +95,7 @@ class Upstream:
         elif replica.idle:
             _lend(replica.idle.pop(), user)
         else:
-            waiting = _Waiting(user, avoid, self._loop.time() + self._connect_timeout)
+            waiting = Waiting(user, avoid, self._loop.time() + self._connect_timeout)
             self._waiting[user] = waiting
             self._place(waiting, replica)
 
@@ -213,7 +200,7 @@ class Upstream:
             if not self._place(waiting, replica):
                 return
 
-    def _place(self, waiting: _Waiting, replica: Replica | None) -> bool:
+    def _place(self, waiting: Waiting, replica: Replica | None) -> bool:
         """Get it a connection to `replica`, or give it up without one; False where there is no room."""
         if replica is None:
             self._give_up(waiting, late=waiting.late)
@@ -234,17 +221,17 @@ class Upstream:
             self._remove(longest.idle[0])
         return self._connections < self._limit
 
-    def _serve(self, waiting: _Waiting, connection: UpstreamConnection) -> None:
+    def _serve(self, waiting: Waiting, connection: UpstreamConnection) -> None:
         del self._waiting[waiting.user]
         _lend(connection, waiting.user)
 
-    def _give_up(self, waiting: _Waiting, *, late: bool) -> None:
+    def _give_up(self, waiting: Waiting, *, late: bool) -> None:
         del self._waiting[waiting.user]
         waiting.user.on_no_connection(late)
 
     # Opening one.
 
-    def _connect(self, waiting: _Waiting, replica: Replica) -> None:
+    def _connect(self, waiting: Waiting, replica: Replica) -> None:
         waiting.connecting = True
         replica.connecting += 1
         self._connections += 1
@@ -252,7 +239,7 @@ class Upstream:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _try(self, waiting: _Waiting, replica: Replica) -> None:
+    async def _try(self, waiting: Waiting, replica: Replica) -> None:
         others = any(other is not replica and other not in waiting.tried for other in self._replicas.all)
         # Half the time where there is another one to try: one that swallows packets is not the end of a request.
         patience = self._connect_timeout / 2 if others else self._connect_timeout
@@ -285,7 +272,7 @@ class Upstream:
             raise ConnectionAbortedError
         return connection
 
-    def _try_next(self, waiting: _Waiting, replica: Replica, *, late: bool) -> None:
+    def _try_next(self, waiting: Waiting, replica: Replica, *, late: bool) -> None:
         """It could not be reached, so not a byte was written, and any other may be tried."""
         replica.failed()
         waiting.connecting = False
