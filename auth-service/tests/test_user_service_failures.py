@@ -62,6 +62,26 @@ async def test_a_login_that_cannot_be_checked_is_unavailable(service, parties, m
     assert await service.rows("SELECT id FROM sessions WHERE user_id = $1", user.id) == []
 
 
+async def overloaded(_request):
+    return web.Response(status=503, headers={"X-Parley-Overload": "1"})
+
+
+@pytest.mark.parametrize(("fault", "sent"), [(overloaded, 1), (busy, 4)])
+async def test_no_more_logins_are_sent_while_there_is_no_room(own_service, parties, fault, sent):
+    user, party = own_service.users.add(), parties["rfc6749"]
+    own_service.users.fault = fault
+    replies = [await own_service.login(party, user) for _ in range(4)]
+    for reply in replies:
+        assert_unavailable(reply, "rfc6749")
+    assert len(own_service.users.checks) == sent
+    own_service.users.fault = None
+
+    async def status():
+        return (await own_service.login(party, user)).status
+
+    await eventually(status, lambda seen: seen == 200)
+
+
 async def test_a_user_service_that_is_not_there_is_unavailable(start, parties):
     service = await start(users_url="http://127.0.0.1:1")
     assert_unavailable(await service.login(parties["passport"], service.users.add()), "passport")

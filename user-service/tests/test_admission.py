@@ -22,6 +22,7 @@ async def test_without_room_it_is_503_and_neither_hashed_nor_looked_up(start: Ca
         before = hashing_seconds()
         for refused in (await check(service), await service.sign_up(email="a@x.com")):
             assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+            assert refused.headers["X-Parley-Overload"] == "1"
             assert refused.json["title"] == "Service Unavailable"
         assert hashing_seconds() < before + LESS_THAN_A_HASH
         assert await users.waiting() == 1

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -11,15 +10,15 @@ import msgspec
 
 from auth_service.core.errors import UnavailableError
 from auth_service.core.model import User
-from servicekit import callers, request_ids, wire
+from servicekit import callers, http, request_ids, wire
 
 CHECK_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=1)
 # After a refusal for lack of room no login is sent for so long: far less than what waits there then takes.
-PAUSE = 0.1
+PAUSE = 0.25
 
 
 class NoRoomError(UnavailableError):
-    """user-service answered 503."""
+    """user-service has more passwords to hash than it can in time."""
 
 
 class ServiceTokens(Protocol):
@@ -109,7 +108,7 @@ class UserService:
                     allow_redirects=False,
                 ) as response,
             ):
-                if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                if http.OVERLOAD in response.headers:
                     raise NoRoomError("user-service has no room")
                 if response.status not in (200, 204):
                     raise UnavailableError(f"user-service answers {response.status}")

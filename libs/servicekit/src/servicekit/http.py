@@ -20,6 +20,7 @@ BODY_TIMEOUT = 10.0
 KEEPALIVE_TIMEOUT = 75.0
 CLIENT_CLOSED_REQUEST = 499  # for the log only: nobody is left to answer
 RETRY_AFTER = {"Retry-After": "1"}
+OVERLOAD = "X-Parley-Overload"
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -38,10 +39,16 @@ class ServiceUnavailableError(Exception):
     """A failure of ours or of what we depend on: answered with 503, never with a 4xx."""
 
     retry_after = 1  # seconds
+    headers: Mapping[str, str] = {}
 
 
 class OverloadedError(ServiceUnavailableError):
-    """Refused for lack of room: who refuses counts it, for a flood must not write a traceback each time."""
+    """Refused for lack of room, which its answer says, so that the caller may send no more for a while.
+
+    Who refuses counts it: a flood must not write a traceback each time.
+    """
+
+    headers: Mapping[str, str] = {OVERLOAD: "1"}
 
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
@@ -130,7 +137,7 @@ def frame(
             except ServiceUnavailableError as error:
                 if not isinstance(error, OverloadedError):
                     log.warning("unavailable", exc_info=True)
-                headers = {"Retry-After": str(error.retry_after)}
+                headers = {"Retry-After": str(error.retry_after), **error.headers}
                 response = problem(503, "Service Unavailable", accept=accept, headers=headers)
             except Exception:
                 log.exception("unexpected error")
