@@ -248,6 +248,12 @@ async def test_wrong_secrets_are_limited_and_the_client_goes_on(throttled):
     for service in throttled:
         for _ in range(30):
             assert (await guess(service, party, user, home, user.password)).status == 200
+    replies = [await guess(throttled[n % 2], thief, user, home, user.password) for n in range(22)]
+    assert statuses(replies) == {401: 20, 429: 2}
+    for service in throttled:
+        assert (await guess(service, party, user, home, user.password)).status == 429, (
+            "nor is it told where it is known"
+        )
 
 
 async def test_secrets_are_limited_wherever_one_may_be_tried(throttled):
