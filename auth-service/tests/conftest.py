@@ -56,7 +56,7 @@ REGISTRATIONS: dict[str, dict[str, Any]] = {
     "bongo": {"default_for": "/api/oauth/access-token/v1/"},
 }
 
-TABLES = ("clients", "sessions", "access_tokens", "user_epochs", "signing_keys")
+TABLES = ("clients", "sessions", "access_tokens", "user_epochs", "global_epoch", "signing_keys")
 
 
 class PrivateDatabase:

@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 from auth_service.app import FORMATS, SIGNED_DIALECTS
 from auth_service.backends.clients import PostgresClients
 from auth_service.backends.keyring import Keyring, parse_master_keys
+from auth_service.backends.session_admin import note_restored
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.backends.throttle import Budgets, Throttling
@@ -249,6 +250,14 @@ class Sessions(RuleBasedStateMachine):
         for other in self.known:
             if other.user_id == login.user_id and not (keeps and other is login):
                 other.over = True
+
+    @rare
+    @rule()
+    def end_every_session(self) -> None:
+        """As after a backup was restored."""
+        self.run(note_restored(self.database))
+        for login in self.known:
+            login.over = True
 
     @rare
     @rule(login=logins)

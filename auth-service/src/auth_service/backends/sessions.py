@@ -24,8 +24,9 @@ from servicekit.postgres import Database
 OPEN = """
     WITH client AS (SELECT FROM clients WHERE client_id = $2 AND version = $3 AND disabled_at IS NULL),
     opened AS (
-        INSERT INTO sessions (id, client_id, user_id, email, epoch, scope, idle_expires_at, expires_at)
-        SELECT $1, $2, $4, $5, $6, $7, now() + $8, now() + $9 FROM client
+        INSERT INTO sessions
+            (id, client_id, user_id, email, epoch, scope, idle_expires_at, expires_at, global_epoch)
+        SELECT $1, $2, $4, $5, $6, $7, now() + $8, now() + $9, (SELECT epoch FROM global_epoch) FROM client
         WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6)
         RETURNING id, expires_at
     ),
@@ -50,6 +51,7 @@ ROTATE = """
         FROM clients c
         WHERE s.id = $1 AND s.client_id = $2 AND c.client_id = $2 AND c.version = $4 AND c.disabled_at IS NULL
             AND s.counter >= $3 AND s.revoked_at IS NULL AND s.expires_at > now() AND s.idle_expires_at > now()
+            AND s.global_epoch >= (SELECT epoch FROM global_epoch)
             AND ($5::text[] IS NULL OR $5 <@ s.scope
                 OR s.counter > $3 + 1 OR (s.counter > $3 AND s.rotated_at <= now() - $6::interval))
             AND NOT EXISTS (SELECT FROM user_epochs e WHERE e.user_id = s.user_id AND e.epoch > s.epoch)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auth_service.backends.session_admin import end_sessions, live_sessions
+from auth_service.backends.session_admin import end_all_sessions, end_sessions, live_sessions
 from auth_service.commands.output import Json, fail, run, show
 from auth_service.core.model import session_name
 
@@ -35,12 +35,23 @@ def revoke(
     session: Annotated[str | None, typer.Argument(metavar="[SESSION_ID]")] = None,
     user: UserId = None,
     client: ClientId = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every session there is.")] = False,
 ) -> None:
-    """End one session, or all of a user or of a client: its tokens are refused from now on."""
+    """End one session, all of a user or of a client, or every one: its tokens are refused from now on."""
+    if everything:
+        _revoke_all(session, user, client)
+        return
     if session is None and user is None and client is None:
-        raise fail("name a session, a user or a client")
+        raise fail("name a session, a user or a client, or say --all")
     if session is not None and not _SESSION_NAME.fullmatch(session):
         raise fail("a session id is 16 hex digits")
     session_id = int(session, 16) if session is not None else None
     ended = run(lambda database, _keyring, _: end_sessions(database, session_id, user, client))
     typer.echo(f"{ended} sessions ended")
+
+
+def _revoke_all(*named: object) -> None:
+    if named != (None, None, None):
+        raise fail("--all leaves nothing to name")
+    run(lambda database, _keyring, _: end_all_sessions(database))
+    typer.echo("every session ended")
