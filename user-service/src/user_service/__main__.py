@@ -1,4 +1,4 @@
-"""`python -m user_service`: serve | migrate | users …"""
+"""`python -m user_service`: serve | migrate | restored | users …"""
 
 import asyncio
 
@@ -16,6 +16,7 @@ cli = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Parley's user service."
 )
 cli.add_typer(commands.users, name="users")
+cli.command()(commands.restored)
 
 
 @cli.command()

@@ -173,3 +173,8 @@ class Accounts:
         event_id = await storage.delete(self._database, user_id)
         log.info("user deleted", user_id=user_id)
         return event_id
+
+    async def note_restored(self, skipped_ids: int) -> None:
+        """After a backup was restored: what auth-service is told goes on, and ids of users who are lost stay unused."""
+        await storage.note_restored(self._database, skipped_ids)
+        log.info("backup restored", skipped_ids=skipped_ids)

@@ -1,11 +1,13 @@
-"""`python -m user_service users …`: what an operator does to users, as tables for people and JSON for programs."""
+"""`users …`, what an operator does to users, as tables for people and JSON for programs; and `restored`."""
 
 import asyncio
 import contextlib
+import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
+import asyncpg
 import typer
 from rich.console import Console
 from rich.table import Column, Table
@@ -22,6 +24,7 @@ from user_service.settings import Settings
 from user_service.users import InvalidFieldsError, NoSuchUserError, Role, User
 
 TIMEOUT = 15.0
+SKIPPED_IDS = 100_000
 
 users = typer.Typer(no_args_is_help=True, help="Add, list and change users.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -76,6 +79,27 @@ def enable(user_id: UserId, as_json: AsJson = False) -> None:
     _print([_run(lambda accounts: accounts.set_disabled(user_id, False))], as_json, one=True)
 
 
+def restored(
+    skipped_ids: Annotated[
+        int | None,
+        typer.Option(
+            "--skip-ids",
+            min=0,
+            max=10**9,
+            help="How many users' ids are not given: more than users signed up since. "
+            "Default: 100,000 to 1,000,000, at random, lest the same backup restored again gives the same ones.",
+        ),
+    ] = None,
+) -> None:
+    """Say that this database, or auth-service's, was restored from a backup: what auth-service is told goes on.
+
+    Any number of times does no harm.
+    """
+    skipped = skipped_ids if skipped_ids is not None else SKIPPED_IDS + secrets.randbelow(9 * SKIPPED_IDS)
+    _run(lambda accounts: accounts.note_restored(skipped))
+    typer.echo("users can log in again once `python -m auth_service restored` was run too")
+
+
 def _password_from_stdin() -> str:
     try:
         return sys.stdin.buffer.readline().decode().removesuffix("\n").removesuffix("\r")
@@ -94,6 +118,8 @@ def _run(step: Callable[[Accounts], Awaitable[Any]]) -> Any:
         raise SystemExit("refused: " + "; ".join(faults)) from None
     except NoSuchUserError:
         raise SystemExit("there is no user with this id") from None
+    except asyncpg.UndefinedTableError:
+        raise SystemExit("the database's schema is not current: run `python -m user_service migrate`") from None
     except (TimeoutError, ServiceUnavailableError):
         raise SystemExit("the database does not answer") from None
 

@@ -115,7 +115,11 @@ class Outbox:
 
     async def _pending_now(self) -> list[dict[str, Any]]:
         rows = await self._database.fetch(
-            "SELECT id, type, user_id, epoch, keep_session, email FROM outbox ORDER BY id LIMIT $1", BATCH
+            """
+            SELECT id, type, user_id, epoch + base AS epoch, keep_session, email FROM outbox, epoch_base
+            ORDER BY id LIMIT $1
+            """,
+            BATCH,
         )
         return [dict(row) for row in rows]
 

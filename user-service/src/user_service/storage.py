@@ -1,5 +1,6 @@
 """The SQL of users: every statement beside the function that runs it."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args
@@ -12,6 +13,7 @@ from user_service.outbox import add_event
 from user_service.users import Account, InvalidFieldsError, LoginNames, NoSuchUserError, Role, TakenError, User
 
 TAKEN = "is already taken"
+EVENT_ID_JUMP = 2**48
 
 
 def _user(row: Any) -> User:
@@ -61,16 +63,23 @@ async def find(database: Database, user_id: int) -> Account | None:
 
 
 async def find_by_login(database: Database, lookup: Lookup) -> Account | None:
-    """The user whom `lookup` means; asks the database for one that can be nobody's too, so that both cost the same."""
+    """The user whom `lookup` means, with the epoch as auth-service is told it.
+
+    Asks the database for one that can be nobody's too, so that both cost the same.
+    """
     statements: dict[Kind, str] = {
-        "email": "SELECT * FROM users WHERE email_key = ANY($1::text[])",
-        "username": "SELECT * FROM users WHERE username_key = ANY($1::text[])",
+        "email": "SELECT * FROM users, epoch_base WHERE email_key = ANY($1::text[])",
+        "username": "SELECT * FROM users, epoch_base WHERE username_key = ANY($1::text[])",
         "phone_number": """
-            SELECT * FROM users WHERE phone_number = ANY($1::text[]) ORDER BY array_position($1, phone_number) LIMIT 1
+            SELECT * FROM users, epoch_base WHERE phone_number = ANY($1::text[])
+            ORDER BY array_position($1, phone_number) LIMIT 1
         """,
     }
     row = await database.fetchrow(statements[lookup.kind], lookup.keys)
-    return _account(row) if row is not None else None
+    if row is None:
+        return None
+    account = _account(row)
+    return replace(account, user=replace(account.user, epoch=account.user.epoch + row["base"]))
 
 
 async def page(database: Database, after: int, limit: int) -> list[User]:
@@ -214,3 +223,22 @@ async def delete(database: Database, user_id: int) -> int:
         if row is None:
             raise NoSuchUserError
         return await add_event(connection, "sessions_ended", user_id=user_id, epoch=row["epoch"])
+
+
+async def note_restored(database: Database, skipped_ids: int) -> None:
+    """Raise what auth-service may know a later state of than this database, which is an older one.
+
+    Microseconds are above any number of changes since the last time. Event ids jump at random, so that a late
+    acknowledgement of one that is lost cannot be for one of those to come, whichever backup was restored before.
+    """
+    await database.execute(
+        """
+        WITH raised AS (
+            UPDATE epoch_base SET base = greatest(base + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+        )
+        SELECT setval('outbox_id_seq', (SELECT last_value FROM outbox_id_seq) + $1::bigint),
+            setval('users_id_seq', (SELECT last_value FROM users_id_seq) + $2::bigint)
+        """,
+        EVENT_ID_JUMP // 2 + secrets.randbelow(EVENT_ID_JUMP // 2),
+        skipped_ids,
+    )

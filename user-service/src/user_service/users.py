@@ -12,7 +12,10 @@ Role = Literal["default", "admin"]
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user's record without the password hash. `epoch` counts the events that ended all older sessions."""
+    """A user's record without the password hash. `epoch` counts the events that ended all older sessions.
+
+    auth-service is told it with a base added, which is raised when a backup was restored: it never goes back there.
+    """
 
     id: int
     email: str | None
