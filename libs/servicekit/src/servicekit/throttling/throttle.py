@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from random import uniform
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, 
 AT_ONCE = 16  # questions to Redis; more would wait there as long as here
 PAUSE = 1.0  # after a failure of Redis, until one call finds out whether it is back
 PATIENCE = 2.0  # for attempts under way, whose ends decide whether there is room
+MOST_PATIENT = 64  # attempts that wait so; more of them would take the places of others' requests
 ALARM_EVERY = 60.0
 
 log = structlog.get_logger()
@@ -76,6 +78,7 @@ class Throttle:
         self._local = LocalBudgets(time.monotonic)
         self._exempt = exempt
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._patient = 0
         self._away = False
         self._ask_again = 0.0
         self._next_alarm = 0.0
@@ -119,9 +122,15 @@ class Throttle:
         give_up = time.monotonic() + PATIENCE
         while True:
             decision = await self._ask(budgets, guess)
-            if decision.verdict is not Verdict.PENDING or time.monotonic() > give_up:
+            if decision.verdict is not Verdict.PENDING:
                 return decision
-            await asyncio.sleep(uniform(0.02, 0.08))  # noqa: S311
+            if self._patient >= MOST_PATIENT or time.monotonic() > give_up:
+                return replace(decision, retry_after=PATIENCE)
+            self._patient += 1
+            try:
+                await asyncio.sleep(uniform(0.02, 0.08))  # noqa: S311
+            finally:
+                self._patient -= 1
 
     async def _ask(self, budgets: GuessBudgets, guess: Guess) -> Decision:
         known = self._local.knows(budgets, guess)
