@@ -49,6 +49,10 @@ types: $(DEVELOPMENT)
 lock: $(DEVELOPMENT) ## writes the lock files anew
 	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev -c requirements.lock $(LOCK_OPTIONS) -o requirements-dev.lock
+	for service in gateway auth-service user-service; do \
+		$(BIN)/uv pip compile $$service/pyproject.toml -c requirements.lock $(LOCK_OPTIONS) \
+			-o requirements-$$service.lock || exit; \
+	done
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
 	--no-emit-package servicekit --no-emit-package parley-auth-service \

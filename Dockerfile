@@ -1,0 +1,69 @@
+# The three services' images, a target each: gateway, auth-service, user-service.
+#
+# A service's image holds its own locked requirements and its own source, nothing of the other two. What changes rarely
+# comes first: a change of source copies two directories and installs nothing.
+
+FROM python:3.13-slim-trixie AS python
+ENV PYTHONUNBUFFERED=1
+
+
+FROM python AS installer
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv --without-pip /opt/parley
+# Only wheels: nothing is compiled, so neither stage needs a compiler. `--require-hashes` refuses what is not in the lock.
+ENV INSTALL="python -m pip --python /opt/parley/bin/python install --quiet --require-hashes --no-deps --only-binary :all:"
+
+FROM installer AS gateway-requirements
+COPY requirements-gateway.lock requirements.lock
+RUN --mount=type=cache,target=/root/.cache/pip $INSTALL -r requirements.lock
+
+FROM installer AS auth-service-requirements
+COPY requirements-auth-service.lock requirements.lock
+RUN --mount=type=cache,target=/root/.cache/pip $INSTALL -r requirements.lock
+
+FROM installer AS user-service-requirements
+COPY requirements-user-service.lock requirements.lock
+RUN --mount=type=cache,target=/root/.cache/pip $INSTALL -r requirements.lock
+
+
+# Compiled here: the file systems of running containers are read-only, and each start would compile everything anew.
+FROM python AS source
+COPY libs/servicekit/src /source/servicekit
+COPY gateway/src /source/gateway
+COPY auth-service/src /source/auth-service
+COPY user-service/src /source/user-service
+RUN python -m compileall -q --invalidation-mode unchecked-hash -s /source -p /app /source
+
+
+FROM python AS service
+# A number: an orchestrator can tell without the image's /etc/passwd that it is not root. `make secrets` knows it too.
+ENV PATH=/opt/parley/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+STOPSIGNAL SIGTERM
+
+
+FROM service AS gateway
+COPY --from=gateway-requirements /opt/parley /opt/parley
+COPY --from=source /source/servicekit /source/gateway /app/
+ENV GATEWAY_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 8080 8090
+CMD ["python", "-m", "gateway"]
+
+
+FROM service AS auth-service
+COPY --from=auth-service-requirements /opt/parley /opt/parley
+COPY --from=source /source/servicekit /source/auth-service /app/
+ENV AUTH_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 8081
+CMD ["python", "-m", "auth_service", "serve"]
+
+
+FROM service AS user-service
+COPY --from=user-service-requirements /opt/parley /opt/parley
+COPY --from=source /source/servicekit /source/user-service /app/
+ENV USERS_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 8082
+CMD ["python", "-m", "user_service", "serve"]
