@@ -69,6 +69,7 @@ def test_good_settings_are_taken(load):
         ("master_keys", "s3cr3t"),
         ("master_keys", "m1:s3cr3t"),
         ("master_keys", "m1:" + "A" * 43 + "="),  # not random
+        ("master_keys", "m1:Y2hhbmdlLW1lLWNoYW5nZS1tZS1jaGFuZ2UtbWUtMTI="),  # change-me-…
         ("master_keys", GOOD["master_keys"].replace("m2", "m1")),
         ("master_keys", GOOD["master_keys"] + ","),
         ("master_keys", "m-1:s3cr3t"),

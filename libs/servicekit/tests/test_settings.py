@@ -61,3 +61,28 @@ def test_a_secret_comes_from_a_file(monkeypatch, tmp_path):
 
 def test_a_directory_for_secrets_must_exist(fault, tmp_path):
     assert fault(SECRETS_DIR=str(tmp_path / "nowhere")).startswith("settings: SECRETS_DIR: ")
+
+
+@pytest.mark.parametrize(
+    "password", ["s3cr3t", "aaaaaaaabbbbbbbbcccccccc", "change-me-before-you-start", "pass%77ord-for-the-database"]
+)
+def test_a_password_that_can_be_guessed_is_refused_where_secrets_are_files(fault, tmp_path, password):
+    (tmp_path / "trial_key").write_text("a key")
+    (tmp_path / "trial_database_url").write_text(f"postgresql://u:{password}@h/d")
+    line = fault(SECRETS_DIR=str(tmp_path))
+    assert line.startswith("settings: TRIAL_DATABASE_URL: its password is short or a sample; ")
+    assert "make secrets" in line
+    assert password not in line
+
+
+def test_a_random_password_is_taken(monkeypatch, tmp_path):
+    (tmp_path / "trial_key").write_text("a key")
+    (tmp_path / "trial_database_url").write_text("postgresql://u:lY8OZ0jvSgYqVb4f6cTzUQ@h/d")
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    assert load_settings(Settings).key.get_secret_value() == "a key"
+
+
+def test_a_missing_secret_is_refused_with_what_to_do(fault, tmp_path):
+    line = fault(SECRETS_DIR=str(tmp_path))
+    assert "TRIAL_KEY: is missing; " in line
+    assert line.endswith(f"secrets are files below {tmp_path}, which `make secrets` makes")

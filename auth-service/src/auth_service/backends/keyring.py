@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+_SAMPLE = re.compile(rb"change|example|sample|secret|password|placeholder", re.IGNORECASE)
 
 
 class UnknownMasterKeyError(Exception):
@@ -37,12 +39,17 @@ def parse_master_keys(text: str) -> list[MasterKey]:
             key = base64.b64decode(encoded, validate=True)
         except ValueError:
             key = b""
-        if not identifier.isalnum() or len(key) != _KEY_BYTES or len(set(key)) < _KEY_BYTES // 4:
+        if not identifier.isalnum() or not _is_random(key):
             raise ValueError("each entry must be id:key, the key 32 random bytes in base64")
         keys.append(MasterKey(identifier, key))
     if len({key.id for key in keys}) < len(keys):
         raise ValueError("two keys have the same id")
     return keys
+
+
+def _is_random(key: bytes) -> bool:
+    """Whether it may be: a few bytes again and again, or the words of a sample, are not."""
+    return len(key) == _KEY_BYTES and len(set(key)) >= _KEY_BYTES // 4 and not _SAMPLE.search(key)
 
 
 class Keyring:

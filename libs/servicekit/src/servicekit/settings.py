@@ -5,11 +5,15 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^/?#@:,\[\]]*)(:[0-9]{1,5})?"
+_LEAST_PASSWORD = 16
+_LEAST_VARIETY = 8
+_SAMPLE = re.compile(r"change|example|sample|secret|password|placeholder|parley", re.IGNORECASE)
 _POSTGRES_URL = re.compile(rf"postgresql://([^/?#]*@)?{_HOST}(,{_HOST})*(/[^?#]*)?(\?[^#]*)?")
 
 
@@ -41,15 +45,51 @@ S = TypeVar("S", bound=ServiceSettings)
 def load_settings(settings: type[S], **overrides: Any) -> S:
     """Read `settings` from the environment, then from files named like the variables in `$SECRETS_DIR`.
 
-    Leaves the process with status 2 and one line that names every faulty variable, never its value.
+    Leaves the process with status 2 and one line that names every faulty variable, never its value. The password of a
+    URL in a file must not be one that can be guessed.
     """
     secrets = os.environ.get("SECRETS_DIR")
+    if secrets is None:
+        loaded, faults = _read(settings, overrides)
+    elif Path(secrets).is_dir():
+        loaded, faults = _read(settings, {"_secrets_dir": secrets, **overrides})
+    else:
+        _refuse([f"SECRETS_DIR: {secrets} is not a directory"])
+    if secrets is not None:
+        faults += _weak_passwords(loaded, Path(secrets)) if loaded is not None else []
+        faults += [f"secrets are files below {secrets}, which `make secrets` makes"] if faults else []
+    if loaded is None or faults:
+        _refuse(faults)
+    return loaded
+
+
+def _read(settings: type[S], arguments: dict[str, Any]) -> tuple[S | None, list[str]]:
+    """The settings, or what is wrong with them."""
     try:
-        if secrets is not None and not Path(secrets).is_dir():
-            _refuse(f"SECRETS_DIR: {secrets} is not a directory")
-        return settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg]
+        return settings(**arguments), []
     except ValidationError as error:
-        _refuse("; ".join(f"{_variable(settings, fault['loc'])}: {_words(fault)}" for fault in error.errors()))
+        return None, [f"{_variable(settings, fault['loc'])}: {_words(fault)}" for fault in error.errors()]
+    except OSError as error:
+        return None, [f"{error.filename}: {error.strerror}"]
+
+
+def _weak_passwords(settings: ServiceSettings, secrets: Path) -> list[str]:
+    from_files = {path.name.upper() for path in secrets.iterdir()} - {name.upper() for name in os.environ}
+    return [
+        f"{name}: its password is short or a sample"
+        for field, value in settings
+        if (name := variable(type(settings), field)) in from_files
+        and isinstance(value, str)
+        and _is_weak(urlsplit(value).password)
+    ]
+
+
+def _is_weak(password: str | None) -> bool:
+    """Whether it can be guessed. None is no password: the other side trusts the connection, or it refuses."""
+    if password is None:
+        return False
+    text = unquote(password)
+    return len(text) < _LEAST_PASSWORD or len(set(text)) < _LEAST_VARIETY or bool(_SAMPLE.search(text))
 
 
 def variable(settings: type[BaseSettings], name: str) -> str:
@@ -64,8 +104,8 @@ def _variable(settings: type[BaseSettings], location: tuple[int | str, ...]) -> 
     return "_".join([head, *rest]).upper()
 
 
-def _refuse(faults: str) -> NoReturn:
-    sys.stderr.write(f"settings: {faults}\n")
+def _refuse(faults: list[str]) -> NoReturn:
+    sys.stderr.write(f"settings: {'; '.join(faults)}\n")
     raise SystemExit(2)
 
 
