@@ -88,7 +88,9 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
         open_store(settings) as (database, keyring),
         open_throttle(settings.redis_url, Networks(settings.throttle_exempt)) as throttle,
         aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15), cookie_jar=aiohttp.DummyCookieJar()
+            # The name stands for the replicas there are: old ones must not be asked for long after they went.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=1),
+            cookie_jar=aiohttp.DummyCookieJar(),
         ) as session,
     ):
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)

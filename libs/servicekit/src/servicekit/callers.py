@@ -30,6 +30,11 @@ class CallerConnection(RequestHandler):
         super().__init__(*arguments, **named)
         self.on_lost: set[Callable[[], None]] = set()
 
+    @property
+    def idle(self) -> bool:
+        """No request has come that is not answered."""
+        return self._current_request is None and not self._messages
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         for tell in tuple(self.on_lost):

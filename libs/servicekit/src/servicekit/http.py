@@ -13,7 +13,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 from structlog.contextvars import bound_contextvars
 
-from servicekit import callers, request_ids, wire
+from servicekit import callers, draining, request_ids, wire
 
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT = 10.0
@@ -238,7 +238,8 @@ class Runner(web.AppRunner):
             keepalive_timeout=KEEPALIVE_TIMEOUT,
             shutdown_timeout=10.0,
         )
-        app.on_response_prepare.append(_without_server_header)
+        self.draining = draining.Draining()
+        app.on_response_prepare.extend((_without_server_header, self.draining.close_after))
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
@@ -266,6 +267,7 @@ async def serve(*sites: tuple[web.Application, str, int]) -> None:
             started.set()
             await stop.wait()
             log.info("stopping")
+            await asyncio.gather(*(runner.draining.drain(runner) for runner in runners))
     finally:
         for runner in runners:
             await runner.cleanup()

@@ -1,0 +1,53 @@
+"""A server that stops ends each connection with an answer that says so, and takes no new one."""
+
+import asyncio
+import time
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from servicekit import http
+
+
+@pytest.fixture
+async def runner():
+    async def answer(_request):
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.post("/", answer)])
+    runner = http.Runner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner
+    await runner.cleanup()
+
+
+async def test_connections_in_use_end_with_an_answer(runner):
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    async with aiohttp.ClientSession() as session:
+        async with session.post(url) as response:
+            assert "Connection" not in response.headers
+        draining = asyncio.create_task(runner.draining.drain(runner))
+        await asyncio.sleep(0.1)
+        assert not draining.done(), "an idle connection may still be used"
+        async with session.post(url) as response:
+            assert (response.status, response.headers["Connection"]) == (200, "close")
+        await asyncio.wait_for(draining, 0.5)
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.post(url)
+
+
+async def test_an_idle_connection_is_waited_for_a_second_only(runner):
+    _, writer = await asyncio.open_connection(*runner.addresses[0])
+    started = time.monotonic()
+    await runner.draining.drain(runner)
+    assert 0.9 < time.monotonic() - started < 5
+    writer.close()
+
+
+async def test_nothing_is_waited_for_where_nobody_is_connected(runner):
+    started = time.monotonic()
+    await runner.draining.drain(runner)
+    assert time.monotonic() - started < 0.5
