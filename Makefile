@@ -7,6 +7,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
 .PHONY: run test bench-tokens bench-flood bench-gateway lint types lock clean
+.PHONY: secrets up down logs ps scale deploy admin client test-compose
 .DEFAULT_GOAL := run
 
 $(RUNTIME): requirements.lock $(PACKAGES:%=%/pyproject.toml)
@@ -57,6 +58,41 @@ lock: $(DEVELOPMENT) ## writes the lock files anew
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
 	--no-emit-package servicekit --no-emit-package parley-auth-service \
 	--no-emit-package parley-user-service --no-emit-package parley-gateway
+
+# The stack in containers. What is set in `.env` holds for all of these.
+COMPOSE := docker compose
+
+secrets: ## makes the secrets of the stack in containers, once
+	@deploy/make-secrets.sh
+
+up: ## builds and starts the stack in containers, and waits until it is healthy
+	@test -e secrets/AUTH_MASTER_KEYS || { echo 'there are no secrets yet: run `make secrets`' >&2; exit 1; }
+	$(COMPOSE) up --detach --build --wait
+
+down: ## stops it; the databases stay
+	$(COMPOSE) down
+
+logs:
+	$(COMPOSE) logs --follow --tail 100
+
+ps:
+	$(COMPOSE) ps --all
+
+scale: ## SERVICE=user-service N=3
+	@deploy/scale.sh "$(SERVICE)" "$(N)"
+
+deploy: ## builds, migrates, and replaces one replica after the other
+	@deploy/rolling-update.sh
+
+admin: ## EMAIL=you@example.com; asks for the password
+	@deploy/add-administrator.sh "$(EMAIL)"
+
+client: ## ID=shop DIALECT=rfc6749, and further options of `clients add` in OPTIONS
+	@test -n "$(ID)" -a -n "$(DIALECT)" || { echo 'usage: make client ID=shop DIALECT=rfc6749 [OPTIONS=…]' >&2; exit 2; }
+	@$(COMPOSE) exec -T auth-service python -m auth_service clients add "$(ID)" --dialect "$(DIALECT)" $(OPTIONS)
+
+test-compose: $(DEVELOPMENT) ## the end-to-end tests against containers, and what only containers show
+	$(BIN)/python -m pytest tests-compose
 
 clean: ## removes the environment and the embedded stack's data
 	rm -rf $(VENV) .data

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Replaces every replica by one of the newest image and settings, one after the other: a new one is started and healthy,
+# and known to whoever asks for its name, before an old one is told to stop. Services may be named: the default is all.
+#
+# A gateway with one fixed port cannot run beside its successor: it is replaced in its place, and for about two seconds
+# nobody answers. With a range of ports, and a load balancer before them, it is replaced like the others.
+set -eu
+NAME_KNOWN_AFTER=3 # seconds; gateways ask for the names every two (GATEWAY_DNS_INTERVAL)
+HEALTHY_WITHIN=120
+
+say() { echo "deploy: $*"; }
+replicas() { docker compose ps --quiet "$1"; }
+count() { echo "$1" | wc -w; }
+
+start_one_more() { # SERVICE OLD_REPLICAS; names the new one
+    output=$(docker compose up --detach --no-deps --no-recreate --scale "$1=$(($(count "$2") + 1))" "$1" 2>&1) ||
+        { echo "$output" >&2; exit 1; }
+    for replica in $(replicas "$1"); do
+        case $2 in *"$replica"*) ;; *) echo "$replica" ;; esac
+    done
+}
+
+until_healthy() { # REPLICA
+    tries=$HEALTHY_WITHIN
+    until [ "$(docker inspect --format '{{.State.Health.Status}}' "$1")" = healthy ]; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || return 1
+        sleep 1
+    done
+}
+
+replace_all() { # SERVICE
+    old_ones=$(replicas "$1")
+    for old in $old_ones; do
+        new=$(start_one_more "$1" "$(replicas "$1")")
+        if ! until_healthy "$new"; then
+            docker logs --tail 5 "$new" >&2
+            docker rm --force "$new" >/dev/null
+            say "$1: the new replica is not healthy after $HEALTHY_WITHIN s; it is removed, the old ones go on" >&2
+            exit 1
+        fi
+        sleep $NAME_KNOWN_AFTER
+        docker stop "$old" >/dev/null # with the grace that compose.yaml gives
+        docker rm "$old" >/dev/null
+        say "$1: $(printf %.12s "$new") in place of $(printf %.12s "$old")"
+    done
+}
+
+has_fixed_port() {
+    ports=$(docker compose config --format json | tr -d ' \n' | sed -n 's/.*"target":8080,"published":"\([0-9-]*\)".*/\1/p')
+    case $ports in *-*) return 1 ;; esac
+}
+
+docker compose build --quiet
+for migrations in auth-migrate users-migrate; do # they work while the previous version still runs
+    docker compose run --rm --no-deps "$migrations"
+done
+for service in ${*:-user-service auth-service gateway}; do
+    if [ "$service" = gateway ] && has_fixed_port; then
+        docker compose up --detach --no-deps --force-recreate --wait gateway
+        say "gateway: replaced in its place, since it has one fixed port"
+    else
+        replace_all "$service"
+    fi
+done

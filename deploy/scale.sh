@@ -1,0 +1,20 @@
+#!/bin/sh
+# Runs N replicas of a service from now on: the number is kept in `.env`, so that `make up` keeps to it.
+set -eu
+service=$1 number=$2
+case $service in gateway | auth-service | user-service) ;; *)
+    echo 'usage: make scale SERVICE=gateway|auth-service|user-service N=3' >&2
+    exit 2
+    ;;
+esac
+case $number in '' | *[!0-9]* | 0*)
+    echo 'N must be a number, 1 or more' >&2
+    exit 2
+    ;;
+esac
+
+variable=$(echo "${service}_REPLICAS" | tr 'a-z-' 'A-Z_')
+touch .env
+{ grep -v "^$variable=" .env || true; echo "$variable=$number"; } >.env.unfinished
+mv .env.unfinished .env
+docker compose up --detach --no-deps --no-recreate --wait "$service"
