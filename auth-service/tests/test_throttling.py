@@ -223,6 +223,17 @@ async def test_an_ipv6_network_is_a_64(throttled, parties):
             ["ann.{n}@example.com", "ANN.{n}@EXAMPLE.COM", "\uff41nn.{n}@example.com", "ann.{n}@exam\u00adple.com"],
         ),
         ("rfc6749", ["b{n}@münchen.example", "B{n}@xn--mnchen-3ya.example", "b{n}@MU\u0308NCHEN.example"]),
+        ("rfc6749", ["c{n}@example.com", "c{n}@ex\u115fample.com", "c{n}@\u1160example\uffa0.c\u3164om"]),
+        (
+            "rfc6749",
+            [
+                "d{n}@münchen.example",
+                "d{n}@mu\ufe0f\u0308nchen.example",
+                "d{n}@x\ufe0fn--mnchen-3ya.example",
+                "d{n}@xn--mnchen-3\ufe0fya.example",
+                "d{n}@xn--mnchen-3ya\u3002example",
+            ],
+        ),
         ("bongo", ["+8801712{n}", "8801712{n}", "01712-{n}", "0 17 12 {n}", "+880 (1712) {n}"]),
     ],
 )

@@ -5,6 +5,8 @@ import unicodedata
 
 # What a number has in common however it is written: with its country's code, a national prefix, or neither.
 _SUBSCRIBER_DIGITS = 7
+# Letters that show nothing, and that a domain name may have anywhere without being another one (UTS 46).
+_FILLERS = "\u115f\u1160"
 
 
 def account_key(login: str, login_type: str) -> str:
@@ -17,7 +19,9 @@ def account_key(login: str, login_type: str) -> str:
         digits = [str(unicodedata.digit(character)) for character in login if unicodedata.digit(character, -1) >= 0]
         return "+" + "".join(digits[-_SUBSCRIBER_DIGITS:])
     local, at, domain = login.rpartition("@")
-    return _letters(local) + at + _letters(".".join(map(_decoded, _folded(domain).split("."))))
+    # What cannot be seen goes first: it may stand between dots, inside the ASCII form of a label or before its `xn--`.
+    labels = _only(".-", _folded(domain).replace("\u3002", ".")).split(".")
+    return _letters(local) + at + _letters("".join(map(_decoded, labels)))
 
 
 def _decoded(label: str) -> str:
@@ -35,5 +39,13 @@ def _folded(text: str) -> str:
 
 
 def _letters(text: str) -> str:
-    """Letters and digits alone: marks, punctuation and what cannot be seen may be left out of an address."""
-    return "".join(filter(str.isalnum, _folded(text)))
+    """Base letters and digits alone: marks, punctuation and what cannot be seen may be left out of an address.
+
+    Taken apart first: a letter and its mark do not become one where something that is left out stands between.
+    """
+    return _only("", unicodedata.normalize("NFKD", _folded(text)))
+
+
+def _only(others: str, text: str) -> str:
+    """Letters and digits that can be seen, and `others`."""
+    return "".join(c for c in text if c in others or (c.isalnum() and c not in _FILLERS))
