@@ -168,6 +168,22 @@ async def test_without_redis_a_process_says_so_and_counts_alone(start_process, p
     assert statuses(replies) == {401: 47, 429: 13}
 
 
+async def test_nor_does_a_process_alone_forgive_what_was_tried_at_another_name(start, parties):
+    service = await start(throttle_exempt="")
+    party, place = parties["rfc6749"], address()
+    victim, own = service.users.add(login="mallory@example.com"), service.users.add(login="mal.lory@example.com")
+    for _ in range(6):
+        await guess(service, party, victim, place)
+        await guess(service, party, own, place, own.password)
+    assert evaluated(service, victim) == 3
+    assert (await guess(service, party, own, place, own.password)).status == 429
+    for _ in range(12):
+        elsewhere = address()
+        await guess(service, party, own, elsewhere, own.password)
+        await guess(service, party, victim, elsewhere)
+    assert evaluated(service, victim) <= 3 + 12
+
+
 async def test_a_redis_that_is_away_at_the_start_holds_nothing_up(start_process, own_redis, parties):
     await own_redis.kill()
     _, service = await start_process(redis_url=own_redis.url, throttle_exempt="")

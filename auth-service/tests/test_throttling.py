@@ -367,3 +367,29 @@ async def test_each_refusal_is_one_event_and_counted(start_process, parties, red
     assert WRONG not in process.output
     counters = (await service.request("GET", "/stats")).json["counters"]
     assert (counters["login admitted"], counters["login failed"], counters["login throttled"]) == (5, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "neighbour"),
+    [
+        ("rfc6749", "victim{n}@example.com", "vic.tim{n}@example.com"),
+        ("rfc6749", "victim{n}", "vic_tim{n}"),
+        ("bongo", "+880171{n}", "+49171{n}"),
+    ],
+)
+async def test_a_success_at_a_neighbour_of_the_same_key_forgives_nothing(throttled, parties, dialect, name, neighbour):
+    """Who owns a name that shares its budget with another must not clear that one's with it."""
+    party, number, place, home = parties[dialect], f"{next(_hosts):07}", address(), address()
+    victim = throttled[0].users.add(login=name.format(n=number))
+    own = throttled[0].users.add(login=neighbour.format(n=number))
+    assert (await guess(throttled[0], party, victim, home, victim.password)).status in (200, 201)
+    for n in range(12):
+        await guess(throttled[n % 2], party, victim, place)
+        await guess(throttled[n % 2], party, own, place, own.password)
+    assert evaluated(throttled[0], victim) <= 1 + 5
+    for n in range(60):
+        elsewhere = address()
+        await guess(throttled[n % 2], party, own, elsewhere, own.password)
+        await guess(throttled[n % 2], party, victim, elsewhere)
+    assert evaluated(throttled[0], victim) <= 1 + 25
+    assert (await guess(throttled[0], party, victim, home, victim.password)).status in (200, 201), "it is known there"

@@ -41,8 +41,15 @@ class Throttling:
         self._suspected = _Lately()
 
     async def admit_login(self, login: str, login_type: str, client_id: str, address: str) -> Admission:
-        account = hmac.digest(self._key, account_key(login, login_type).encode(), hashlib.sha256).hex()[:32]
-        return await _refusing(self._throttle.admit(self._budgets.logins, account, address, client_id=client_id))
+        account = self._digest(account_key(login, login_type).encode())
+        # ASCII alone in lower case: with anything more, what user-service holds to be two names might become one.
+        name = self._digest(login_type.encode() + b" " + login.encode().lower())
+        return await _refusing(
+            self._throttle.admit(self._budgets.logins, account, address, name=name, client_id=client_id)
+        )
+
+    def _digest(self, text: bytes) -> str:
+        return hmac.digest(self._key, text, hashlib.sha256).hex()[:32]
 
     async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Admission:
         """A right one is not counted where it was right within the hour, and no wrong one was seen since.

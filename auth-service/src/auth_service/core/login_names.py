@@ -12,8 +12,8 @@ _FILLERS = "\u115f\u1160"
 def account_key(login: str, login_type: str) -> str:
     """What every login that user-service takes for the same name has in common.
 
-    Two names may share a key too (`a.b` and `ab`): they then share a budget, which harms nobody, while a spelling
-    with a budget of its own would let a guesser go on.
+    Two names may share a key too (`a.b` and `ab`) and with it a budget, of which a success at one of them must clear
+    nothing that was counted at the other; a spelling with a budget of its own would let a guesser go on.
     """
     if login_type == "phone_number" or (login.startswith("+") and "@" not in login):
         digits = [str(unicodedata.digit(character)) for character in login if unicodedata.digit(character, -1) >= 0]

@@ -1,9 +1,9 @@
 -- Decides on a guess and counts it at once as a failure that is still under way.
--- KEYS: pair, account, network, known networks, totals of this slice of time and of the last
+-- KEYS: pair, account, network, known networks, totals of this slice of time and of the last, failures at the name
 -- ARGV: see redis_budgets.py
-local network, hinted = ARGV[1], ARGV[2] == '1'
+local network, hinted, name = ARGV[1], ARGV[2] == '1', ARGV[#ARGV]
 local n = {}
-for i = 3, #ARGV do n[i] = tonumber(ARGV[i]) end
+for i = 3, #ARGV - 1 do n[i] = tonumber(ARGV[i]) end
 local pair_limit, pair_ms, network_limit, network_ms = n[3], n[4], n[5], n[6]
 local free, row, known_row, row_ms, longest_delay, alarm_at = n[7], n[8], n[9], n[10], n[11], n[12]
 
@@ -33,7 +33,7 @@ for i = 5, 6 do
 end
 local alarm = (failed >= alarm_at and failed > succeeded) and 1 or 0
 
-local in_row = field(KEYS[2], network)
+local in_row = field(KEYS[7], network)
 if hinted and redis.call('ZCARD', KEYS[4]) < n[13] then  -- Redis was emptied, and the process remembers
   redis.call('ZADD', KEYS[4], 'NX', time[1], network)
   redis.call('PEXPIRE', KEYS[4], n[14])
@@ -54,10 +54,12 @@ local verdict = used_up(KEYS[1], pair_limit)
 if verdict then return {verdict, 'PAIR', left(KEYS[1]), known and 1 or 0, alarm} end
 
 charge(KEYS[1], pair_ms)
+redis.call('HINCRBY', KEYS[1], 'at ' .. name, 1)
 if known then
-  redis.call('HINCRBY', KEYS[2], network, 1)
+  redis.call('HINCRBY', KEYS[7], network, 1)
 else
   charge(KEYS[3], network_ms)
+  redis.call('HINCRBY', KEYS[7], 'strangers', 1)
   local strangers = redis.call('HINCRBY', KEYS[2], 'strangers', 1)
   if strangers >= free then
     local delay = math.min(longest_delay, 1000 * 2 ^ (strangers - free))
@@ -65,4 +67,5 @@ else
   end
 end
 redis.call('PEXPIRE', KEYS[2], row_ms)
+redis.call('PEXPIRE', KEYS[7], row_ms)
 return {1, 'NONE', 0, known and 1 or 0, alarm}

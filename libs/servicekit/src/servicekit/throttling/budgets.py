@@ -89,10 +89,15 @@ def guess_budgets(kind: str, *, pair: Window, network: Window, free: int, row: i
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """An attempt at `account` (a digest, or an id) from `network` (`192.0.2.1/32`, `2001:db8::/64`)."""
+    """An attempt at `account` (a digest, or an id) from `network` (`192.0.2.1/32`, `2001:db8::/64`).
+
+    Names that may be spellings of each other share an account's budgets, but they may be two people's as well:
+    success at one `name` clears what was counted there, and the network becomes known there, at no other name.
+    """
 
     account: str
     network: str
+    name: str
 
 
 class Verdict(enum.Enum):

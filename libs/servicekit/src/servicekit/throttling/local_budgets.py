@@ -1,8 +1,8 @@
 """Budgets in this process alone: half of what replicas share, for as long as they cannot count together."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from servicekit.throttling.budgets import (
@@ -45,20 +45,22 @@ class _Recent(Generic[V]):
 
 @dataclass(slots=True)
 class _Count:
-    """Failures in a window, those still under way included."""
+    """Failures in a window, those still under way included; of a pair also `at` which name."""
 
     ends: float
     count: int = 0
     under_way: int = 0
+    at: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
 class _Row:
-    """Failures in a row at an account."""
+    """Failures in a row at an account, and `at` which name."""
 
     ends: float
     strangers: int = 0
     closed_until: float = 0.0
+    at: Counter[str] = field(default_factory=Counter)
 
 
 class LocalBudgets:
@@ -72,10 +74,10 @@ class LocalBudgets:
 
     def knows(self, budgets: GuessBudgets, guess: Guess) -> bool:
         """Whether the network has been successful at the account in this process."""
-        return guess.network in (self._known.get((budgets.kind, guess.account)) or ())
+        return guess.network in (self._known.get((budgets.kind, guess.name)) or ())
 
     def remember(self, budgets: GuessBudgets, guess: Guess) -> None:
-        key = (budgets.kind, guess.account)
+        key = (budgets.kind, guess.name)
         others = [network for network in self._known.get(key) or () if network != guess.network]
         self._known.put(key, (guess.network, *others[: KNOWN_NETWORKS - 1]))
 
@@ -95,8 +97,10 @@ class LocalBudgets:
         for count in (pair,) if known else (pair, network):
             count.count += 1
             count.under_way += 1
+        pair.at[guess.name] += 1
         if not known:
             row.strangers += 1
+            row.at[guess.name] += 1
             if row.strangers >= budgets.free:
                 row.closed_until = now + min(LONGEST_DELAY, 2 ** (row.strangers - budgets.free))
         return Decision(Verdict.ADMITTED, known=known, local=True)
@@ -108,11 +112,15 @@ class LocalBudgets:
         if outcome is not Outcome.FAILED and not known:
             network.count = max(0, network.count - 1)
         if outcome is Outcome.WITHDRAWN:
-            pair.count = max(0, pair.count - 1)
-            row.strangers = max(0, row.strangers - (not known))
+            pair.count -= _taken(pair.at, guess.name, 1)
+            row.strangers -= _taken(row.at, guess.name, int(not known))
         if outcome is Outcome.SUCCEEDED:
-            self._counts.drop((budgets.kind, guess.account, guess.network))
-            self._rows.drop((budgets.kind, guess.account))
+            pair.count -= _taken(pair.at, guess.name, pair.count)
+            row.strangers -= _taken(row.at, guess.name, row.strangers)
+            if not pair.count:
+                self._counts.drop((budgets.kind, guess.account, guess.network))
+            if not row.strangers:
+                self._rows.drop((budgets.kind, guess.account))
 
     def charge(self, name: str, key: str, shared: Window) -> float:
         """Count one; returns the seconds until there is room again, 0 where there was."""
@@ -137,6 +145,15 @@ class LocalBudgets:
         if count is None or count.ends <= now:
             count = _Count(now + window.seconds)
         return self._counts.put(key, count)
+
+
+def _taken(at: Counter[str], name: str, most: int) -> int:
+    """Take so many from what was counted at `name`; returns how many there were to take."""
+    number = min(most, at[name])
+    at[name] -= number
+    if not at[name]:
+        del at[name]
+    return number
 
 
 def _full(count: _Count, window: Window, budget: Budget, now: float) -> Decision:

@@ -64,13 +64,14 @@ class RedisBudgets:
             budgets.alarm,
             KNOWN_NETWORKS,
             KNOWN_SECONDS * 1000,
+            guess.name,
         )
         verdict, budget, wait, known_there, alarm = await _answer(self._admit(self._keys(budgets, guess), arguments))
         return Decision(Verdict(verdict), Budget[budget.decode()], wait / 1000, bool(known_there), bool(alarm))
 
     async def settle(self, budgets: GuessBudgets, guess: Guess, outcome: Outcome, *, known: bool) -> None:
         lifetimes = (KNOWN_SECONDS * 1000, 2 * SLICE_SECONDS * 1000)
-        arguments = (guess.network, outcome.value, int(known), KNOWN_NETWORKS, *lifetimes)
+        arguments = (guess.network, outcome.value, int(known), KNOWN_NETWORKS, *lifetimes, guess.name)
         await _answer(self._settle(self._keys(budgets, guess), arguments))
 
     async def charge(self, name: str, key: str, window: Window) -> float:
@@ -85,9 +86,10 @@ class RedisBudgets:
             f"{prefix}:pair:{guess.account}:{guess.network}",
             f"{prefix}:account:{guess.account}",
             f"{prefix}:network:{guess.network}",
-            f"{prefix}:known:{guess.account}",
+            f"{prefix}:known:{guess.name}",
             f"{prefix}:total:{now}",
             f"{prefix}:total:{now - 1}",
+            f"{prefix}:name:{guess.name}",
         ]
 
 

@@ -83,11 +83,13 @@ class Throttle:
         self._ask_again = 0.0
         self._next_alarm = 0.0
 
-    async def admit(self, budgets: GuessBudgets, account: str, address: str, **who: str) -> Admission:
-        """Raises ThrottledError. `who` goes into the log: nothing secret."""
+    async def admit(
+        self, budgets: GuessBudgets, account: str, address: str, *, name: str | None = None, **who: str
+    ) -> Admission:
+        """Raises ThrottledError. `name`: see `Guess`. `who` goes into the log: nothing secret."""
         if address in self._exempt:
             return Admission()
-        guess = Guess(account, network_of(address))
+        guess = Guess(account, network_of(address), name or account)
         decision = await self._decide(budgets, guess)
         if decision.alarm:
             self._sound_alarm(budgets)
