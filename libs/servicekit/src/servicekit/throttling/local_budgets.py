@@ -30,14 +30,15 @@ class _Recent(Generic[V]):
         self._entries: OrderedDict[tuple[str, ...], V] = OrderedDict()
 
     def get(self, key: tuple[str, ...]) -> V | None:
+        if key in self._entries:
+            self._entries.move_to_end(key)
         return self._entries.get(key)
 
-    def put(self, key: tuple[str, ...], value: V) -> V:
+    def put(self, key: tuple[str, ...], value: V) -> None:
         self._entries[key] = value
         self._entries.move_to_end(key)
         if len(self._entries) > ENTRIES:
             self._entries.popitem(last=False)
-        return value
 
     def drop(self, key: tuple[str, ...]) -> None:
         self._entries.pop(key, None)
@@ -69,6 +70,7 @@ class LocalBudgets:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._counts: _Recent[_Count] = _Recent()
+        self._charges: _Recent[_Count] = _Recent()
         self._rows: _Recent[_Row] = _Recent()
         self._known: _Recent[tuple[str, ...]] = _Recent()
 
@@ -97,6 +99,7 @@ class LocalBudgets:
         for count in (pair,) if known else (pair, network):
             count.count += 1
             count.under_way += 1
+        self._keep(budgets, guess, pair, network, row)
         pair.at[guess.name] += 1
         if not known:
             row.strangers += 1
@@ -125,8 +128,9 @@ class LocalBudgets:
     def charge(self, name: str, key: str, shared: Window) -> float:
         """Count one; returns the seconds until there is room again, 0 where there was."""
         window, now = shared.half(), self._clock()
-        count = self._count((name, key), window, now)
+        count = self._count(self._charges, (name, key), window, now)
         count.count += 1
+        self._charges.put((name, key), count)
         return 0.0 if count.count <= window.limit else count.ends - now
 
     def _looked_up(self, budgets: GuessBudgets, guess: Guess, now: float) -> tuple[_Count, _Count, _Row]:
@@ -135,16 +139,21 @@ class LocalBudgets:
         if row is None or row.ends <= now:
             row = _Row(now + ROW_SECONDS)
         return (
-            self._count((*account, guess.network), budgets.pair, now),
-            self._count((budgets.kind, guess.network), budgets.network, now),
-            self._rows.put(account, row),
+            self._count(self._counts, (*account, guess.network), budgets.pair, now),
+            self._count(self._counts, (budgets.kind, guess.network), budgets.network, now),
+            row,
         )
 
-    def _count(self, key: tuple[str, ...], window: Window, now: float) -> _Count:
-        count = self._counts.get(key)
-        if count is None or count.ends <= now:
-            count = _Count(now + window.seconds)
-        return self._counts.put(key, count)
+    def _keep(self, budgets: GuessBudgets, guess: Guess, pair: _Count, network: _Count, row: _Row) -> None:
+        """For what was admitted only: refusals cost an attacker nothing, and must not push out what is counted."""
+        self._counts.put((budgets.kind, guess.account, guess.network), pair)
+        self._counts.put((budgets.kind, guess.network), network)
+        self._rows.put((budgets.kind, guess.account), row)
+
+    @staticmethod
+    def _count(counts: _Recent[_Count], key: tuple[str, ...], window: Window, now: float) -> _Count:
+        count = counts.get(key)
+        return count if count is not None and count.ends > now else _Count(now + window.seconds)
 
 
 def _taken(at: Counter[str], name: str, most: int) -> int:
