@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 import pytest
+from aiohttp import web
 
 from timing import KeptAlive, assert_alike
 
@@ -328,6 +329,29 @@ async def test_a_failure_of_ours_counts_for_nobody(throttled, parties):
     assert statuses(replies) == {503: 30}
     throttled[0].users.fault = None
     assert (await guess(throttled[0], party, user, place, user.password)).status == 200
+
+
+async def test_who_hangs_up_has_made_a_guess(throttled, parties):
+    party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
+    asked, released = asyncio.Queue(), asyncio.Event()
+
+    async def slow(_request):
+        asked.put_nowait(None)
+        await released.wait()
+        return web.json_response({"user": None})
+
+    throttled[0].users.fault = slow
+    for n in range(5):
+        guessing = asyncio.create_task(guess(throttled[n % 2], party, user, place))
+        await asked.get()
+        guessing.cancel()
+    throttled[0].users.fault = None
+    released.set()
+
+    async def status():
+        return (await guess(throttled[0], party, user, place)).status
+
+    assert await status() == 429
 
 
 async def test_many_failures_of_many_accounts_from_many_networks_raise_an_alarm(start_process, parties, own_redis):

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import aiohttp
 import msgspec
 
-from auth_service.core.errors import UnavailableError
+from auth_service.core.errors import CallerLeftError, UnavailableError
 from auth_service.core.model import User
 from servicekit import callers, http, request_ids, wire
 
@@ -114,6 +114,8 @@ class UserService:
                     raise UnavailableError(f"user-service answers {response.status}")
                 return await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if caller.gone:
+                raise CallerLeftError("the caller left") from error
             raise UnavailableError("user-service cannot be reached") from error
 
 

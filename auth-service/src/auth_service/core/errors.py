@@ -101,5 +101,9 @@ class UnavailableError(OAuthError):
         return self._cause or self.description
 
 
+class CallerLeftError(UnavailableError):
+    """Whoever asked has hung up. What was asked of others may have been done all the same."""
+
+
 class StaleClientError(Exception):
     """The registration that a grant was decided on has changed since it was read; the grant is to be decided anew."""

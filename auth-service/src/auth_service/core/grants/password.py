@@ -2,7 +2,7 @@
 
 from auth_service.core import scope
 from auth_service.core.access_tokens import StoredToken
-from auth_service.core.errors import InvalidCredentialsError, InvalidRequestError, UnavailableError
+from auth_service.core.errors import CallerLeftError, InvalidCredentialsError, InvalidRequestError, UnavailableError
 from auth_service.core.model import Client, Session, TokenRequest, User
 from auth_service.core.ports import Sessions, Throttle, Users
 from auth_service.core.refresh_tokens import RefreshTokenEncoding
@@ -41,6 +41,9 @@ class PasswordGrant:
         attempt = await self._throttle.admit_login(login, login_type, client.client_id, request.address)
         try:
             user = await self._users.check_credentials(login, login_type, request.password or "")
+        except CallerLeftError:
+            await attempt.failed()  # to hang up must not make guesses that cost nothing
+            raise
         except UnavailableError:
             await attempt.withdrawn()
             raise

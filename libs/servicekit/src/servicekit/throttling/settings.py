@@ -8,9 +8,13 @@ from redis.asyncio.connection import parse_url
 from servicekit.settings import ServiceSettings
 from servicekit.throttling.networks import NetworksText
 
+_PARTS = {"host", "port", "db", "username", "password", "path", "connection_class"}
+
 
 def _redis_url(url: str) -> str:
-    parse_url(url)
+    options = parse_url(url).keys() - _PARTS
+    if any(not name.startswith("ssl_") for name in options):
+        raise ValueError("must have no options but those of TLS")
     return url
 
 
