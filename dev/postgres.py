@@ -39,6 +39,7 @@ class Postgres:
         self._directory = directory
         os.environ["LC_ALL"] = "C"  # PostgreSQL refuses a locale that the machine lacks
         server = _initialised(directory)
+        self.programs: Path = server.bin_path
         self._sockets = find_suitable_socket_dir(directory, server.runtime_path)
         if server.system_user is not None:
             shutil.chown(self._sockets, server.system_user)
