@@ -20,12 +20,21 @@ START_TIMEOUT, STOP_TIMEOUT = 120.0, 30.0
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack that answers at `url`; what is None is unknown of one that runs elsewhere."""
+    """A stack that answers at `url`; what is None is unknown of one that runs elsewhere.
+
+    `compose` is the `docker compose …` that speaks to it, where it runs in containers.
+    """
 
     url: str
     ops_url: str | None = None
     data_dir: Path | None = None
     supervisor: subprocess.Popen[bytes] | None = None
+    compose: tuple[str, ...] = ()
+
+    @property
+    def has_command_line(self) -> bool:
+        """Whether the services' own command lines can be run here."""
+        return self.data_dir is not None or bool(self.compose)
 
     def processes(self) -> dict[str, psutil.Process]:
         """The supervisor's children by name: `postgres`, `redis-server`, `auth_service`, `user_service`, `gateway`."""

@@ -1,6 +1,7 @@
 """The stack that the end-to-end tests speak to, through its gateway only, an HTTP client for it, users and clients."""
 
 import os
+import shlex
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -14,10 +15,10 @@ from people import Person, signed_up
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    """The stack at `PARLEY_URL` where that is set, else one of the tests' own."""
+    """The stack at `PARLEY_URL` where that is set, which `PARLEY_COMPOSE` speaks to, else one of the tests' own."""
     url = os.environ.get("PARLEY_URL")
     if url:
-        yield testing.Stack(url.rstrip("/"))
+        yield testing.Stack(url.rstrip("/"), compose=tuple(shlex.split(os.environ.get("PARLEY_COMPOSE", ""))))
         return
     stack = testing.start(tmp_path_factory.mktemp("stack") / "data")
     try:
@@ -36,7 +37,7 @@ async def client(stack: testing.Stack) -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture(scope="session")
 def registered(stack: testing.Stack) -> None:
     """The clients of `registrations` exist."""
-    if stack.data_dir is None:
+    if not stack.has_command_line:
         pytest.skip("the stack under test runs elsewhere, so no client can be registered")
     registrations.register(stack)
 

@@ -31,14 +31,20 @@ def variables(stack: Stack) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+def command_line(stack: Stack, module: str, *arguments: str) -> list[str]:
+    """`python -m module arguments`, here or in a container of the service."""
+    python = [*stack.compose, "exec", "-T", module.replace("_", "-"), "python"] if stack.compose else [sys.executable]
+    return [*python, "-m", module, *arguments]
+
+
 async def command(stack: Stack, module: str, *arguments: str, stdin: str = "") -> str:
     """Run `python -m module arguments`, which must succeed; returns what it wrote to standard output."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
+        *command_line(stack, module, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **variables(stack)},
+        env={**os.environ, **({} if stack.compose else variables(stack))},
     )
     stdout, stderr = await asyncio.wait_for(process.communicate(stdin.encode()), COMMAND_TIMEOUT)
     assert process.returncode == 0, stderr.decode()

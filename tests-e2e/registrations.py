@@ -1,9 +1,9 @@
 """Clients that the tests need beside those that `make run` seeds, added by auth-service's own command line."""
 
 import subprocess
-import sys
 from dataclasses import replace
 
+import operations
 from dev import testing
 from drivers import DOORKEEPER, RFC6749
 
@@ -50,7 +50,11 @@ _OPTIONS = {
 
 
 def register(stack: testing.Stack) -> None:
-    """Add them all, at the same time. `stack` must run on this machine."""
+    """Add them all, at the same time, unless an earlier run has. `stack` must have a command line."""
+    if stack.compose and INSPECTOR.client_id in subprocess.check_output(
+        operations.command_line(stack, "auth_service", "clients", "list"), text=True, stdin=subprocess.DEVNULL
+    ):
+        return
     commands = [
         _command(stack, "add", client_id, *options)
         for client_id, options in _OPTIONS.items()
@@ -62,7 +66,8 @@ def register(stack: testing.Stack) -> None:
 
 
 def _command(stack: testing.Stack, *arguments: str) -> subprocess.Popen[bytes]:
-    assert stack.data_dir is not None
-    script = 'set -a; . "$0"; set +a; exec "$@"'
-    command = [sys.executable, "-m", "auth_service", "clients", *arguments]
-    return subprocess.Popen(["sh", "-c", script, str(stack.data_dir / "env"), *command], stdout=subprocess.DEVNULL)
+    command = operations.command_line(stack, "auth_service", "clients", *arguments)
+    if stack.data_dir is not None:
+        script = 'set -a; . "$0"; set +a; exec "$@"'
+        command = ["sh", "-c", script, str(stack.data_dir / "env"), *command]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

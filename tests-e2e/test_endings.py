@@ -35,8 +35,8 @@ async def member(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterat
 
 @pytest.fixture
 def machine(stack: Stack) -> Stack:
-    """The stack, where it runs on this machine."""
-    if stack.data_dir is None:
+    """The stack, where its command lines can be run."""
+    if not stack.has_command_line:
         pytest.skip("the stack under test runs elsewhere, so it has no command line here")
     return stack
 

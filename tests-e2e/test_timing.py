@@ -27,7 +27,7 @@ Refused = dict[str, Member]
 @pytest.fixture(scope="module")
 async def refused(stack: Stack, client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Refused]:
     """Members by the reason why they cannot log in."""
-    if stack.data_dir is None:
+    if not stack.has_command_line:
         pytest.skip("the stack under test runs elsewhere, so nobody can be disabled")
     mistaken, disabled, deleted = [await new_member().sign_up(client) for _ in range(3)]
     without = new_member()

@@ -1,0 +1,72 @@
+"""The stack in containers: built, started with secrets of its own and with the clients and users of `make run`."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from containers import REPOSITORY, Containers
+from dev import seed
+from dev.services import Service
+from front import Front
+
+
+@pytest.fixture(scope="session")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of secrets as `make secrets` makes them."""
+    directory = tmp_path_factory.mktemp("compose") / "secrets"
+    subprocess.run([REPOSITORY / "deploy" / "make-secrets.sh", directory], check=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def containers(secrets: Path) -> Iterator[Containers]:
+    """The stack, one replica of each. `KEEP_CONTAINERS` leaves it there when the tests end."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        containers = Containers(probe.getsockname()[1], secrets)
+    containers.compose("down", "--volumes", "--remove-orphans")
+    try:
+        containers.compose("build")
+        containers.up()
+        asyncio.run(seed.seed(_service(containers, "auth-service"), _service(containers, "user-service")))
+        yield containers
+    finally:
+        if not os.environ.get("KEEP_CONTAINERS"):
+            containers.compose("down", "--volumes", "--remove-orphans")
+
+
+@pytest.fixture(scope="session")
+def scaled(containers: Containers) -> Iterator[Callable[..., None]]:
+    """Call with the replicas of each service; several gateways have something before them."""
+    with contextlib.ExitStack() as fronts:
+
+        def scale(**replicas: int) -> None:
+            fronts.close()
+            containers.up(**replicas)
+            if replicas.get("gateway", 1) > 1:
+                fronts.enter_context(Front(containers.port).running())
+
+        yield scale
+
+
+class _InContainer(Service):
+    """A service whose command line is run in its container."""
+
+    def command(self, *arguments: str) -> list[str]:
+        compose = shutil.which("docker"), *self.serve
+        return [*map(str, compose), "exec", "-T", self.name, "python", "-m", self.module, *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(self.variables)
+
+
+def _service(containers: Containers, name: str) -> Service:
+    module = name.replace("-", "_")
+    return _InContainer(name, module, containers.command[1:], containers.environment, "")

@@ -1,0 +1,89 @@
+"""A compose stack of the tests' own: its project, its settings, its containers."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent
+PROJECT = "parley-tests"
+SERVICES = ("gateway", "auth-service", "user-service")
+STORES = ("postgres", "redis")
+GATEWAY_PORTS = "18090-18099"
+
+
+class Containers:
+    """`docker compose` with the tests' overrides; `variables` is what `.env` says elsewhere."""
+
+    def __init__(self, port: int, secrets: Path) -> None:
+        self.port = port
+        self.command = (
+            *("docker", "compose", "--project-name", PROJECT, "--project-directory", str(REPOSITORY)),
+            *("--file", str(REPOSITORY / "compose.yaml")),
+            *("--file", str(REPOSITORY / "tests-compose" / "compose.tests.yaml")),
+        )
+        self.variables = {
+            "PARLEY_SECRETS": str(secrets),
+            "PARLEY_VERSION": "tests",
+            "PARLEY_PUBLIC_URL": self.url,
+            "GATEWAY_PORT": str(port),
+            # what the scripts of `make` call, without the options above
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_FILE": "compose.yaml:tests-compose/compose.tests.yaml",
+        }
+
+    @property
+    def url(self) -> str:
+        """The gateway, or what stands before several."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.variables}
+
+    def compose(self, *arguments: str) -> str:
+        """Run `docker compose arguments`, which must succeed; returns its standard output."""
+        return run(*self.command, *arguments, environment=self.environment)
+
+    def up(self, **replicas: int) -> None:
+        """Have so many replicas of each service, one where none are named, and wait until all is healthy."""
+        for service in SERVICES:
+            name = service.replace("-", "_")
+            self.variables[f"{name.upper()}_REPLICAS"] = str(replicas.get(name, 1))
+        # Several cannot share a port: something stands before them, on the port that one has for itself.
+        self.variables["GATEWAY_PORT"] = GATEWAY_PORTS if replicas.get("gateway", 1) > 1 else str(self.port)
+        self.compose("up", "--detach", "--wait")
+
+    def script(self, name: str, *arguments: str) -> str:
+        """Run one of the scripts behind `make`."""
+        return run(str(REPOSITORY / "deploy" / name), *arguments, environment=self.environment)
+
+    def ids(self, service: str) -> list[str]:
+        """The containers of a service that run."""
+        return self.compose("ps", "--quiet", service).split()
+
+    def inspect(self, service: str) -> list[dict[str, Any]]:
+        """What Docker knows of each."""
+        return inspect(self.ids(service))
+
+    def execute(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a container of the service; it may fail."""
+        arguments = [*self.command, "exec", "-T", service, *command]
+        return subprocess.run(arguments, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def inspect(identifiers: Iterable[str]) -> list[dict[str, Any]]:
+    names = list(identifiers)
+    found: list[dict[str, Any]] = json.loads(run("docker", "inspect", *names)) if names else []
+    return found
+
+
+def run(*command: str, environment: dict[str, str] | None = None) -> str:
+    """Run a command, which must succeed; returns its standard output."""
+    done = subprocess.run(
+        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr[-3000:]}"
+    return done.stdout

@@ -1,0 +1,176 @@
+"""Who runs as whom, what can be written to, what is published, and which secrets can be seen where."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from containers import PROJECT, SERVICES, STORES, inspect, run
+
+ALL = (*SERVICES, *STORES)
+SECRETS = {
+    "gateway": set(),
+    "auth-service": {"AUTH_DATABASE_URL", "AUTH_MASTER_KEYS", "REDIS_URL"},
+    "user-service": {"USERS_DATABASE_URL", "REDIS_URL"},
+    "postgres": {"POSTGRES_PASSWORD", "AUTH_DATABASE_PASSWORD", "USERS_DATABASE_PASSWORD"},
+    "redis": {"REDIS_CONFIG"},
+}
+WRITABLE = {
+    "gateway": set(),
+    "auth-service": set(),
+    "user-service": set(),
+    "postgres": {"/tmp", "/var/lib/postgresql/data", "/run/postgresql"},
+    "redis": {"/data"},
+}
+# The kernel's, and single files that Docker mounts, which are root's.
+OTHERS = ("/proc", "/sys", "/dev", "/run/secrets/", "/docker-entrypoint", "/etc/", "/sbin/")
+FOREIGN = {
+    "gateway": ("asyncpg", "redis", "sqlalchemy", "argon2", "typer", "auth_service", "user_service", "pip"),
+    "auth-service": ("argon2", "phonenumbers", "httptools", "gateway", "user_service", "pip"),
+    "user-service": ("httptools", "gateway", "auth_service", "pip"),
+}
+by_container = pytest.mark.parametrize("service", ALL)
+by_image = pytest.mark.parametrize("service", SERVICES)
+
+
+@pytest.fixture(autouse=True)
+def one_of_each(scaled):
+    scaled()
+
+
+@by_container
+def test_nobody_is_root_or_may_become_it(containers, service):
+    (container,) = containers.inspect(service)
+    host = container["HostConfig"]
+    assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    status = containers.execute(service, "cat", "/proc/1/status").stdout
+    assert re.search(r"^Uid:\s+[1-9]", status, re.MULTILINE)
+    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^CapBnd:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+
+
+@by_image
+def test_a_service_runs_as_a_number(containers, service):
+    assert containers.inspect(service)[0]["Config"]["User"] == "10001:10001"
+
+
+@by_container
+def test_limits_restarts_and_grace(containers, service):
+    (container,) = containers.inspect(service)
+    host = container["HostConfig"]
+    assert 0 < host["Memory"] <= 1 << 30
+    assert 0 < host["PidsLimit"] <= 300
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["Init"] is True
+    assert container["Config"]["StopTimeout"] >= {"gateway": 31, "auth-service": 12, "user-service": 12}.get(service, 5)
+    assert container["State"]["Health"]["Status"] == "healthy"
+
+
+@by_container
+def test_what_is_writable(containers, service):
+    assert containers.inspect(service)[0]["HostConfig"]["ReadonlyRootfs"] is True
+    mounts = [line.split() for line in containers.execute(service, "cat", "/proc/mounts").stdout.splitlines()]
+    not_writable = ("/proc", "/sys", "/dev", "/run/secrets/", "/docker-entrypoint", "/etc/", "/sbin/")
+    writable = {
+        target
+        for _, target, _, options, *_ in mounts
+        if "rw" in options.split(",") and not target.startswith(not_writable)
+    }
+    assert writable == WRITABLE[service]
+    for path in ("/", "/app", "/etc", "/usr", "/opt/parley", "/etc/hostname", "/run/secrets"):
+        done = containers.execute(service, "sh", "-c", f"touch {path}/new 2>&1 || touch {path} 2>&1")
+        assert done.returncode != 0, path
+
+
+@by_container
+def test_secrets_are_seen_where_they_are_needed_and_nowhere_else(containers, service, secrets):
+    listed = containers.execute(service, "sh", "-c", "ls /run/secrets 2>/dev/null").stdout.split()
+    assert set(listed) == SECRETS[service]
+    for name in listed:
+        assert containers.execute(service, "cat", f"/run/secrets/{name}").returncode == 0
+        modes = containers.execute(service, "stat", "-c", "%a", f"/run/secrets/{name}").stdout
+        assert modes.strip() == "600"
+    known = str(containers.inspect(service)) + containers.execute(service, "env").stdout
+    known += run("docker", "history", "--no-trunc", containers.inspect(service)[0]["Image"])
+    for value in _values(secrets):
+        assert value not in known
+
+
+def test_every_secret_is_a_file_of_its_own_that_only_its_owner_reads(secrets):
+    files = {path.name: path.stat().st_mode & 0o777 for path in secrets.iterdir()}
+    assert files == dict.fromkeys(set().union(*SECRETS.values()), 0o600)
+
+
+def _values(secrets: Path) -> list[str]:
+    """What is secret in the files, read as root in a container since they belong to others."""
+    script = "cat /secrets/*"
+    mount = f"{secrets}:/secrets:ro"
+    text = run("docker", "run", "--rm", "--user", "0:0", "--volume", mount, "parley-gateway:tests", "sh", "-c", script)
+    values = [value for value in re.findall(r"[A-Za-z0-9_/+=-]{40,}", text) if len(value) >= 40]
+    assert len(values) >= 8
+    return values
+
+
+def test_only_the_gateway_is_published(containers):
+    published = {
+        service: {
+            port: [end["HostPort"] for end in ends]
+            for port, ends in container["NetworkSettings"]["Ports"].items()
+            if ends
+        }
+        for service in ALL
+        for container in containers.inspect(service)
+    }
+    assert {service for service, ports in published.items() if ports} == {"gateway"}
+    assert list(published["gateway"]) == ["8080/tcp"]
+    assert str(containers.port) in published["gateway"]["8080/tcp"]
+
+
+def test_only_the_gateway_has_a_foot_outside(containers):
+    networks = {service: set(containers.inspect(service)[0]["NetworkSettings"]["Networks"]) for service in ALL}
+    edge, internal = f"{PROJECT}_edge", f"{PROJECT}_internal"
+    assert networks == {service: {internal} | ({edge} if service == "gateway" else set()) for service in ALL}
+    assert inspect([internal])[0]["Internal"] is True
+
+
+@pytest.mark.parametrize("target", ["auth-service:8081", "user-service:8082", "postgres:5432", "redis:6379"])
+def test_who_is_outside_reaches_nothing_inside(containers, target):
+    service, port = target.split(":")
+    address = containers.inspect(service)[0]["NetworkSettings"]["Networks"][f"{PROJECT}_internal"]["IPAddress"]
+    for host in (service, address):
+        script = f"import socket; socket.create_connection(('{host}', {port}), 2)"
+        network = f"--network={PROJECT}_edge"
+        command = ["docker", "run", "--rm", network, "parley-gateway:tests", "python", "-c", script]
+        assert subprocess.run(command, capture_output=True).returncode != 0
+
+
+def test_what_is_internal_has_no_way_out(containers):
+    script = "import socket; socket.create_connection(('192.0.2.1', 80), 2)"
+    done = containers.execute("auth-service", "python", "-c", script)
+    assert "unreachable" in done.stderr
+
+
+@pytest.mark.parametrize(("role", "database"), [("auth", "users"), ("users", "auth"), ("auth", "postgres")])
+def test_a_role_cannot_connect_to_another_database(containers, role, database):
+    query = "psql --no-psqlrc --host 127.0.0.1 --username {} --dbname {} --command 'SELECT 1'"
+    password = f'PGPASSWORD="$(cat /run/secrets/{role.upper()}_DATABASE_PASSWORD)" '
+    assert containers.execute("postgres", "sh", "-c", password + query.format(role, role)).returncode == 0
+    done = containers.execute("postgres", "sh", "-c", password + query.format(role, database))
+    assert "permission denied for database" in done.stderr
+
+
+@by_image
+def test_an_image_holds_no_compiler_and_nothing_of_another_service(containers, service):
+    for name in FOREIGN[service]:
+        code = f"import importlib.util as u, sys; sys.exit(u.find_spec('{name}') is not None)"
+        assert containers.execute(service, "/opt/parley/bin/python", "-c", code).returncode == 0, name
+    for name in ("cc", "gcc", "make", "ld"):
+        assert containers.execute(service, "sh", "-c", f"command -v {name}").returncode != 0, name
+
+
+@by_image
+def test_a_stop_is_heard(containers, service):
+    assert containers.inspect(service)[0]["Config"]["StopSignal"] == "SIGTERM"

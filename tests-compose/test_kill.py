@@ -1,0 +1,67 @@
+"""`kill -9` of each container under load: nothing acknowledged is lost, and the stack is well again in time."""
+
+import asyncio
+from collections import Counter
+
+import aiohttp
+import pytest
+
+from containers import SERVICES, STORES
+from killing import RECOVERY, audit, kill_under_load
+from persevering import Ledger, PerseveringClient
+
+CLIENTS = 4
+
+
+@pytest.fixture(scope="module")
+def ledger():
+    """What was acknowledged in all rounds so far."""
+    return Ledger()
+
+
+@pytest.fixture
+async def http(containers, scaled):
+    scaled()
+    timeout = aiohttp.ClientTimeout(total=15)
+    async with aiohttp.ClientSession(containers.url, cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session:
+        yield session
+
+
+def _crash(containers, service):
+    """Every process in it ends, and Docker starts it again: that is what its restart policy says."""
+    containers.execute(service, "sh", "-c", "kill -9 -1")
+
+
+def _docker_kill(containers, service):
+    """Docker does not start what it was told to kill: whoever did so starts it again, as by `make up`."""
+    containers.compose("kill", "--signal", "KILL", service)
+    containers.compose("up", "--detach", "--no-deps", "--no-recreate", service)
+
+
+@pytest.mark.parametrize("kill", [_crash, _docker_kill], ids=["crash", "docker kill"])
+@pytest.mark.parametrize("service", [*SERVICES, *STORES])
+async def test_what_was_acknowledged_outlives_a_kill(containers, http, ledger, service, kill):
+    known = {*ledger.passwords, *ledger.gone}
+    started = {container["State"]["StartedAt"] for container in containers.inspect(service)}
+    clients = [PerseveringClient(http, ledger) for _ in range(CLIENTS)]
+    killed_at = await kill_under_load(clients, lambda: asyncio.to_thread(kill, containers, service))
+
+    failures = [failure for client in clients for failure in client.failures]
+    recovered = max((failed_at for failed_at, _ in failures), default=killed_at) - killed_at
+    print(f"\n{service}: back after {recovered:.1f} s ({dict(Counter(cause for _, cause in failures))})")
+    assert failures or service == "redis", "nobody noticed"
+    assert recovered < RECOVERY
+    assert started.isdisjoint(container["State"]["StartedAt"] for container in containers.inspect(service))
+    await audit(http, ledger, known)
+    await _until_healthy(containers)
+
+
+async def _until_healthy(containers):
+    async with asyncio.timeout(30):
+        while True:
+            states = [
+                container["State"] for service in (*SERVICES, *STORES) for container in containers.inspect(service)
+            ]
+            if len(states) == 5 and all(state["Health"]["Status"] == "healthy" for state in states):
+                return
+            await asyncio.sleep(0.5)
