@@ -19,6 +19,7 @@ class Containers:
 
     def __init__(self, port: int, secrets: Path) -> None:
         self.port = port
+        self._replicas: dict[str, int] | None = None
         self.command = (
             *("docker", "compose", "--project-name", PROJECT, "--project-directory", str(REPOSITORY)),
             *("--file", str(REPOSITORY / "compose.yaml")),
@@ -49,6 +50,9 @@ class Containers:
 
     def up(self, **replicas: int) -> None:
         """Have so many replicas of each service, one where none are named, and wait until all is healthy."""
+        if replicas == self._replicas:
+            return
+        self._replicas = replicas
         for service in SERVICES:
             name = service.replace("-", "_")
             self.variables[f"{name.upper()}_REPLICAS"] = str(replicas.get(name, 1))
@@ -62,7 +66,9 @@ class Containers:
 
     def ids(self, service: str) -> list[str]:
         """The containers of a service that run."""
-        return self.compose("ps", "--quiet", service).split()
+        labels = (f"com.docker.compose.project={PROJECT}", f"com.docker.compose.service={service}")
+        filters = [argument for label in labels for argument in ("--filter", f"label={label}")]
+        return run("docker", "ps", "--quiet", "--no-trunc", *filters).split()
 
     def inspect(self, service: str) -> list[dict[str, Any]]:
         """What Docker knows of each."""
@@ -70,8 +76,8 @@ class Containers:
 
     def execute(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a container of the service; it may fail."""
-        arguments = [*self.command, "exec", "-T", service, *command]
-        return subprocess.run(arguments, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        arguments = ["docker", "exec", self.ids(service)[0], *command]
+        return subprocess.run(arguments, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
 def inspect(identifiers: Iterable[str]) -> list[dict[str, Any]]:

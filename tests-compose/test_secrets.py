@@ -9,7 +9,7 @@ from containers import REPOSITORY
 RANDOM = "lY8OZ0jvSgYqVb4f6cTzUQ"
 GOOD = {
     "AUTH_DATABASE_URL": f"postgresql://auth:{RANDOM}@postgres/auth",
-    "AUTH_MASTER_KEYS": "k1:3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8=",
+    "AUTH_MASTER_KEYS": "k1:LJyogAOGVbbhulwbINX4yHrq5B7XFbHSoKOkJNZ0QnY=",
 }
 FAULTS = {
     "missing": ("AUTH_MASTER_KEYS", None),
