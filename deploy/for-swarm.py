@@ -1,0 +1,46 @@
+"""Turns `docker compose config --format json` into what `docker stack deploy` understands; docs/operations.md says how.
+
+Swarm reads an older format and knows no conditions between services, and a secret there never changes: a new one has a
+new name, which ends in `_` and PARLEY_SECRETS (1, 2, …). Database and Redis live elsewhere, so networks have a way out.
+"""
+
+import json
+import os
+import sys
+
+SERVICES = ("gateway", "auth-service", "user-service")
+UNKNOWN_TO_SWARM = ("build", "depends_on", "restart", "security_opt", "command", "entrypoint")
+USER = "10001"  # USER in the Dockerfile
+
+
+def main() -> None:
+    composed = json.load(sys.stdin)
+    version = os.environ.get("PARLEY_SECRETS", "1")
+    services = {name: service(composed["services"][name]) for name in SERVICES}
+    used = {secret["source"] for one in services.values() for secret in one.get("secrets", ())}
+    stack = {
+        "version": "3.9",
+        "services": services,
+        "networks": {name: {"driver": "overlay"} for name in composed["networks"]},
+        "secrets": {name: {"external": True, "name": f"{name}_{version}"} for name in sorted(used)},
+    }
+    json.dump(stack, sys.stdout, indent=2)
+
+
+def service(composed: dict) -> dict:
+    one = {name: value for name, value in composed.items() if name not in UNKNOWN_TO_SWARM}
+    one["networks"] = list(one["networks"])
+    one["secrets"] = [secret(entry) for entry in one.get("secrets", ())]
+    if "ports" in one:
+        one["ports"] = [{**port, "published": int(port["published"])} for port in one["ports"]]
+    else:  # the name stands for all replicas, not for one address before them: gateways choose by themselves
+        one["deploy"]["endpoint_mode"] = "dnsrr"
+    return one
+
+
+def secret(entry: dict) -> dict:
+    target = entry["target"].rpartition("/")[2]
+    return {"source": entry["source"], "target": target, "uid": USER, "gid": USER, "mode": 0o400}
+
+
+main()

@@ -1,0 +1,54 @@
+"""What `deploy/for-swarm.py` makes of a composed stack."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from dev.testing import REPOSITORY
+
+SERVICE: dict[str, Any] = {
+    "build": {"context": "."},
+    "depends_on": {"auth-migrate": {"condition": "service_completed_successfully"}},
+    "deploy": {"replicas": 2},
+    "image": "parley",
+    "networks": {"internal": None},
+    "restart": "unless-stopped",
+    "security_opt": ["no-new-privileges:true"],
+}
+MASTER_KEYS = {"source": "AUTH_MASTER_KEYS", "target": "/run/secrets/AUTH_MASTER_KEYS"}
+COMPOSED = {
+    "name": "parley",
+    "services": {
+        "gateway": {**SERVICE, "ports": [{"mode": "ingress", "target": 8080, "published": "8080"}]},
+        "auth-service": {**SERVICE, "secrets": [MASTER_KEYS]},
+        "user-service": SERVICE,
+        "postgres": SERVICE,
+        "auth-migrate": SERVICE,
+    },
+    "networks": {"internal": {"name": "parley_internal", "internal": True}},
+    "secrets": {"AUTH_MASTER_KEYS": {"file": "secrets/AUTH_MASTER_KEYS"}, "POSTGRES_PASSWORD": {"file": "x"}},
+}
+
+
+def test_swarm_is_given_what_it_knows_and_nothing_else() -> None:
+    script = REPOSITORY / "deploy" / "for-swarm.py"
+    environment = {**os.environ, "PARLEY_SECRETS": "7"}
+    made = subprocess.run(
+        [sys.executable, str(script)], input=json.dumps(COMPOSED), env=environment, capture_output=True, text=True
+    )
+    assert (made.returncode, made.stderr) == (0, "")
+    stack = json.loads(made.stdout)
+    assert stack.keys() == {"version", "services", "networks", "secrets"}
+    assert stack["services"].keys() == {"gateway", "auth-service", "user-service"}
+    assert stack["networks"] == {"internal": {"driver": "overlay"}}
+    assert stack["secrets"] == {"AUTH_MASTER_KEYS": {"external": True, "name": "AUTH_MASTER_KEYS_7"}}
+    for service in stack["services"].values():
+        assert service.keys() <= {"deploy", "image", "networks", "ports", "secrets"}
+    gateway, auth = stack["services"]["gateway"], stack["services"]["auth-service"]
+    assert gateway["ports"][0]["published"] == 8080
+    assert "endpoint_mode" not in gateway["deploy"]
+    assert auth["deploy"] == {"replicas": 2, "endpoint_mode": "dnsrr"}
+    owned = {"uid": "10001", "gid": "10001", "mode": 0o400}
+    assert auth["secrets"] == [{"source": "AUTH_MASTER_KEYS", "target": "AUTH_MASTER_KEYS", **owned}]
