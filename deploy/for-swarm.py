@@ -7,6 +7,7 @@ new name, which ends in `_` and PARLEY_SECRETS (1, 2, …). Database and Redis l
 import json
 import os
 import sys
+from typing import Any
 
 SERVICES = ("gateway", "auth-service", "user-service")
 UNKNOWN_TO_SWARM = ("build", "depends_on", "restart", "security_opt", "command", "entrypoint")
@@ -27,7 +28,7 @@ def main() -> None:
     json.dump(stack, sys.stdout, indent=2)
 
 
-def service(composed: dict) -> dict:
+def service(composed: dict[str, Any]) -> dict[str, Any]:
     one = {name: value for name, value in composed.items() if name not in UNKNOWN_TO_SWARM}
     one["networks"] = list(one["networks"])
     one["secrets"] = [secret(entry) for entry in one.get("secrets", ())]
@@ -38,7 +39,7 @@ def service(composed: dict) -> dict:
     return one
 
 
-def secret(entry: dict) -> dict:
+def secret(entry: dict[str, str]) -> dict[str, Any]:
     target = entry["target"].rpartition("/")[2]
     return {"source": entry["source"], "target": target, "uid": USER, "gid": USER, "mode": 0o400}
 
