@@ -176,6 +176,7 @@ async def database_url(emptied_database_url: str) -> str:
     connection = await asyncpg.connect(emptied_database_url)
     await connection.execute("DELETE FROM outbox")
     await connection.execute("DELETE FROM users")
+    await connection.execute("UPDATE epoch_base SET base = 0")
     await connection.close()
     return emptied_database_url
 
