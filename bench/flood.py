@@ -158,7 +158,8 @@ def _print(
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as directory:
-        stack = testing.start(Path(directory) / "data", AUTH_THROTTLE_EXEMPT="", GATEWAY_TRUSTED_PROXIES="127.0.0.1")
+        as_by_default = {"AUTH_THROTTLE_EXEMPT": "", "USERS_HASH_DEADLINE": "2"}
+        stack = testing.start(Path(directory) / "data", GATEWAY_TRUSTED_PROXIES="127.0.0.1", **as_by_default)
         try:
             assert stack.data_dir is not None
             lines = (stack.data_dir / "env").read_text().splitlines()

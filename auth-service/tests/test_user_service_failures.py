@@ -66,20 +66,31 @@ async def overloaded(_request):
     return web.Response(status=503, headers={"X-Parley-Overload": "1"})
 
 
-@pytest.mark.parametrize(("fault", "sent"), [(overloaded, 1), (busy, 4)])
-async def test_no_more_logins_are_sent_while_there_is_no_room(own_service, parties, fault, sent):
-    user, party = own_service.users.add(), parties["rfc6749"]
-    own_service.users.fault = fault
-    replies = [await own_service.login(party, user) for _ in range(4)]
-    for reply in replies:
-        assert_unavailable(reply, "rfc6749")
+@pytest.mark.parametrize(("refusal", "sent"), [(overloaded, 21), (busy, 25)])
+async def test_no_more_logins_are_sent_than_there_was_room_for(own_service, parties, refusal, sent):
+    user, party, released = own_service.users.add(), parties["rfc6749"], asyncio.Event()
+
+    async def taking_twenty(request):
+        if len(own_service.users.checks) > 20:
+            return await refusal(request)
+        await released.wait()
+        return web.json_response({"user": None})
+
+    async def checks():
+        return len(own_service.users.checks)
+
+    own_service.users.fault = taking_twenty
+    taken = [asyncio.create_task(own_service.login(party, user)) for _ in range(20)]
+    await eventually(checks, lambda number: number == 20)
+    for _ in range(5):
+        assert_unavailable(await own_service.login(party, user), "rfc6749")
     assert len(own_service.users.checks) == sent
+    released.set()
+    assert [reply.status for reply in await asyncio.gather(*taken)] == [400] * 20
     own_service.users.fault = None
-
-    async def status():
-        return (await own_service.login(party, user)).status
-
-    await eventually(status, lambda seen: seen == 200)
+    assert [reply.status for reply in await asyncio.gather(*(own_service.login(party, user) for _ in range(15)))] == [
+        200
+    ] * 15
 
 
 async def test_a_user_service_that_is_not_there_is_unavailable(start, parties):

@@ -1,24 +1,18 @@
 """user-service over HTTP: whose password this is, and which users' sessions must end."""
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
 
+from auth_service.backends.concurrency_limit import ConcurrencyLimit, NoRoomError
 from auth_service.core.errors import CallerLeftError, UnavailableError
 from auth_service.core.model import User
 from servicekit import callers, http, request_ids, wire
 
 CHECK_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=1)
-# After a refusal for lack of room no login is sent for so long: far less than what waits there then takes.
-PAUSE = 0.25
-
-
-class NoRoomError(UnavailableError):
-    """user-service has more passwords to hash than it can in time."""
 
 
 class ServiceTokens(Protocol):
@@ -61,19 +55,19 @@ class UserService:
         self._session = session
         self._url = url
         self._tokens = tokens
-        self._full_until = 0.0
+        self._checks = ConcurrencyLimit()
 
     def check_room(self) -> None:
-        if time.monotonic() < self._full_until:
-            raise NoRoomError("user-service has no room")
+        if self._checks.reached:
+            raise UnavailableError("user-service has no room")
 
     async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
         body = {"login": login, "password": password, "login_type": login_type}
         try:
-            raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body, CHECK_TIMEOUT)
+            with self._checks.in_flight():
+                raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body, CHECK_TIMEOUT)
         except NoRoomError:
-            self._full_until = time.monotonic() + PAUSE
-            raise
+            raise UnavailableError("user-service has no room") from None
         user = _decode(raw, CredentialCheck).user
         return User(user.id, user.email, user.epoch) if user is not None else None
 
@@ -109,7 +103,7 @@ class UserService:
                 ) as response,
             ):
                 if http.OVERLOAD in response.headers:
-                    raise NoRoomError("user-service has no room")
+                    raise NoRoomError
                 if response.status not in (200, 204):
                     raise UnavailableError(f"user-service answers {response.status}")
                 return await response.read()

@@ -1,0 +1,39 @@
+"""How many requests a service is sent at a time: what it took when it last refused one, and slowly more (AIMD)."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+LEAST = 8
+DECREASE = 0.95
+INCREASE = 0.5  # with each request that was taken
+
+
+class NoRoomError(Exception):
+    """The service has refused for lack of room."""
+
+
+class ConcurrencyLimit:
+    """None until the service refuses for lack of room; then those that it would refuse are refused here, for less."""
+
+    def __init__(self) -> None:
+        self._limit = math.inf
+        self._in_flight = 0
+
+    @property
+    def reached(self) -> bool:
+        return self._in_flight >= self._limit
+
+    @contextlib.contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Around a request; NoRoomError inside lowers the limit."""
+        self._in_flight += 1
+        try:
+            yield
+        except NoRoomError:
+            self._limit = max(LEAST, DECREASE * (self._in_flight - 1))
+            raise
+        else:
+            self._limit += INCREASE
+        finally:
+            self._in_flight -= 1
