@@ -8,6 +8,7 @@ ENV PYTHONUNBUFFERED=1
 
 
 FROM python AS installer
+WORKDIR /build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/parley
 # Only wheels: nothing is compiled, so neither stage needs a compiler. `--require-hashes` refuses what is not in the lock.
