@@ -1,6 +1,7 @@
 """Verdicts that are remembered: for how long, for whom, and what never is."""
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import json
@@ -130,11 +131,19 @@ async def test_a_long_deny_is_not_kept(remembering):
     assert len(remembering.auth.questions) == 2
 
 
+@contextlib.asynccontextmanager
 async def _at_once(gateway, number):
-    """So many requests with one token, on connections of their own; the statuses come later."""
-    requests = [asyncio.create_task(gateway.request("GET", ME)) for _ in range(number)]
-    await until(lambda: _in_flight(gateway) == number)
-    return requests
+    """So many connections that have sent requests with one token in the same moment, and no answer is due yet."""
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(gateway.connect()) for _ in range(number)]
+        for connection in connections:
+            await connection.send(gateway.bytes("GET", ME, ("Authorization", "Bearer good")))
+        await until(lambda: _in_flight(gateway) == number)
+        yield connections
+
+
+async def _statuses(connections):
+    return {(await connection.response()).status for connection in connections}
 
 
 def _in_flight(gateway):
@@ -156,9 +165,9 @@ def _held_back(gateway):
 async def test_a_thousand_requests_ask_once(start_gateway):
     gateway = await start_gateway(verdict_lifetime=20, verify_timeout=30, upstream_requests=1000)
     held = _held_back(gateway)
-    requests = await _at_once(gateway, 1000)
-    held.set()
-    assert {(await request).status for request in requests} == {200}
+    async with _at_once(gateway, 1000) as connections:
+        held.set()
+        assert await _statuses(connections) == {200}
     assert len(gateway.auth.questions) == 1
 
 
@@ -179,9 +188,9 @@ async def test_who_asked_first_may_leave(remembering):
 async def test_a_question_that_fails_fails_for_all_and_is_asked_again(remembering):
     remembering.auth.judges(500)
     held = _held_back(remembering)
-    requests = await _at_once(remembering, 20)
-    held.set()
-    assert {(await request).status for request in requests} == {503}
+    async with _at_once(remembering, 20) as connections:
+        held.set()
+        assert await _statuses(connections) == {503}
     remembering.auth.allows()
     assert await _status(remembering) == 200
     assert len(remembering.auth.questions) == 2

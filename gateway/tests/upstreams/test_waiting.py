@@ -1,6 +1,7 @@
 """Who waits for a connection, and what is left when all is over."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -62,6 +63,15 @@ async def test_who_finds_no_place_in_time_is_told(stage: Stage) -> None:
     assert waiting.connection is None
     assert stage.count("idle") == 1
     assert len(server.peers) == 1
+
+
+async def test_a_loop_that_was_held_up_costs_nobody_the_connection(stage: Stage) -> None:
+    await stage.serve(FIRST)
+    await stage.open(FIRST, connect_timeout=0.25)
+    waiting = stage.client().ask()
+    time.sleep(0.6)  # noqa: ASYNC251 - as a thousand requests do that arrive at once
+    await until(lambda: waiting.settled)
+    assert waiting.ended
 
 
 async def test_who_waits_no_longer_gets_no_place(stage: Stage) -> None:
