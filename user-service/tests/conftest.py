@@ -38,8 +38,11 @@ class Issuer:
         jwk = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         return {"keys": [jwk | {"kid": "test", "use": "sig", "alg": "ES256"}]}
 
-    def token(self, subject: str, scope: str = "", client_id: str = "app", sid: str | None = None) -> str:
-        now = int(time.time())
+    def token(
+        self, subject: str, scope: str = "", client_id: str = "app", sid: str | None = None, *, ahead: int = 0
+    ) -> str:
+        """A token signed by a clock that is so many seconds ahead."""
+        now = int(time.time()) + ahead
         claims = {"iss": ISSUER, "aud": "internal", "sub": subject, "client_id": client_id, "scope": scope}
         claims |= {"iat": now, "exp": now + 60, "jti": secrets.token_hex(8)}
         if sid is not None:

@@ -115,6 +115,14 @@ async def test_a_header_that_is_no_internal_token_is_refused_without_being_repea
     assert reply.headers["Content-Type"] == "application/problem+json; charset=utf-8"
 
 
+@pytest.mark.parametrize("ahead", [-120, 60])
+@pytest.mark.parametrize("path", ["/api/v1/users/me", "/internal/events"])
+async def test_clocks_that_differ_log_nobody_out(lasting_service: Any, path: str, ahead: int) -> None:
+    reply = await lasting_service.request("GET", path, token=lasting_service.issuer.token("1", ahead=ahead))
+    assert reply.status == 503
+    assert reply.headers["Retry-After"] == "1"
+
+
 async def test_other_methods_are_answered_405_with_what_is_allowed(lasting_service: Any) -> None:
     reply = await lasting_service.request("PUT", "/api/v1/users/1")
     assert reply.status == 405

@@ -39,6 +39,13 @@ class InternalToken:
         return int(self.subject) if self.subject.isascii() and self.subject.isdigit() else None
 
 
+class ClocksDifferError(http.ServiceUnavailableError):
+    """A token that auth-service signed for another time than it is here.
+
+    Only services hold internal tokens, and none for as long as one lives: no client can mend this with another login.
+    """
+
+
 class Keys(Protocol):
     async def public_key(self, kid: str) -> Any:
         """The ES256 public key with this id, or None. Raises `http.ServiceUnavailableError` when it cannot know."""
@@ -53,7 +60,7 @@ class InternalTokens:
         self._checked: dict[bytes, InternalToken] = {}
 
     async def verify(self, token: str) -> InternalToken:
-        """What `token` says. Raises `jws.InvalidTokenError` or `http.ServiceUnavailableError`."""
+        """What `token` says. Raises `jws.InvalidTokenError`, `ClocksDifferError` or `http.ServiceUnavailableError`."""
         digest = hashlib.sha256(token.encode()).digest()
         checked = self._checked.get(digest)
         if checked is None:
@@ -63,7 +70,7 @@ class InternalTokens:
             self._checked[digest] = checked
         if checked.expires_at + LEEWAY <= time.time():
             self._checked.pop(digest, None)
-            raise jws.InvalidTokenError("expired")
+            raise ClocksDifferError("an internal token that has expired: do clocks differ?")
         return checked
 
     async def _check(self, token: str) -> InternalToken:
@@ -77,8 +84,10 @@ class InternalTokens:
         if claims.get("iss") != self._issuer or claims.get("aud") != AUDIENCE:
             raise jws.InvalidTokenError("iss or aud")
         issued_at, expires_at = jws.integer(claims, "iat"), jws.integer(claims, "exp")
-        if not 0 < expires_at - issued_at <= MAX_LIFETIME or issued_at > time.time() + LEEWAY:
+        if not 0 < expires_at - issued_at <= MAX_LIFETIME:
             raise jws.InvalidTokenError("lifetime")
+        if issued_at > time.time() + LEEWAY:
+            raise ClocksDifferError("an internal token of the future: do clocks differ?")
         jws.string(claims, "jti")
         scope = claims.get("scope", "")
         session_id = claims.get("sid")
