@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from servicekit.http import Runner
+from servicekit.serving import Runner
 
 PATIENCE = 30.0
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import sys
 from aiohttp import web
 
 from backend import ALLOW
-from servicekit.http import serve
+from servicekit.serving import serve
 
 
 async def main(host: str, port: int) -> None:

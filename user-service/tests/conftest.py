@@ -17,7 +17,8 @@ import structlog
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from servicekit import http, migrations, wire
+from servicekit import migrations, wire
+from servicekit.serving import Runner
 from user_service.app import MIGRATIONS, create_app
 from user_service.keys import ACCOUNTS
 from user_service.settings import Settings
@@ -204,7 +205,7 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
 @contextlib.asynccontextmanager
 async def listening(app: web.Application) -> AsyncIterator[str]:
     """The URL of an application served on a free port."""
-    runner = http.Runner(app)
+    runner = Runner(app)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=512).start()

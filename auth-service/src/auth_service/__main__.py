@@ -10,7 +10,7 @@ from auth_service.commands import clients, keys, sessions
 from auth_service.commands.restored import restored
 from auth_service.migrations import DIRECTORY
 from auth_service.settings import DatabaseSettings, Settings
-from servicekit import http
+from servicekit import serving
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 
@@ -28,7 +28,7 @@ def serve() -> None:
     """Serve until SIGINT or SIGTERM."""
     settings = load_settings(Settings)
     configure_logs("auth-service", settings.log_level)
-    uvloop.run(http.serve((create_app(settings), settings.host, settings.port)))
+    uvloop.run(serving.serve((create_app(settings), settings.host, settings.port)))
 
 
 @cli.command()

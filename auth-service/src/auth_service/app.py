@@ -38,6 +38,7 @@ from servicekit import http
 from servicekit.internal_tokens import InternalTokens
 from servicekit.postgres import Database, connect
 from servicekit.schema import is_current
+from servicekit.serving import HEADER_LIMIT
 from servicekit.throttling.networks import Networks, client_address
 from servicekit.throttling.throttle import Throttle, open_throttle
 
@@ -70,7 +71,7 @@ async def open_store(settings: StoreSettings, *, wait: bool = True) -> AsyncIter
 def create_app(settings: Settings) -> web.Application:
     """The application; what is behind it is opened when it starts and closed when it stops."""
     app = web.Application(middlewares=[http.frame()])
-    app[http.HEADER_LIMIT] = 16 * 1024  # who asks for a verdict on a token that is far too long understands 401 alone
+    app[HEADER_LIMIT] = 16 * 1024  # who asks for a verdict on a token that is far too long understands 401 alone
 
     async def behind(app: web.Application) -> AsyncIterator[None]:
         async with _opened(settings) as routes:

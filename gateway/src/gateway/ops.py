@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.settings import Settings
 from servicekit import http
+from servicekit.serving import Runner
 
 log = structlog.get_logger()
 
@@ -64,7 +65,7 @@ async def listening(serving: Serving, settings: Settings) -> AsyncIterator[int]:
     Leaves the process with status 1 and one line when the address cannot be listened on.
     """
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        runner = http.Runner(application(serving, session, settings.auth_url))
+        runner = Runner(application(serving, session, settings.auth_url))
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.host, settings.ops_port).start()

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from servicekit import callers, http
+from servicekit.serving import Runner
 
 
 class Work:
@@ -69,7 +70,7 @@ async def url(work):
             web.get("/overloaded", overloaded),
         ]
     )
-    runner = http.Runner(app)
+    runner = Runner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from servicekit import http
+from servicekit.serving import Runner
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ async def runner():
 
     app = web.Application()
     app.add_routes([web.post("/", answer)])
-    runner = http.Runner(app)
+    runner = Runner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner

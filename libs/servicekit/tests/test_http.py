@@ -14,6 +14,7 @@ from aiohttp import web
 
 from servicekit import http, wire
 from servicekit.logs import configure_logs
+from servicekit.serving import Runner
 
 
 async def echo(request):
@@ -53,7 +54,7 @@ async def port(log):
     app = web.Application(middlewares=[http.frame()])
     app.add_routes([web.post("/echo", echo), web.get("/fail/{id}", fail), web.get("/unavailable", unavailable)])
     app.add_routes([web.post("/ready", become_ready), *http.health_routes(is_ready)])
-    runner = http.Runner(app)
+    runner = Runner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from servicekit import http, jws
 from servicekit.internal_tokens import ClocksDifferError, InternalTokens, RemoteKeys, public_keys
+from servicekit.serving import Runner
 
 ISSUER = "https://parley.example"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -130,7 +131,7 @@ async def published():
     published = Published()
     app = web.Application()
     app.router.add_get("/jwks.json", published.answer)
-    runner = http.Runner(app)
+    runner = Runner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     published.url = f"http://127.0.0.1:{runner.addresses[0][1]}/jwks.json"

@@ -5,7 +5,7 @@ import asyncio
 import typer
 import uvloop
 
-from servicekit import http
+from servicekit import serving
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 from user_service import commands
@@ -24,7 +24,7 @@ def serve() -> None:
     """Serve the user API until SIGINT or SIGTERM."""
     settings = load_settings(Settings)
     configure_logs("user-service", settings.log_level)
-    uvloop.run(http.serve((create_app(settings), settings.host, settings.port)))
+    uvloop.run(serving.serve((create_app(settings), settings.host, settings.port)))
 
 
 @cli.command()

@@ -1,23 +1,18 @@
-"""An aiohttp server as every service runs it: strict reads, request ids, one log line a request, a clean stop."""
+"""What every service's requests pass through: strict reads, request ids, one log line each, problem documents."""
 
 import asyncio
-import contextlib
-import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.web_protocol import RequestHandler
 from structlog.contextvars import bound_contextvars
 
-from servicekit import callers, draining, request_ids, wire
+from servicekit import callers, request_ids, wire
 
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT = 10.0
-KEEPALIVE_TIMEOUT = 75.0
 CLIENT_CLOSED_REQUEST = 499  # for the log only: nobody is left to answer
 RETRY_AFTER = {"Retry-After": "1"}
 OVERLOAD = "X-Parley-Overload"
@@ -28,9 +23,6 @@ Readiness = Callable[[], Awaitable[bool]]
 
 # What the access log calls a request's route, where aiohttp's own router does not know.
 ROUTE = web.RequestKey("route", str)
-
-# An application's longest header in bytes: aiohttp itself answers 400 to a longer one.
-HEADER_LIMIT = web.AppKey("header_limit", int)
 
 log = structlog.get_logger()
 
@@ -186,121 +178,3 @@ def stats_route(counters: Callable[[], Mapping[str, int]]) -> web.RouteDef:
         return web.json_response({"counters": counters()})
 
     return web.get("/stats", stats)
-
-
-class _Connection(callers.CallerConnection):
-    """aiohttp's connection, but its own 400 neither echoes a header to the client nor logs it, nor waits for a body."""
-
-    __slots__ = ()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self._messages or isinstance(self._messages[-1][0], RawRequestMessage):
-            return
-        # aiohttp queues a parse error behind the request that it belongs to. Where that is an error in a body, the
-        # request would wait for the rest of it until it gives up.
-        request = self._current_request
-        queued = self._messages[-2][1] if len(self._messages) > 1 else None
-        payload = queued or (request.content if request is not None else None)
-        if payload is not None and not payload.is_eof():
-            payload.set_exception(web.RequestPayloadError())
-
-    def handle_error(
-        self,
-        _request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        _message: str | None = None,
-    ) -> web.StreamResponse:
-        log.info("malformed request", status=status, cause=type(exc).__name__)
-        title, error = ("Bad Request", "invalid_request") if status < 500 else ("Service Unavailable", "server_error")
-        response = problem(status, title, error=error)
-        response.headers[hdrs.SERVER] = "parley"  # aiohttp would name its version
-        response.headers[hdrs.CONNECTION] = "close"  # aiohttp answers what it cannot read in HTTP/1.0, and so without
-        response.force_close()
-        return response
-
-
-class _Server(web.Server):
-    def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
-class Runner(web.AppRunner):
-    """aiohttp's runner with our connection class and limits. There is no public hook for the first."""
-
-    def __init__(self, app: web.Application) -> None:
-        super().__init__(
-            app,
-            access_log=None,
-            auto_decompress=False,
-            max_field_size=app.get(HEADER_LIMIT, 8190),
-            keepalive_timeout=KEEPALIVE_TIMEOUT,
-            shutdown_timeout=10.0,
-        )
-        self.draining = draining.Draining()
-        app.on_response_prepare.extend((_without_server_header, self.draining.close_after))
-
-    async def _make_server(self) -> web.Server:
-        server = await super()._make_server()
-        server.__class__ = _Server
-        return server
-
-
-async def _without_server_header(_request: web.BaseRequest, response: web.StreamResponse) -> None:
-    response.headers.pop(hdrs.SERVER, None)
-
-
-async def serve(*sites: tuple[web.Application, str, int]) -> None:
-    """Serve each `(app, host, port)` until SIGINT or SIGTERM, then finish the requests in flight.
-
-    Leaves the process with status 1 and one line when an address cannot be listened on.
-    """
-    stop = asyncio.Event()
-    runners: list[Runner] = []
-    try:
-        with _on_stop_signal(stop, asyncio.current_task()) as started:
-            for app, host, port in sites:
-                runner = Runner(app)
-                runners.append(runner)
-                await _start(runner, host, port)
-            started.set()
-            await stop.wait()
-            log.info("stopping")
-            await asyncio.gather(*(runner.draining.drain(runner) for runner in runners))
-    finally:
-        for runner in runners:
-            await runner.cleanup()
-
-
-async def _start(runner: Runner, host: str, port: int) -> None:
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
-    except OSError as error:
-        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    log.info("listening", host=host, port=port)
-
-
-@contextlib.contextmanager
-def _on_stop_signal(stop: asyncio.Event, task: asyncio.Task[None] | None) -> Iterator[asyncio.Event]:
-    """Set `stop` at SIGINT or SIGTERM; before the event yielded is set, leave the context at once.
-
-    A service that waits for its database when it starts would not hear of `stop` before the database answers.
-    """
-    started = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        if task is not None and not started.is_set() and not stop.is_set():
-            task.cancel()
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield started
-    except asyncio.CancelledError:
-        if task is None or started.is_set() or not stop.is_set():
-            raise
-        task.uncancel()
