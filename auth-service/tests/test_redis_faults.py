@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
+from .guesses import WRONG, address, evaluated, guess, statuses
 from .serving import eventually
-from .test_throttling import WRONG, address, evaluated, guess, statuses
 
 
 @pytest.fixture

@@ -1,0 +1,278 @@
+"""Guessing is stopped before anything is hashed, on every replica, and nobody is locked out by somebody else."""
+
+import asyncio
+import time
+
+import pytest
+from aiohttp import web
+
+from timing import KeptAlive, assert_alike
+
+from .guesses import WRONG, address, came_from, evaluated, guess, statuses, unique
+from .service import LOGIN, at_once
+
+
+async def test_two_hundred_wrong_logins_at_once_over_two_replicas(throttled, party):
+    user, place = throttled[0].users.add(), address()
+    replies = await at_once(*(guess(throttled[n % 2], party, user, place) for n in range(200)))
+    # Five; on a machine so busy that a process finds Redis late, half of that in each process besides.
+    assert 5 <= evaluated(throttled[0], user) <= 5 + 2 * 3
+    assert statuses(replies)[429] == 200 - evaluated(throttled[0], user)
+
+
+async def test_fifty_right_logins_at_once_all_pass(throttled, parties):
+    user, place = throttled[0].users.add(), address()
+    replies = await at_once(
+        *(guess(throttled[n % 2], parties["rfc6749"], user, place, user.password) for n in range(50))
+    )
+    assert statuses(replies) == {200: 50}
+
+
+async def test_a_hundred_and_one_guesses_from_as_many_networks(throttled, parties):
+    user = throttled[0].users.add()
+    replies = [await guess(throttled[n % 2], parties["rfc6749"], user, address()) for n in range(101)]
+    assert replies[-1].status == 429
+    assert 20 <= evaluated(throttled[0], user) <= 100
+    waits = [int(reply.headers["Retry-After"]) for reply in replies if reply.status == 429]
+    assert 1 <= min(waits) <= max(waits) <= 900
+
+
+async def test_never_more_than_a_hundred_guesses_in_a_row(start, parties, redis):
+    """With no pauses between them: sixty from strangers, and ten from each of the four networks known last."""
+    service = await start(
+        redis_url=redis.url, throttle_exempt="", throttle_login_account=1000, throttle_login_pair="100/minute"
+    )
+    party, user = parties["rfc6749"], service.users.add()
+    homes = [address() for _ in range(6)]
+    for home in homes:
+        assert (await guess(service, party, user, home, user.password)).status == 200
+    before = evaluated(service, user)
+    for _ in range(50):
+        await at_once(*(guess(service, party, user, place) for place in (*homes, address(), address())))
+        for key in await redis.client.keys("parley:throttle:login:account:*"):
+            await redis.client.hset(key, "closed_until", 0)
+    assert evaluated(service, user) - before == 100
+    assert {(await guess(service, party, user, home, user.password)).status for home in homes} == {429}
+
+
+async def test_an_attacker_does_not_keep_the_owner_out(throttled, parties):
+    party, user, home = parties["doorkeeper"], throttled[0].users.add(), address()
+    assert (await guess(throttled[0], party, user, home, user.password)).status == 200
+    places, attacked = [address() for _ in range(500)], asyncio.Event()
+    turns = iter(range(10_000))
+
+    async def attack():
+        for turn in turns:
+            reply = await guess(throttled[turn % 2], party, user, places[turn % 500])
+            assert reply.status in (401, 429)
+            if turn > 500:
+                attacked.set()
+
+    attackers = [asyncio.create_task(attack()) for _ in range(20)]
+    await attacked.wait()
+    seconds = []
+    while not all(task.done() for task in attackers):
+        started = time.monotonic()
+        # First where nobody has seen the owner yet.
+        reply = await guess(throttled[(len(seconds) + 1) % 2], party, user, home, user.password)
+        assert reply.status == 200
+        seconds.append(time.monotonic() - started)
+    await asyncio.gather(*attackers)
+    assert len(seconds) > 10
+    assert max(seconds) < 2
+
+
+async def test_the_owner_s_own_budget_is_small_too(throttled, parties):
+    party, user, home = parties["doorkeeper"], throttled[0].users.add(), address()
+    await guess(throttled[0], party, user, home, user.password)
+    replies = [await guess(throttled[n % 2], party, user, home) for n in range(8)]
+    assert [reply.status for reply in replies] == [401] * 5 + [429] * 3
+
+
+async def test_success_clears_the_pair(throttled, parties):
+    party, user, place = parties["doorkeeper"], throttled[0].users.add(), address()
+    for _ in range(3):
+        for n in range(4):
+            assert (await guess(throttled[n % 2], party, user, place)).status == 401
+        assert (await guess(throttled[0], party, user, place, user.password)).status == 200
+
+
+async def test_the_right_password_is_answered_like_a_wrong_one(throttled, party):
+    user, place = throttled[0].users.add(), address()
+    for _ in range(5):
+        await guess(throttled[0], party, user, place)
+    before = evaluated(throttled[0], user)
+    right, wrong = [await guess(throttled[1], party, user, place, word) for word in (user.password, WRONG)]
+    assert right.status == wrong.status == 429
+    assert right.body == wrong.body
+    assert set(right.headers) == set(wrong.headers)
+    assert evaluated(throttled[0], user) == before
+
+
+WORDS = {
+    "rfc6749": lambda body: body["error"] == "too_many_requests" and "error_description" in body,
+    "doorkeeper_jwt": lambda body: body["error"] == "too_many_requests" and "error_description" in body,
+    "cubux": lambda body: body["error"] == "too_many_requests",
+    "doorkeeper": lambda body: body["error"] == "too_many_requests" and "error_message" in body,
+    "passport": lambda body: body["error"] == "too_many_requests" and body["message"].startswith("There were"),
+    "bongo": lambda body: (body["status"], body["error"], body["causes"]) == (429, "too_many_requests", None),
+}
+
+
+async def test_each_dialect_says_so_in_its_own_form(throttled, party):
+    user, place = throttled[0].users.add(), address()
+    replies = [
+        await throttled[0].login(party, user, headers={**came_from(place), "language": "en"}, password=WRONG)
+        for _ in range(6)
+    ]
+    assert replies[-1].status == 429
+    assert 1 <= int(replies[-1].headers["Retry-After"]) <= 900
+    assert replies[-1].headers["Content-Type"] == replies[0].headers["Content-Type"]
+    assert WORDS[party.dialect](replies[-1].json)
+
+
+async def test_an_unknown_account_is_throttled_like_a_known_one(throttled, party):
+    user, place = throttled[0].users.add(), address()
+    nobody = throttled[0].users.add()
+    del throttled[0].users.users[nobody.login]
+    answers = []
+    for who in (user, nobody):
+        for n in range(7):
+            reply = await guess(throttled[n % 2], party, who, place)
+            answers.append((reply.status, reply.body, set(reply.headers)))
+    assert answers[:7] == answers[7:]
+
+
+async def test_nor_does_the_time_tell_them_apart_while_throttled(throttled, parties):
+    service, party = throttled[0], parties["rfc6749"]
+    user, nobody = service.users.add(), service.users.add()
+    del service.users.users[nobody.login]
+    for who in (user, nobody):
+        for _ in range(5):
+            await service.login(party, who, password=WRONG)
+    connection = KeptAlive(service.url)
+
+    def attempt(login, password):
+        form = {**party.credentials, "grant_type": "password", "username": login, "password": password}
+        connection.post(party.path, form, 429)
+
+    def measure():
+        assert_alike(
+            {
+                "known": lambda: attempt(user.login, WRONG),
+                "unknown": lambda: attempt(nobody.login, WRONG),
+                "right": lambda: attempt(user.login, user.password),
+            },
+            "known",
+            500,
+        )
+
+    try:
+        await asyncio.to_thread(measure)
+    finally:
+        connection.close()
+
+
+async def test_many_accounts_from_one_network(throttled, parties):
+    party, place = parties["doorkeeper"], address()
+    user = throttled[0].users.add()
+    assert (await guess(throttled[0], party, user, place, user.password)).status == 200
+    replies = [await guess(throttled[n % 2], party, throttled[0].users.add(), place) for n in range(105)]
+    assert statuses(replies) == {401: 100, 429: 5}
+    assert (await guess(throttled[0], party, throttled[0].users.add(), address())).status == 401
+    assert (await guess(throttled[0], party, user, place, user.password)).status == 200, "it is known there"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "spellings"),
+    [
+        (
+            "rfc6749",
+            ["ann.{n}@example.com", "ANN.{n}@EXAMPLE.COM", "\uff41nn.{n}@example.com", "ann.{n}@exam\u00adple.com"],
+        ),
+        ("rfc6749", ["b{n}@münchen.example", "B{n}@xn--mnchen-3ya.example", "b{n}@MU\u0308NCHEN.example"]),
+        ("rfc6749", ["c{n}@example.com", "c{n}@ex\u115fample.com", "c{n}@\u1160example\uffa0.c\u3164om"]),
+        (
+            "rfc6749",
+            [
+                "d{n}@münchen.example",
+                "d{n}@mu\ufe0f\u0308nchen.example",
+                "d{n}@x\ufe0fn--mnchen-3ya.example",
+                "d{n}@xn--mnchen-3\ufe0fya.example",
+                "d{n}@xn--mnchen-3ya\u3002example",
+            ],
+        ),
+        ("bongo", ["+8801712{n}", "8801712{n}", "01712-{n}", "0 17 12 {n}", "+880 (1712) {n}"]),
+    ],
+)
+async def test_every_spelling_of_a_name_counts(throttled, parties, dialect, spellings):
+    number, name = f"{unique():06}", LOGIN.get(dialect, "username")
+    party, user, place = parties[dialect], throttled[0].users.add(), address()
+    logins = [spelling.format(n=number) for spelling in spellings for _ in range(5)]
+    replies = [
+        await throttled[n % 2].login(party, user, came_from(place), password=WRONG, **{name: login})
+        for n, login in enumerate(logins)
+    ]
+    assert [reply.status for reply in replies[5:]] == [429] * (len(replies) - 5)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "neighbour"),
+    [
+        ("rfc6749", "victim{n}@example.com", "vic.tim{n}@example.com"),
+        ("rfc6749", "victim{n}", "vic_tim{n}"),
+        ("bongo", "+880171{n}", "+49171{n}"),
+    ],
+)
+async def test_a_success_at_a_neighbour_of_the_same_key_forgives_nothing(throttled, parties, dialect, name, neighbour):
+    """Who owns a name that shares its budget with another must not clear that one's with it."""
+    party, number, place, home = parties[dialect], f"{unique():07}", address(), address()
+    victim = throttled[0].users.add(login=name.format(n=number))
+    own = throttled[0].users.add(login=neighbour.format(n=number))
+    assert (await guess(throttled[0], party, victim, home, victim.password)).status in (200, 201)
+    for n in range(12):
+        await guess(throttled[n % 2], party, victim, place)
+        await guess(throttled[n % 2], party, own, place, own.password)
+    assert evaluated(throttled[0], victim) <= 1 + 5
+    for n in range(60):
+        elsewhere = address()
+        await guess(throttled[n % 2], party, own, elsewhere, own.password)
+        await guess(throttled[n % 2], party, victim, elsewhere)
+    assert evaluated(throttled[0], victim) <= 1 + 25
+    assert (await guess(throttled[0], party, victim, home, victim.password)).status in (200, 201), "it is known there"
+
+
+async def test_a_failure_of_ours_counts_for_nobody(throttled, parties):
+    party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
+
+    async def broken(_request):
+        raise ConnectionResetError
+
+    throttled[0].users.fault = broken
+    replies = [await guess(throttled[n % 2], party, user, place, user.password) for n in range(30)]
+    assert statuses(replies) == {503: 30}
+    throttled[0].users.fault = None
+    assert (await guess(throttled[0], party, user, place, user.password)).status == 200
+
+
+async def test_who_hangs_up_has_made_a_guess(throttled, parties):
+    party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
+    asked, released = asyncio.Queue(), asyncio.Event()
+
+    async def slow(_request):
+        asked.put_nowait(None)
+        await released.wait()
+        return web.json_response({"user": None})
+
+    throttled[0].users.fault = slow
+    for n in range(5):
+        guessing = asyncio.create_task(guess(throttled[n % 2], party, user, place))
+        await asked.get()
+        guessing.cancel()
+    throttled[0].users.fault = None
+    released.set()
+
+    async def status():
+        return (await guess(throttled[0], party, user, place)).status
+
+    assert await status() == 429
