@@ -7,6 +7,8 @@ import pytest
 from .guesses import WRONG, address, came_from, guess, statuses
 from .service import Party, at_once
 
+LOGINS = {"rfc6749": "locked.out@example.com", "bongo": "+8801712345000"}
+
 
 async def test_wrong_secrets_are_limited_and_the_client_goes_on(throttled):
     party, home, elsewhere = await throttled[0].register("rfc6749"), address(), address()
@@ -101,6 +103,31 @@ async def test_every_key_has_a_lifetime_and_none_a_name(throttled, parties, redi
     assert len(lifetimes) > 4
     assert min(lifetimes.values()) > 0
     assert not [key for key in lifetimes if "somebody" in key or "example" in key]
+
+
+@pytest.mark.parametrize("dialect", ["rfc6749", "bongo"])
+async def test_an_operator_opens_an_account(throttled, parties, command, redis, dialect):
+    party, user, home, place = parties[dialect], throttled[0].users.add(login=LOGINS[dialect]), address(), address()
+    assert (await guess(throttled[0], party, user, home, user.password)).status in (200, 201)
+    for _ in range(25):
+        await guess(throttled[0], party, user, address())
+    for _ in range(8):
+        await guess(throttled[0], party, user, home)
+    for here in (home, place):
+        assert (await guess(throttled[0], party, user, here, user.password)).status == 429
+    for said in ("cleared\n", "nothing was counted at this account\n"):
+        ended = await command("throttles", "clear", user.login, redis_url=redis.url)
+        assert (ended.status, ended.output) == (0, said)
+    for here in (home, place):
+        assert (await guess(throttled[0], party, user, here, user.password)).status in (200, 201)
+
+
+async def test_an_account_that_cannot_be_opened_is_told_why(command):
+    assert "REDIS_URL" in (await command("throttles", "clear", "ann")).refusal
+    assert (
+        "Redis cannot be reached"
+        in (await command("throttles", "clear", "ann", redis_url="redis://127.0.0.1:1")).refusal
+    )
 
 
 async def test_each_refusal_is_one_event_and_counted(start_process, parties, redis):

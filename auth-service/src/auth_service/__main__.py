@@ -1,4 +1,4 @@
-"""`python -m auth_service`: serve | migrate | restored | clients … | keys … | sessions …"""
+"""`python -m auth_service`: serve | migrate | restored | clients … | keys … | sessions … | throttles …"""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import typer
 import uvloop
 
 from auth_service.app import create_app
-from auth_service.commands import clients, keys, sessions
+from auth_service.commands import clients, keys, sessions, throttles
 from auth_service.commands.restored import restored
 from auth_service.migrations import DIRECTORY
 from auth_service.settings import DatabaseSettings, Settings
@@ -20,6 +20,7 @@ cli = typer.Typer(
 cli.add_typer(clients.app, name="clients")
 cli.add_typer(keys.app, name="keys")
 cli.add_typer(sessions.app, name="sessions")
+cli.add_typer(throttles.app, name="throttles")
 cli.command()(restored)
 
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from auth_service.backends.keyring import parse_master_keys
-from auth_service.backends.throttle import Budgets
+from auth_service.backends.throttle import LOGINS, Budgets
 from servicekit.settings import Port, PostgresUrl, ServiceSettings
 from servicekit.throttling.budgets import WindowText, guess_budgets, window
 from servicekit.throttling.settings import ThrottleSettings
@@ -41,7 +41,11 @@ class StoreSettings(DatabaseSettings):
     )
 
 
-class Settings(ThrottleSettings, StoreSettings):
+class ThrottleCommandSettings(ThrottleSettings, StoreSettings):
+    """What `throttles …` needs."""
+
+
+class Settings(ThrottleCommandSettings):
     """What the service needs."""
 
     port: Port = Field(8081, description="Port the service listens on.")
@@ -90,7 +94,7 @@ class Settings(ThrottleSettings, StoreSettings):
         """The budgets by these numbers."""
         return Budgets(
             logins=guess_budgets(
-                "login",
+                LOGINS,
                 pair=window(self.throttle_login_pair),
                 network=window(self.throttle_login_network),
                 free=self.throttle_login_account,

@@ -12,8 +12,11 @@ from auth_service.core.errors import TooManyRequestsError
 from auth_service.core.login_names import account_key
 from servicekit.throttling.budgets import GuessBudgets, Window
 from servicekit.throttling.networks import network_of
+from servicekit.throttling.redis_budgets import RedisBudgets
 from servicekit.throttling.throttle import Admission, Throttle, ThrottledError
 
+LOGINS = "login"  # the kind of guess
+LOGIN_TYPES = ("any", "phone_number")
 _ENTRIES = 10_000
 _NOTED_FOR = 3600.0
 
@@ -41,15 +44,10 @@ class Throttling:
         self._suspected = _Lately()
 
     async def admit_login(self, login: str, login_type: str, client_id: str, address: str) -> Admission:
-        account = self._digest(account_key(login, login_type).encode())
-        # ASCII alone in lower case: with anything more, what user-service holds to be two names might become one.
-        name = self._digest(login_type.encode() + b" " + login.encode().lower())
+        account, name = _digests(self._key, login, login_type)
         return await _refusing(
             self._throttle.admit(self._budgets.logins, account, address, name=name, client_id=client_id)
         )
-
-    def _digest(self, text: bytes) -> str:
-        return hmac.digest(self._key, text, hashlib.sha256).hex()[:32]
 
     async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Admission:
         """A right one is not counted where it was right within the hour, and no wrong one was seen since.
@@ -76,6 +74,23 @@ class Throttling:
     async def count_inactive_token(self, client_id: str, address: str) -> None:
         window = self._budgets.inactive_tokens
         await _refusing(self._throttle.charge("inactive token", client_id, window, address, client_id=client_id))
+
+
+async def clear_login(shared: RedisBudgets, key: bytes, login: str) -> bool:
+    """Forget what was counted at an account, by all spellings of `login`; False where there was nothing.
+
+    Raises `BudgetsAwayError`.
+    """
+    cleared = [await shared.clear(LOGINS, *_digests(key, login, login_type)) for login_type in LOGIN_TYPES]
+    return any(cleared)
+
+
+def _digests(key: bytes, login: str, login_type: str) -> tuple[str, str]:
+    """What stands in Redis for the account and for the name."""
+    # ASCII alone in lower case: with anything more, what user-service holds to be two names might become one.
+    texts = account_key(login, login_type).encode(), login_type.encode() + b" " + login.encode().lower()
+    account, name = (hmac.digest(key, text, hashlib.sha256).hex()[:32] for text in texts)
+    return account, name
 
 
 async def _refusing(call: Awaitable[T]) -> T:

@@ -41,6 +41,7 @@ class RedisBudgets:
     """Raises BudgetsAwayError wherever Redis fails."""
 
     def __init__(self, redis: Redis, clock: Callable[[], float]) -> None:
+        self._redis = redis
         self._clock = clock
         self._admit, self._settle, self._charge = (
             redis.register_script(resources.files(__package__).joinpath(f"{name}.lua").read_text())
@@ -78,6 +79,16 @@ class RedisBudgets:
         """Count one; returns the seconds until there is room again, 0 where there was."""
         left = await _answer(self._charge([f"{PREFIX}:{name}:{key}"], (window.limit, window.seconds * 1000)))
         return float(left) / 1000
+
+    async def clear(self, kind: str, account: str, name: str) -> bool:
+        """Forget failures at the account; False where there were none. Networks keep their counts, and stay known."""
+        prefix = f"{PREFIX}:{kind}"
+        keys = [f"{prefix}:account:{account}", f"{prefix}:name:{name}"]
+        try:
+            keys += [key.decode() async for key in self._redis.scan_iter(f"{prefix}:pair:{account}:*", count=1000)]
+            return bool(await self._redis.delete(*keys))
+        except (RedisError, OSError) as error:
+            raise BudgetsAwayError(type(error).__name__) from error
 
     def _keys(self, budgets: GuessBudgets, guess: Guess) -> list[str]:
         prefix = f"{PREFIX}:{budgets.kind}"
