@@ -6,7 +6,7 @@ PACKAGES := libs/servicekit auth-service user-service gateway
 RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
-.PHONY: run test bench-tokens bench-flood bench-gateway lint types lock clean
+.PHONY: run test bench-tokens bench-sizes bench-flood bench-gateway lint types lock clean
 .PHONY: secrets up down logs ps scale deploy admin client test-compose
 .DEFAULT_GOAL := run
 
@@ -29,6 +29,9 @@ test: $(DEVELOPMENT) ## unit, integration and end-to-end tests
 
 bench-tokens: $(RUNTIME) ## logins against bare argon2id, refreshes, verifications; about a minute and a half
 	$(BIN)/python -m bench.tokens
+
+bench-sizes: $(RUNTIME) ## what a user, a session and a token take in PostgreSQL; half a minute
+	$(BIN)/python -m bench.row_sizes
 
 bench-flood: $(RUNTIME) ## verifications beside ten times as many logins as can be hashed; about a minute and a half
 	$(BIN)/python -m bench.flood

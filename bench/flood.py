@@ -161,10 +161,7 @@ def main() -> None:
         as_by_default = {"AUTH_THROTTLE_EXEMPT": "", "USERS_HASH_DEADLINE": "2"}
         stack = testing.start(Path(directory) / "data", GATEWAY_TRUSTED_PROXIES="127.0.0.1", **as_by_default)
         try:
-            assert stack.data_dir is not None
-            lines = (stack.data_dir / "env").read_text().splitlines()
-            settings = {name: value.strip("'\"") for name, _, value in (line.partition("=") for line in lines)}
-            ports = {name: int(value) for name, value in settings.items() if name.endswith("_PORT")}
+            ports = {name: int(value) for name, value in stack.environment().items() if name.endswith("_PORT")}
             uvloop.run(bench(stack, ports))
         finally:
             stack.stop()

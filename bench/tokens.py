@@ -200,12 +200,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as directory:
         stack = testing.start(Path(directory) / "data")
         try:
-            assert stack.data_dir is not None
-            settings = dict(
-                line.partition("=")[::2] for line in (stack.data_dir / "env").read_text().splitlines() if "=" in line
-            )
-            dsn = re.sub(r"//auth@/auth", "//postgres@/postgres", settings["AUTH_DATABASE_URL"].strip("'\""))
-            uvloop.run(bench(stack, int(settings["AUTH_PORT"].strip("'\"")), dsn))
+            settings = stack.environment()
+            dsn = re.sub(r"//auth@/auth", "//postgres@/postgres", settings["AUTH_DATABASE_URL"])
+            uvloop.run(bench(stack, int(settings["AUTH_PORT"]), dsn))
         finally:
             stack.stop()
 

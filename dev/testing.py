@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -40,6 +41,11 @@ class Stack:
         """The supervisor's children by name: `postgres`, `redis-server`, `auth_service`, `user_service`, `gateway`."""
         assert self.supervisor is not None
         return {_name(child): child for child in psutil.Process(self.supervisor.pid).children()}
+
+    def environment(self) -> dict[str, str]:
+        """What `env` in the data directory sets in the shell that sources it."""
+        assert self.data_dir is not None
+        return dict(entry.split("=", 1) for entry in shlex.split((self.data_dir / "env").read_text()))
 
     def send(self, number: signal.Signals, *, group: bool = False) -> int:
         """Signal the supervisor, or its whole group as a terminal does; returns its exit status."""

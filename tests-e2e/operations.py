@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import secrets
-import shlex
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,13 +23,6 @@ COMMAND_TIMEOUT = 60.0
 LOOK_EVERY = 0.02
 
 
-def variables(stack: Stack) -> dict[str, str]:
-    """What `env` in the data directory sets in the shell that sources it."""
-    assert stack.data_dir is not None
-    lines = shlex.split((stack.data_dir / "env").read_text())
-    return dict(line.split("=", 1) for line in lines)
-
-
 def command_line(stack: Stack, module: str, *arguments: str) -> list[str]:
     """`python -m module arguments`, here or in a container of the service."""
     python = [*stack.compose, "exec", "-T", module.replace("_", "-"), "python"] if stack.compose else [sys.executable]
@@ -44,7 +36,7 @@ async def command(stack: Stack, module: str, *arguments: str, stdin: str = "") -
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **({} if stack.compose else variables(stack))},
+        env={**os.environ, **({} if stack.compose else stack.environment())},
     )
     stdout, stderr = await asyncio.wait_for(process.communicate(stdin.encode()), COMMAND_TIMEOUT)
     assert process.returncode == 0, stderr.decode()
@@ -78,14 +70,14 @@ def master_key(stack: Stack) -> str:
 async def internal_token(stack: Stack, access_token: str) -> str:
     """What the gateway puts in the place of this token, asked as no client can."""
     headers = {"Authorization": f"Bearer {access_token}"}
-    url = variables(stack)["GATEWAY_AUTH_URL"] + "/verify-token"
+    url = stack.environment()["GATEWAY_AUTH_URL"] + "/verify-token"
     async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as response:
         return str((await response.json())["internal_token"])
 
 
 async def connect(stack: Stack, database: str) -> asyncpg.Connection:
     """A connection as the superuser, who owns the embedded PostgreSQL."""
-    address = urlsplit(variables(stack)["AUTH_DATABASE_URL"])
+    address = urlsplit(stack.environment()["AUTH_DATABASE_URL"])
     return await asyncpg.connect(urlunsplit(address._replace(netloc="postgres@", path=f"/{database}")), timeout=5)
 
 

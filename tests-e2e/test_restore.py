@@ -226,7 +226,7 @@ async def test_a_restore_is_refused_while_the_services_run(world: World) -> None
 async def restored_by_hand(world: World, name: str) -> str:
     """What `pg_restore` says as docs/operations.md calls it, on the server that the services are connected to."""
     programs = Path(world.stack.processes()["postgres"].exe()).parent
-    url = operations.variables(world.stack)["AUTH_DATABASE_URL"].replace("auth@/auth", "postgres@/postgres")
+    url = world.stack.environment()["AUTH_DATABASE_URL"].replace("auth@/auth", "postgres@/postgres")
     process = await asyncio.create_subprocess_exec(
         *(str(programs / "pg_restore"), "--clean", "--if-exists", "--create", "--exit-on-error"),
         *(f"--dbname={url}", str(world.backup / f"{name}.dump")),
