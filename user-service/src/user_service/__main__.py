@@ -10,7 +10,7 @@ from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 from user_service import commands
 from user_service.app import MIGRATIONS, create_app
-from user_service.settings import Settings
+from user_service.settings import DatabaseSettings, Settings
 
 cli = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Parley's user service."
@@ -32,7 +32,7 @@ def migrate() -> None:
     """Bring the database to the newest schema."""
     from servicekit import migrations  # alembic takes a second to import, and serving needs none
 
-    settings = load_settings(Settings)
+    settings = load_settings(DatabaseSettings)
     try:
         asyncio.run(migrations.migrate(settings.database_url, MIGRATIONS))
     except OSError as error:

@@ -6,7 +6,7 @@ import phonenumbers
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from servicekit.settings import Port
+from servicekit.settings import Port, PostgresUrl, ServiceSettings
 from servicekit.throttling.budgets import WindowText
 from servicekit.throttling.settings import ThrottleSettings
 from user_service.cores import usable_cores
@@ -15,15 +15,18 @@ LEAST_PASSWORD_LENGTH = 8
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/]")]
 
 
-class Settings(ThrottleSettings):
-    """Environment variables with the prefix `USERS_`; an empty one counts as not given."""
+class DatabaseSettings(ServiceSettings):
+    """What the migrations need. Environment variables with the prefix `USERS_`; an empty one counts as not given."""
 
     model_config = SettingsConfigDict(env_prefix="USERS_", env_ignore_empty=True)
 
+    database_url: PostgresUrl = Field(description="The service's own database, as a `postgresql://` URL.")
+
+
+class Settings(ThrottleSettings, DatabaseSettings):
+    """What the service and its command line need."""
+
     port: Port = Field(8082, description="Port the service listens on.")
-    database_url: str = Field(
-        pattern=r"^postgresql://", repr=False, description="The service's own database, as a postgresql:// URL."
-    )
     database_pool_size: int = Field(
         10,
         ge=2,
