@@ -20,32 +20,39 @@ def _master_keys(value: SecretStr) -> SecretStr:
 BaseUrl = Annotated[str, Field(pattern=r"^https?://[^/?#]+(/[^?#]*[^/?#])?$")]
 
 
-class DatabaseSettings(ServiceSettings):
-    """What the migrations need."""
-
+class _Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="AUTH_", env_ignore_empty=True)
+
+
+class DatabaseSettings(_Settings):
+    """What the migrations need."""
 
     database_url: PostgresUrl = Field(description="PostgreSQL database of auth-service, as a `postgresql://` URL.")
 
 
-class StoreSettings(DatabaseSettings):
-    """What the command line needs."""
+class KeyringSettings(_Settings):
+    """The master keys."""
 
-    database_pool_size: int = Field(10, ge=1, le=1000, description="Connections to PostgreSQL at the most.")
     master_keys: Annotated[SecretStr, AfterValidator(_master_keys)] = Field(
         description="Master key ring, `id:key,id:key`, the newest first; a key is 32 random bytes in base64. "
         "Encrypts client secrets and signing keys, and derives refresh tokens."
     )
+
+
+class StoreSettings(KeyringSettings, DatabaseSettings):
+    """What the command line needs."""
+
+    database_pool_size: int = Field(10, ge=1, le=1000, description="Connections to PostgreSQL at the most.")
     key_publish_seconds: int = Field(
         300, ge=0, description="How long a new signing key stands in the JWKS before it signs."
     )
 
 
-class ThrottleCommandSettings(ThrottleSettings, StoreSettings):
+class ThrottleCommandSettings(ThrottleSettings, KeyringSettings):
     """What `throttles …` needs."""
 
 
-class Settings(ThrottleCommandSettings):
+class Settings(ThrottleCommandSettings, StoreSettings):
     """What the service needs."""
 
     port: Port = Field(8081, description="Port the service listens on.")

@@ -8,18 +8,20 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import structlog
+
 from auth_service.core.errors import TooManyRequestsError
-from auth_service.core.login_names import account_key
+from auth_service.core.login_names import account_key, login_types
 from servicekit.throttling.budgets import GuessBudgets, Window
 from servicekit.throttling.networks import network_of
 from servicekit.throttling.redis_budgets import RedisBudgets
 from servicekit.throttling.throttle import Admission, Throttle, ThrottledError
 
 LOGINS = "login"  # the kind of guess
-LOGIN_TYPES = ("any", "phone_number")
 _ENTRIES = 10_000
 _NOTED_FOR = 3600.0
 
+log = structlog.get_logger()
 T = TypeVar("T")
 
 
@@ -77,12 +79,17 @@ class Throttling:
 
 
 async def clear_login(shared: RedisBudgets, key: bytes, login: str) -> bool:
-    """Forget what was counted at an account, by all spellings of `login`; False where there was nothing.
+    """Forget what was counted at an account; False where there was nothing. Raises `BudgetsAwayError`.
 
-    Raises `BudgetsAwayError`.
+    What known networks failed at another spelling of `login` stays: it keeps out none but them.
     """
-    cleared = [await shared.clear(LOGINS, *_digests(key, login, login_type)) for login_type in LOGIN_TYPES]
-    return any(cleared)
+    cleared = False
+    for login_type in login_types(login):
+        account, name = _digests(key, login, login_type)
+        if await shared.clear(LOGINS, account, name):
+            log.warning("account opened", account=account)
+            cleared = True
+    return cleared
 
 
 def _digests(key: bytes, login: str, login_type: str) -> tuple[str, str]:

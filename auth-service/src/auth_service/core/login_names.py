@@ -8,6 +8,15 @@ _SUBSCRIBER_DIGITS = 7
 # Letters that show nothing, and that a domain name may have anywhere without being another one (UTS 46).
 _FILLERS = "\u115f\u1160"
 
+# What `login_type` may be: see `core.model`.
+ANY, PHONE_NUMBER = "any", "phone_number"
+
+
+def login_types(login: str) -> tuple[str, ...]:
+    """Those in which `login`, as a person says it, may be somebody's."""
+    is_number = any(c.isdigit() for c in login) and not any(c.isalpha() or c == "@" for c in login)
+    return (ANY, PHONE_NUMBER) if is_number else (ANY,)
+
 
 def account_key(login: str, login_type: str) -> str:
     """What every login that user-service takes for the same name has in common.
@@ -15,7 +24,7 @@ def account_key(login: str, login_type: str) -> str:
     Two names may share a key too (`a.b` and `ab`) and with it a budget, of which a success at one of them must clear
     nothing that was counted at the other; a spelling with a budget of its own would let a guesser go on.
     """
-    if login_type == "phone_number" or (login.startswith("+") and "@" not in login):
+    if login_type == PHONE_NUMBER or (login.startswith("+") and "@" not in login):
         digits = [str(unicodedata.digit(character)) for character in login if unicodedata.digit(character, -1) >= 0]
         return "+" + "".join(digits[-_SUBSCRIBER_DIGITS:])
     local, at, domain = login.rpartition("@")

@@ -1,5 +1,6 @@
 -- Decides on a guess and counts it at once as a failure that is still under way.
--- KEYS: pair, account, network, known networks, totals of this slice of time and of the last, failures at the name
+-- KEYS: pair, account, network, known networks, totals of this slice of time and of the last,
+--       failures from known networks at the name
 -- ARGV: see redis_budgets.py
 local network, hinted, name = ARGV[1], ARGV[2] == '1', ARGV[#ARGV]
 local n = {}
@@ -59,7 +60,7 @@ if known then
   redis.call('HINCRBY', KEYS[7], network, 1)
 else
   charge(KEYS[3], network_ms)
-  redis.call('HINCRBY', KEYS[7], 'strangers', 1)
+  redis.call('HINCRBY', KEYS[2], 'at ' .. name, 1)
   local strangers = redis.call('HINCRBY', KEYS[2], 'strangers', 1)
   if strangers >= free then
     local delay = math.min(longest_delay, 1000 * 2 ^ (strangers - free))

@@ -28,6 +28,7 @@ from servicekit.throttling.budgets import (
 
 TIMEOUT = 0.1
 STEPS = 10
+CLEAR_TIMEOUT = 5.0  # enough for millions of keys
 PREFIX = "parley:throttle"
 
 Script = Callable[[Sequence[str], Sequence[str | int]], Awaitable[Any]]
@@ -81,13 +82,17 @@ class RedisBudgets:
         return float(left) / 1000
 
     async def clear(self, kind: str, account: str, name: str) -> bool:
-        """Forget failures at the account; False where there were none. Networks keep their counts, and stay known."""
+        """Forget failures at the account; False where there were none. Networks keep their counts, and stay known.
+
+        Looks at every key there is, which takes a while.
+        """
         prefix = f"{PREFIX}:{kind}"
         keys = [f"{prefix}:account:{account}", f"{prefix}:name:{name}"]
         try:
-            keys += [key.decode() async for key in self._redis.scan_iter(f"{prefix}:pair:{account}:*", count=1000)]
-            return bool(await self._redis.delete(*keys))
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(CLEAR_TIMEOUT):
+                keys += [key.decode() async for key in self._redis.scan_iter(f"{prefix}:pair:{account}:*", count=1000)]
+                return bool(await self._redis.delete(*keys))
+        except (RedisError, OSError, TimeoutError) as error:
             raise BudgetsAwayError(type(error).__name__) from error
 
     def _keys(self, budgets: GuessBudgets, guess: Guess) -> list[str]:

@@ -27,14 +27,15 @@ if not known then take(KEYS[3], 'under_way') end
 if outcome ~= 'failed' and not known then take(KEYS[3], 'count') end
 if outcome == 'withdrawn' then
   if take(KEYS[1], here) then take(KEYS[1], 'count') end
-  if take(KEYS[7], known and network or 'strangers') and not known then take(KEYS[2], 'strangers') end
+  if known then take(KEYS[7], network) elseif take(KEYS[2], here) then take(KEYS[2], 'strangers') end
   return
 end
 if outcome == 'succeeded' then
   local time = redis.call('TIME')
   forgive(KEYS[1], 'count', field(KEYS[1], here))
   redis.call('HDEL', KEYS[1], here)
-  forgive(KEYS[2], 'strangers', field(KEYS[7], 'strangers'))
+  forgive(KEYS[2], 'strangers', field(KEYS[2], here))
+  redis.call('HDEL', KEYS[2], here)
   redis.call('DEL', KEYS[7])
   redis.call('ZADD', KEYS[4], time[1], network)
   redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -kept - 1)
