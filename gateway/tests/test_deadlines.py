@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -51,6 +52,37 @@ async def test_who_is_late_is_told_and_nobody_else(looking: Deadlines) -> None:
     late.deadline = now
     await until(lambda: late.expired == 2)
     assert early.expired == never.expired == 0
+
+
+class Clock:
+    """A loop whose time a test sets, and whose next look it calls."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self._look: Callable[[], None]
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, _when: float, look: Callable[[Any], None], loop: Any) -> None:
+        self._look = lambda: look(loop)
+
+    def look_after(self, seconds: float) -> None:
+        self.now += seconds
+        self._look()
+
+
+def test_a_look_that_comes_late_is_left_to_the_next_one_but_not_for_ever() -> None:
+    clock: Any = Clock()
+    looking, item = Deadlines(), Item(100.0, lambda _item: None)
+    looking.add(item)
+    looking.start(clock)
+    seen = []
+    for seconds in (0.1, 0.5, 0.5, 0.5, 0.1, 0.5, 0.1):
+        before = item.expired
+        clock.look_after(seconds)
+        seen.append(item.expired - before)
+    assert seen == [1, 0, 1, 0, 1, 0, 1]
 
 
 async def test_who_is_discarded_is_not_told(looking: Deadlines) -> None:

@@ -21,7 +21,10 @@ class Late(Protocol):
 
 
 class Deadlines:
-    """Those that can be late, looked at ten times a second between `start` and `stop`."""
+    """Those that can be late, looked at ten times a second between `start` and `stop`.
+
+    A look that is itself late by an interval is left to the next one.
+    """
 
     def __init__(self) -> None:
         self._items: set[Late] = set()
@@ -47,7 +50,8 @@ class Deadlines:
         now, due = loop.time(), self._due
         self.start(loop)
         if now - due > INTERVAL and not self._held_up:
-            # What the loop has not come to yet, as it was held up, is not held against anybody: the next look tells.
+            # The loop was held up: what has arrived meanwhile is read first. Once, else a busy loop would let nobody be
+            # late.
             self._held_up = True
             return
         self._held_up = False

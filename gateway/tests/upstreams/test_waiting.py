@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway import deadlines
 from stage import ANSWER, CLOSING_ANSWER, FIRST, SECOND, Stage, until
 
 # Waiting
@@ -65,11 +66,14 @@ async def test_who_finds_no_place_in_time_is_told(stage: Stage) -> None:
     assert len(server.peers) == 1
 
 
-async def test_a_loop_that_was_held_up_costs_nobody_the_connection(stage: Stage) -> None:
+async def test_a_loop_that_was_held_up_costs_nobody_the_connection(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await stage.serve(FIRST)
+    monkeypatch.setattr(deadlines, "INTERVAL", 0.5)
     await stage.open(FIRST, connect_timeout=0.25)
     waiting = stage.client().ask()
-    time.sleep(0.6)  # noqa: ASYNC251 - as a thousand requests do that arrive at once
+    time.sleep(1.2)  # noqa: ASYNC251 - as a thousand requests do that arrive at once
     await until(lambda: waiting.settled)
     assert waiting.ended
 
