@@ -26,8 +26,9 @@ Run = Callable[..., Awaitable[Ended]]
 
 async def started(database_url: str, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("USERS_")}
-    environment |= {"USERS_DATABASE_URL": database_url, "USERS_ISSUER": "https://parley.example"}
-    environment |= {"USERS_JWKS_URL": "http://127.0.0.1:9/jwks.json", "COLUMNS": "200"}
+    environment |= {"USERS_DATABASE_URL": database_url, "COLUMNS": "200"}
+    if "serve" in arguments:
+        environment |= {"USERS_ISSUER": "https://parley.example", "USERS_JWKS_URL": "http://127.0.0.1:9/jwks.json"}
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "user_service", *arguments),

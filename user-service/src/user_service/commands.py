@@ -20,7 +20,7 @@ from user_service import api, passwords
 from user_service.accounts import Accounts
 from user_service.login_names import Kind
 from user_service.password_policy import PasswordPolicy
-from user_service.settings import Settings
+from user_service.settings import AccountSettings
 from user_service.users import InvalidFieldsError, NoSuchUserError, Role, User
 
 TIMEOUT = 15.0
@@ -109,7 +109,7 @@ def _password_from_stdin() -> str:
 
 def _run(step: Callable[[Accounts], Awaitable[Any]]) -> Any:
     """Do one step; every refusal is one line on standard error and status 1."""
-    settings = load_settings(Settings)
+    settings = load_settings(AccountSettings)
     configure_logs("user-service", settings.log_level, sys.stderr)
     try:
         return asyncio.run(asyncio.wait_for(_with_accounts(settings, step), TIMEOUT))
@@ -124,13 +124,13 @@ def _run(step: Callable[[Accounts], Awaitable[Any]]) -> Any:
         raise SystemExit("the database does not answer") from None
 
 
-async def _with_accounts(settings: Settings, step: Callable[[Accounts], Awaitable[Any]]) -> Any:
+async def _with_accounts(settings: AccountSettings, step: Callable[[Accounts], Awaitable[Any]]) -> Any:
     async with _accounts(settings) as accounts:
         return await step(accounts)
 
 
 @contextlib.asynccontextmanager
-async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
+async def _accounts(settings: AccountSettings) -> AsyncIterator[Accounts]:
     async with (
         postgres.connect(settings.database_url, pool_size=1, unavailable=ServiceUnavailableError) as database,
         passwords.hash_pool(threads=1, deadline=TIMEOUT) as hashes,

@@ -23,18 +23,9 @@ class DatabaseSettings(ServiceSettings):
     database_url: PostgresUrl = Field(description="The service's own database, as a `postgresql://` URL.")
 
 
-class Settings(ThrottleSettings, DatabaseSettings):
-    """What the service and its command line need."""
+class AccountSettings(DatabaseSettings):
+    """What the command line needs."""
 
-    port: Port = Field(8082, description="Port the service listens on.")
-    database_pool_size: int = Field(
-        10,
-        ge=2,
-        description="Connections to the database a process opens at most; one of them waits for notifications.",
-    )
-    issuer: str = Field(min_length=1, description="The issuer that internal tokens must name: AUTH_ISSUER's value.")
-    jwks_url: HttpUrl = Field(description="Where auth-service publishes the keys that internal tokens are signed with.")
-    open_sign_up: bool = Field(False, description="Whether anyone may sign up, without a token.")
     development: bool = Field(
         False, description="Admits a password policy weaker than eight characters and a blocklist. Never in production."
     )
@@ -47,6 +38,41 @@ class Settings(ThrottleSettings, DatabaseSettings):
     phone_region: str | None = Field(
         None, description="ISO country code that a phone number without a leading + is read for, such as BD."
     )
+
+    @field_validator("password_min_length")
+    @classmethod
+    def _long_enough(cls, value: int, info: ValidationInfo) -> int:
+        if value < LEAST_PASSWORD_LENGTH and not info.data.get("development"):
+            raise ValueError(f"must be at least {LEAST_PASSWORD_LENGTH} unless USERS_DEVELOPMENT is true")
+        return value
+
+    @field_validator("password_blocklist")
+    @classmethod
+    def _blocklist_on(cls, value: bool, info: ValidationInfo) -> bool:
+        if not value and not info.data.get("development"):
+            raise ValueError("must be true unless USERS_DEVELOPMENT is true")
+        return value
+
+    @field_validator("phone_region")
+    @classmethod
+    def _known_region(cls, value: str | None) -> str | None:
+        if value is not None and value not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError("must be an ISO 3166 country code in capitals")
+        return value
+
+
+class Settings(ThrottleSettings, AccountSettings):
+    """What the service needs."""
+
+    port: Port = Field(8082, description="Port the service listens on.")
+    database_pool_size: int = Field(
+        10,
+        ge=2,
+        description="Connections to the database a process opens at most; one of them waits for notifications.",
+    )
+    issuer: str = Field(min_length=1, description="The issuer that internal tokens must name: AUTH_ISSUER's value.")
+    jwks_url: HttpUrl = Field(description="Where auth-service publishes the keys that internal tokens are signed with.")
+    open_sign_up: bool = Field(False, description="Whether anyone may sign up, without a token.")
     hash_threads: int = Field(
         default_factory=usable_cores,
         ge=1,
@@ -74,24 +100,3 @@ class Settings(ThrottleSettings, DatabaseSettings):
     throttle_password_row: int = Field(
         100, ge=2, description="The most of them in a row for one user, from wherever they come."
     )
-
-    @field_validator("password_min_length")
-    @classmethod
-    def _long_enough(cls, value: int, info: ValidationInfo) -> int:
-        if value < LEAST_PASSWORD_LENGTH and not info.data.get("development"):
-            raise ValueError(f"must be at least {LEAST_PASSWORD_LENGTH} unless USERS_DEVELOPMENT is true")
-        return value
-
-    @field_validator("password_blocklist")
-    @classmethod
-    def _blocklist_on(cls, value: bool, info: ValidationInfo) -> bool:
-        if not value and not info.data.get("development"):
-            raise ValueError("must be true unless USERS_DEVELOPMENT is true")
-        return value
-
-    @field_validator("phone_region")
-    @classmethod
-    def _known_region(cls, value: str | None) -> str | None:
-        if value is not None and value not in phonenumbers.SUPPORTED_REGIONS:
-            raise ValueError("must be an ISO 3166 country code in capitals")
-        return value
