@@ -20,6 +20,7 @@ from servicekit.postgres import Database, connect
 from .user_service_double import User, UserService
 
 ISSUER = "https://parley.example"
+REFRESHING = ("rfc6749", "doorkeeper_jwt", "doorkeeper", "cubux", "passport")  # the dialects that have refresh tokens
 LOGIN = {"doorkeeper": "login", "bongo": "phone_number"}
 PATHS = {"cubux": "/oauth2/token", "bongo": "/api/oauth/access-token/v1/"}
 # Every column that holds a time, but for those that nothing is decided by.

@@ -5,8 +5,7 @@ import base64
 import pytest
 
 from .jose import another_spelling
-
-REFRESHING = ("rfc6749", "doorkeeper_jwt", "doorkeeper", "cubux", "passport")
+from .service import REFRESHING
 
 
 def flipped(token: str, bit: int) -> str:

@@ -5,8 +5,8 @@ import secrets
 
 import pytest
 
+from .service import REFRESHING
 from .serving import eventually
-from .test_refresh_rotation import REFRESHING
 
 NEW = "m2:" + base64.b64encode(secrets.token_bytes(32)).decode()
 

@@ -6,8 +6,7 @@ import json
 from cryptography.hazmat.primitives import serialization
 
 from .jose import server_keys
-
-REFRESHING = ("rfc6749", "doorkeeper_jwt", "doorkeeper", "cubux", "passport")
+from .service import REFRESHING
 
 
 async def dump(service):

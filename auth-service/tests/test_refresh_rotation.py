@@ -2,7 +2,8 @@
 
 import pytest
 
-REFRESHING = ("rfc6749", "doorkeeper_jwt", "doorkeeper", "cubux", "passport")
+from .service import REFRESHING
+
 REFUSED = {"doorkeeper": (401, "invalid_grant")}
 
 

@@ -128,9 +128,11 @@ def test_a_directory_that_is_not_there_is_a_fault(fault, monkeypatch, tmp_path):
 
 
 async def test_every_command_ends_with_status_two():
-    commands = (("serve",), ("migrate",), ("clients", "list"), ("keys", "rotate"))
-    for status, output, errors in await asyncio.gather(*(run(*command, port="x") for command in commands)):
+    commands = dict.fromkeys((("serve",), ("migrate",), ("clients", "list"), ("keys", "rotate")), "AUTH_DATABASE_URL")
+    commands["throttles", "clear", "ann"] = "AUTH_MASTER_KEYS"
+    ended = await asyncio.gather(*(run(*command, port="x") for command in commands))
+    for needed, (status, output, errors) in zip(commands.values(), ended, strict=True):
         assert (status, output) == (2, "")
         assert errors.startswith("settings: ")
-        assert "AUTH_DATABASE_URL: is missing" in errors
+        assert f"{needed}: is missing" in errors
         assert errors.count("\n") == 1

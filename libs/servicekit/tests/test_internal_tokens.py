@@ -98,7 +98,7 @@ async def test_no_other_token_is_taken(forged):
         await InternalTokens(ISSUER, FixedKeys()).verify(forged(int(time.time())))
 
 
-@pytest.mark.parametrize("seconds", [-91, 32])
+@pytest.mark.parametrize("seconds", [-120, 60])
 async def test_a_token_for_another_time_is_a_failure_of_ours(seconds):
     issued_at = int(time.time()) + seconds
     with pytest.raises(ClocksDifferError):
