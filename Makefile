@@ -30,7 +30,7 @@ test: $(DEVELOPMENT) ## unit, integration and end-to-end tests
 bench-tokens: $(RUNTIME) ## logins against bare argon2id, refreshes, verifications; about a minute and a half
 	$(BIN)/python -m bench.tokens
 
-bench-sizes: $(RUNTIME) ## what a user, a session and a token take in PostgreSQL; half a minute
+bench-sizes: $(RUNTIME) ## what a user, a session and a token take in PostgreSQL; a quarter of a minute
 	$(BIN)/python -m bench.row_sizes
 
 bench-flood: $(RUNTIME) ## verifications beside ten times as many logins as can be hashed; about a minute and a half
