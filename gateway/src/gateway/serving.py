@@ -14,6 +14,7 @@ from gateway import ops
 from gateway.app import DataPath
 from gateway.settings import Settings
 from gateway.workers import Workers
+from servicekit import garbage
 
 log = structlog.get_logger()
 
@@ -35,6 +36,7 @@ async def _serve_with(serving: "InProcess | Workers", settings: Settings) -> Non
         try:
             log.info("listening", host=settings.host, port=serving.port)
             async with ops.listening(serving, settings):
+                garbage.pass_over_what_is_there()
                 await stop.wait()
                 log.info("stopping")
                 stop.clear()

@@ -11,6 +11,7 @@ import uvloop
 from gateway.app import DataPath
 from gateway.serving import allow_open_files, first, listen, signals
 from gateway.settings import Settings
+from servicekit import garbage
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 
@@ -22,6 +23,7 @@ async def run(settings: Settings, channel: socket.socket) -> None:
     data_path = DataPath(settings, reuse_port=True)
     with signals(data_path.reload) as stop:
         await listen(data_path, settings)
+        garbage.pass_over_what_is_there()
         reporting = asyncio.ensure_future(_report(data_path, reader, writer))
         try:
             await asyncio.wait([reporting, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
-from servicekit import callers, draining
+from servicekit import callers, draining, garbage
 from servicekit.http import problem
 
 KEEPALIVE_TIMEOUT = 75.0
@@ -97,6 +97,7 @@ async def serve(*sites: tuple[web.Application, str, int]) -> None:
                 runner = Runner(app)
                 runners.append(runner)
                 await _start(runner, host, port)
+            garbage.pass_over_what_is_there()
             started.set()
             await stop.wait()
             log.info("stopping")
