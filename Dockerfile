@@ -9,22 +9,22 @@ ENV PYTHONUNBUFFERED=1
 
 FROM python AS installer
 WORKDIR /build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/cache
 RUN python -m venv --without-pip /opt/parley
 # Only wheels: nothing is compiled, so neither stage needs a compiler. `--require-hashes` refuses what is not in the lock.
 ENV INSTALL="python -m pip --python /opt/parley/bin/python install --quiet --require-hashes --no-deps --only-binary :all:"
 
 FROM installer AS gateway-requirements
 COPY requirements-gateway.lock requirements.lock
-RUN --mount=type=cache,target=/root/.cache/pip $INSTALL -r requirements.lock
+RUN --mount=type=cache,target=/cache $INSTALL -r requirements.lock
 
 FROM installer AS auth-service-requirements
 COPY requirements-auth-service.lock requirements.lock
-RUN --mount=type=cache,target=/root/.cache/pip $INSTALL -r requirements.lock
+RUN --mount=type=cache,target=/cache $INSTALL -r requirements.lock
 
 FROM installer AS user-service-requirements
 COPY requirements-user-service.lock requirements.lock
-RUN --mount=type=cache,target=/root/.cache/pip $INSTALL -r requirements.lock
+RUN --mount=type=cache,target=/cache $INSTALL -r requirements.lock
 
 
 # Compiled here: the file systems of running containers are read-only, and each start would compile everything anew.

@@ -1,6 +1,5 @@
 """`kill -9` of everything in turn, under load: nothing acknowledged is lost, and nothing that was ended lives."""
 
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -10,10 +9,11 @@ import pytest
 
 from dev import testing
 from killing import RECOVERY, audit, kill_under_load
+from marks import needs_own_stack
 from operations import family
 from persevering import Ledger, PerseveringClient
 
-pytestmark = pytest.mark.skipif("PARLEY_URL" in os.environ, reason="the stack under test runs elsewhere")
+pytestmark = needs_own_stack
 
 CLIENTS = 5
 

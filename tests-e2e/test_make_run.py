@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import socket
@@ -18,8 +17,9 @@ import pytest
 from dev import redis, testing
 from dev.examples import examples
 from dev.testing import Stack
+from marks import needs_own_stack
 
-pytestmark = pytest.mark.skipif("PARLEY_URL" in os.environ, reason="the stack under test runs elsewhere")
+pytestmark = needs_own_stack
 
 
 @pytest.fixture(scope="module")

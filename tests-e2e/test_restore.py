@@ -16,9 +16,10 @@ import operations
 from dev import testing
 from drivers import DRIVERS, REFRESHING, RFC6749, Driver, Tokens
 from exchange import bearer, post_json, send
+from marks import needs_own_stack
 from members import Member, assert_accepted, assert_invalid_grant, assert_refused, new_member
 
-pytestmark = pytest.mark.skipif("PARLEY_URL" in os.environ, reason="the stack under test runs elsewhere")
+pytestmark = needs_own_stack
 
 NEW = "another password of fair length"
 DUMPS = {"auth": ("auth.dump",), "users": ("users.dump",), "both": ("auth.dump", "users.dump")}

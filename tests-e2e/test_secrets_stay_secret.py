@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ from canaries import NAME, SECRET, Kept, found, new_name, new_secret
 from dev import testing
 from drivers import DRIVERS, Driver
 from exchange import bearer, send
+from marks import needs_own_stack
 from planting import FORGED, Planting
 
-pytestmark = pytest.mark.skipif("PARLEY_URL" in os.environ, reason="the stack under test runs elsewhere")
+pytestmark = needs_own_stack
 
 REQUEST_ID = "X-Request-Id"
 SERVICES = ("gateway", "auth-service", "user-service")

@@ -1,6 +1,5 @@
 """Throttles through the gateway: whoever guesses is stopped, whatever headers say that he comes from elsewhere."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -9,9 +8,10 @@ import pytest
 from dev import testing
 from drivers import RFC6749
 from exchange import Reply, bearer, post_json
+from marks import needs_own_stack
 from people import Person, signed_up
 
-pytestmark = pytest.mark.skipif("PARLEY_URL" in os.environ, reason="the stack under test runs elsewhere")
+pytestmark = needs_own_stack
 
 PROXY = "127.0.0.2"
 WRONG = "not the password"

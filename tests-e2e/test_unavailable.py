@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 
@@ -12,9 +11,10 @@ import pytest
 from dev import testing
 from drivers import BONGO, DRIVERS, REFRESHING, RFC6749, Driver, Tokens, assert_problem
 from exchange import Reply, bearer, post_form, post_json, send
+from marks import needs_own_stack
 from operations import family, suspended, until
 
-pytestmark = pytest.mark.skipif("PARLEY_URL" in os.environ, reason="the stack under test runs elsewhere")
+pytestmark = needs_own_stack
 
 RECOVERY = 10.0
 # The gateway's limit for a verdict is one second; the rest is for a busy machine.

@@ -1,0 +1,7 @@
+"""What keeps a test from being run."""
+
+import os
+
+import pytest
+
+needs_own_stack = pytest.mark.skipif(bool(os.environ.get("PARLEY_URL")), reason="the stack under test runs elsewhere")
