@@ -12,7 +12,7 @@ from gateway.upstreams.connection import CLOSED, UpstreamConnection, User
 from gateway.upstreams.replicas import EJECTED, GONE, Replica, Replicas, format_address
 from gateway.upstreams.resolver import Resolve, Resolver, ask_system
 from gateway.upstreams.retries import RetryBudget
-from gateway.upstreams.waiting import Waiting
+from gateway.upstreams.waiting import Attempt, Waiting
 
 IDLE = 15.0  # well below the 75 s after which a service closes, so that a connection is rarely used as it closes
 AGE = (60.0, 120.0)
@@ -246,11 +246,14 @@ class Upstream:
         connection = None
         late = False
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(None) as limit:
+                attempt = Attempt(limit, self._loop.time() + patience)
+                self._deadlines.add(attempt)
                 connection = await self._open(replica)
         except OSError as error:
             late = isinstance(error, TimeoutError)
         finally:
+            self._deadlines.discard(attempt)
             replica.connecting -= 1
             if connection is None:
                 self._connections -= 1

@@ -1,5 +1,8 @@
 """Who waits for a connection to an upstream."""
 
+import asyncio
+import math
+
 from gateway.upstreams.connection import User
 from gateway.upstreams.replicas import Replica
 
@@ -16,3 +19,18 @@ class Waiting:
         self.connecting = False
         self.tried: list[Replica] = []
         self.late = False  # the last replica tried did not refuse, but let it wait
+
+
+class Attempt:
+    """To open a connection, within `limit`, which ends when a look finds that the deadline has passed.
+
+    A timer of its own would end it after a pause of the loop, in which the connection was made and not seen.
+    """
+
+    def __init__(self, limit: asyncio.Timeout, deadline: float) -> None:
+        self.deadline = deadline
+        self._limit = limit
+
+    def expire(self) -> None:
+        self.deadline = math.inf
+        self._limit.reschedule(0.0)
