@@ -32,22 +32,27 @@ class Serving(Protocol):
 def application(serving: Serving, session: aiohttp.ClientSession, auth_url: str) -> web.Application:
     """`/healthz`, `/readyz` and `/stats`. Not ready without auth-service: almost nothing could be answered."""
 
-    async def ready() -> bool:
-        if not serving.ready:
-            return False
-        try:
-            async with session.get(f"{auth_url}/readyz", allow_redirects=False, timeout=_READY_TIMEOUT) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+    async def faults() -> list[str]:
+        found = [] if serving.ready else ["not every worker serves, or they are to stop"]
+        if not await _is_ready(session, auth_url):
+            found.append("auth-service is not ready")
+        return found
 
     async def stats(_request: web.Request) -> web.Response:
         workers = serving.statuses()
         return web.json_response({"workers": workers, "counters": total_counters(workers)})
 
     app = web.Application(middlewares=[http.frame()])
-    app.add_routes([*http.health_routes(ready), web.get("/stats", stats)])
+    app.add_routes([*http.health_routes(faults), web.get("/stats", stats)])
     return app
+
+
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/readyz", allow_redirects=False, timeout=_READY_TIMEOUT) as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
 
 
 def total_counters(workers: list[dict[str, Any]]) -> dict[str, int]:

@@ -44,8 +44,8 @@ def log():
 async def port(log):
     ready = asyncio.Event()
 
-    async def is_ready():
-        return ready.is_set()
+    async def faults():
+        return [] if ready.is_set() else ["it is not ready"]
 
     async def become_ready(_request):
         ready.set()
@@ -53,7 +53,7 @@ async def port(log):
 
     app = web.Application(middlewares=[http.frame()])
     app.add_routes([web.post("/echo", echo), web.get("/fail/{id}", fail), web.get("/unavailable", unavailable)])
-    app.add_routes([web.post("/ready", become_ready), *http.health_routes(is_ready)])
+    app.add_routes([web.post("/ready", become_ready), *http.health_routes(faults)])
     runner = Runner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

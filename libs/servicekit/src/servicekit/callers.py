@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import math
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+
+from servicekit.standstills import Standstills
 
 TIMEOUT = "X-Parley-Timeout"
 LONGEST_TIMEOUT = 3600.0
@@ -21,14 +24,29 @@ class CallerGoneError(Exception):
     """The caller has hung up before its work was started."""
 
 
+class NobodyWaitsError(Exception):
+    """The caller has left, has waited for as long as it said it would, or was left behind by a standstill."""
+
+
 class CallerConnection(RequestHandler):
-    """aiohttp's connection, but it says when it is lost: aiohttp tells a handler only by cancelling it anywhere."""
+    """aiohttp's connection, but it says when its request arrived, and when it is lost.
 
-    __slots__ = ("on_lost",)
+    aiohttp tells a handler that the caller has left only by cancelling it anywhere. `arrival` is in
+    `time.monotonic()`: the earliest time at which the request being served, or the next one, can have arrived.
+    """
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    __slots__ = ("arrival", "on_lost", "standstills")
+
+    def __init__(self, *arguments: Any, standstills: Standstills, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.standstills = standstills
+        self.arrival = -math.inf
         self.on_lost: set[Callable[[], None]] = set()
+
+    def data_received(self, data: bytes) -> None:
+        if self.idle:
+            self.arrival = self.standstills.arrival()
+        super().data_received(data)
 
     @property
     def idle(self) -> bool:
@@ -47,6 +65,7 @@ class Caller:
     def __init__(self, deadline: float = math.inf, connection: RequestHandler | None = None) -> None:
         self.deadline = deadline
         self._connection = connection
+        self._arrival = connection.arrival if isinstance(connection, CallerConnection) else math.inf
 
     @property
     def gone(self) -> bool:
@@ -55,9 +74,17 @@ class Caller:
             return False
         return self._connection.transport is None or self._connection.transport.is_closing()
 
+    @property
+    def left_behind(self) -> bool:
+        """Whether this process stood still since the request arrived: the caller may have asked elsewhere since."""
+        connection = self._connection
+        return isinstance(connection, CallerConnection) and connection.standstills.spoiled(self._arrival)
+
     def remaining(self) -> float:
         """Seconds that the caller still waits, not above zero when it waits no longer."""
-        return self.deadline - asyncio.get_running_loop().time()
+        if self.gone or self.left_behind:
+            return -math.inf
+        return self.deadline - time.monotonic()
 
     @contextlib.asynccontextmanager
     async def waiting(self, until: float = math.inf) -> AsyncIterator[None]:
@@ -65,7 +92,7 @@ class Caller:
 
         What this context is around must be safe to cancel.
         """
-        when = -math.inf if self.gone else min(until, self.deadline)
+        when = min(until, self.deadline) if self.remaining() > -math.inf else -math.inf
         async with asyncio.timeout_at(None if when == math.inf else when) as limit:
 
             def end() -> None:
@@ -98,8 +125,9 @@ def current() -> Caller:
 @contextlib.contextmanager
 def serving(request: web.BaseRequest) -> Iterator[None]:
     """Within this context the request's caller is the current one."""
-    deadline = asyncio.get_running_loop().time() + _timeout(request)
-    token = _current.set(Caller(deadline, request.protocol))
+    connection = request.protocol
+    arrival = connection.arrival if isinstance(connection, CallerConnection) else time.monotonic()
+    token = _current.set(Caller(arrival + _timeout(request), connection))
     try:
         yield
     finally:

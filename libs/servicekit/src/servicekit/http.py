@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -19,7 +19,8 @@ OVERLOAD = "X-Parley-Overload"
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Readiness = Callable[[], Awaitable[bool]]
+# What keeps a service from serving, each in a few words.
+Faults = Callable[[], Awaitable[Sequence[str]]]
 
 # What the access log calls a request's route, where aiohttp's own router does not know.
 ROUTE = web.RequestKey("route", str)
@@ -44,6 +45,10 @@ class OverloadedError(ServiceUnavailableError):
 
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
+
+
+class LeftBehindError(ServiceUnavailableError):
+    """This process stood still while the request waited; one line for all such requests says so."""
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -119,7 +124,7 @@ def frame(
         accept = request.headers.get(hdrs.ACCEPT, "")
         with bound_contextvars(request_id=identifier), callers.serving(request):
             try:
-                response = await handler(request)
+                response = await _in_time(request, handler)
             except web.HTTPException as error:
                 response = http_error(request, error)
             except wire.MalformedBodyError as error:
@@ -127,7 +132,7 @@ def frame(
             except callers.CallerGoneError:
                 response = problem(CLIENT_CLOSED_REQUEST, "Client Closed Request")
             except ServiceUnavailableError as error:
-                if not isinstance(error, OverloadedError):
+                if not isinstance(error, (OverloadedError, LeftBehindError)):
                     log.warning("unavailable", exc_info=True)
                 headers = {"Retry-After": str(error.retry_after), **error.headers}
                 response = problem(503, "Service Unavailable", accept=accept, headers=headers)
@@ -145,6 +150,19 @@ def frame(
     return middleware
 
 
+async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The handler's answer, unless this process stood still since the request arrived.
+
+    Such a request is not begun, and what was found out before the standstill may no longer be true.
+    """
+    caller = callers.current()
+    if not caller.left_behind:
+        response = await handler(request)
+        if response.prepared or not caller.left_behind:
+            return response
+    raise LeftBehindError
+
+
 def _log_access(request: web.Request, status: int, started: float) -> None:
     """One line a request. The route's pattern stands for the path: a path or query may carry a secret."""
     resource = request.match_info.route.resource
@@ -157,16 +175,21 @@ def _log_access(request: web.Request, status: int, started: float) -> None:
     )
 
 
-def health_routes(ready: Readiness) -> list[web.RouteDef]:
-    """`/healthz` (the process answers) and `/readyz` (it can serve)."""
+def health_routes(faults: Faults, warnings: Callable[[], Sequence[str]] = tuple) -> list[web.RouteDef]:
+    """`/healthz` (the process answers) and `/readyz` (it can serve), which gives the reasons where it cannot.
+
+    `warnings` are what an operator should know of a service that can serve all the same.
+    """
 
     async def healthz(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.Response:
-        if await ready():
-            return web.json_response({"status": "ok"})
-        return web.json_response({"status": "unavailable"}, status=503, headers=RETRY_AFTER)
+        found, warned = await faults(), warnings()
+        if found:
+            body = {"status": "unavailable", "reasons": [*found, *warned]}
+            return web.json_response(body, status=503, headers=RETRY_AFTER)
+        return web.json_response({"status": "degraded", "reasons": [*warned]} if warned else {"status": "ok"})
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
 

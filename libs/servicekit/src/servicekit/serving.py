@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Iterator
+from typing import cast
 
 import structlog
 from aiohttp import hdrs, web
@@ -12,6 +13,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from servicekit import callers, draining, garbage
 from servicekit.http import problem
+from servicekit.standstills import Standstills
 
 KEEPALIVE_TIMEOUT = 75.0
 
@@ -55,8 +57,10 @@ class _Connection(callers.CallerConnection):
 
 
 class _Server(web.Server):
+    standstills: Standstills
+
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        return _Connection(self, loop=self._loop, standstills=self.standstills, **self._kwargs)
 
 
 class Runner(web.AppRunner):
@@ -72,12 +76,19 @@ class Runner(web.AppRunner):
             shutdown_timeout=10.0,
         )
         self.draining = draining.Draining()
+        self._standstills = Standstills()
         app.on_response_prepare.extend((_without_server_header, self.draining.close_after))
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         server.__class__ = _Server
+        cast(_Server, server).standstills = self._standstills
+        self._standstills.start()
         return server
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        self._standstills.stop()
 
 
 async def _without_server_header(_request: web.BaseRequest, response: web.StreamResponse) -> None:

