@@ -15,6 +15,8 @@ from dev.postgres import Postgres
 from dev.processes import Process, Program
 from dev.settings import HOST, Settings
 
+# A variable of one service that another one reads too.
+SHARED = ("GATEWAY_READ_TIMEOUT",)
 READY_TIMEOUT = 30.0
 POLL_EVERY = 0.03
 
@@ -34,7 +36,7 @@ class Service:
         """This process's environment without what belongs to the other services, and what the stack decides."""
         prefix = next(iter(self.variables)).partition("_")[0] + "_"
         others = tuple({"AUTH_", "USERS_", "GATEWAY_", "REDIS_URL", "SECRETS_DIR"} - {prefix})
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        inherited = {name: value for name, value in os.environ.items() if name in SHARED or not name.startswith(others)}
         return {**inherited, **self.variables}
 
     def command(self, *arguments: str) -> list[str]:

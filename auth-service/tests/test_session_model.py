@@ -70,11 +70,11 @@ PASSING = st.sampled_from([0, 0, 100, 1_300, 2_500, 4_000, 100_000, 500_000])
 AGE = """
     UPDATE sessions SET created_at = created_at - $2::interval, rotated_at = rotated_at - $2::interval,
         idle_expires_at = idle_expires_at - $2::interval, expires_at = expires_at - $2::interval
-    WHERE client_id = ANY($1)
+    WHERE client_id = ANY($1) AND before_deadline($3)
 """
 AGE_TOKENS = """
     UPDATE access_tokens t SET issued_at = issued_at - $2::interval, expires_at = t.expires_at - $2::interval
-    FROM sessions s WHERE s.id = t.session_id AND s.client_id = ANY($1)
+    FROM sessions s WHERE s.id = t.session_id AND s.client_id = ANY($1) AND before_deadline($3)
 """
 
 
@@ -272,8 +272,8 @@ class Sessions(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         """All clocks are the database's, so its rows are moved into the past."""
         ids, interval = list(self.client_ids.values()), timedelta(seconds=seconds)
-        self.run(self.database.execute(AGE, ids, interval))
-        self.run(self.database.execute(AGE_TOKENS, ids, interval))
+        self.run(self.database.write(AGE, ids, interval))
+        self.run(self.database.write(AGE_TOKENS, ids, interval))
         self.now += seconds
 
     @invariant()

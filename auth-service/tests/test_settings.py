@@ -51,7 +51,7 @@ def fault(load, capsys):
 
 def test_good_settings_are_taken(load):
     settings = load(**GOOD, port="", log_level="debug")
-    assert (settings.port, settings.issuer, settings.refresh_grace_seconds) == (8081, "https://parley.example", 30)
+    assert (settings.port, settings.issuer, settings.refresh_grace_seconds) == (8081, "https://parley.example", 120)
     assert "QUJD" not in repr(settings)
     assert "p%40ss" not in repr(settings)
 
@@ -83,6 +83,7 @@ def test_good_settings_are_taken(load):
         ("log_level", "s3cr3t"),
         ("refresh_grace_seconds", "-1"),
         ("refresh_grace_seconds", "3601"),
+        ("refresh_grace_seconds", "40"),
         ("refresh_grace_seconds", "nan"),
         ("database_pool_size", "0"),
         ("key_publish_seconds", "-1"),
@@ -93,6 +94,12 @@ def test_a_fault_is_named_without_its_value(fault, name, value):
     assert line.startswith(f"settings: AUTH_{name.upper()}: ")
     assert "s3cr3t" not in line
     assert "cr3t" not in line
+
+
+def test_a_grace_must_be_longer_than_the_gateway_waits(load, fault, monkeypatch):
+    monkeypatch.setenv("GATEWAY_READ_TIMEOUT", "110")
+    assert "must be more than GATEWAY_READ_TIMEOUT and ten seconds, which is 120" in fault(**GOOD)
+    assert load(**GOOD, refresh_grace_seconds="120.5").refresh_grace_seconds == 120.5
 
 
 @pytest.mark.parametrize(

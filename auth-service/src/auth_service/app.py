@@ -140,6 +140,6 @@ def _routes(
         *discovery.routes(document, keys.jwks),
         *VerificationEndpoint(verifier, minter, DIALECTS).routes(),
         *SessionsApi(sessions, InternalTokens(settings.issuer, keys)).routes(),
-        *http.health_routes(database.reachable),
+        *http.health_routes(database.faults),
         http.stats_route(lambda: counted.counters),
     ]

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from auth_service.backends.keyring import parse_master_keys
@@ -16,6 +16,8 @@ def _master_keys(value: SecretStr) -> SecretStr:
     parse_master_keys(value.get_secret_value())
     return value
 
+
+TIME_TO_ASK_AGAIN = 10.0
 
 BaseUrl = Annotated[str, Field(pattern=r"^https?://[^/?#]+(/[^?#]*[^/?#])?$")]
 
@@ -58,8 +60,19 @@ class Settings(ThrottleCommandSettings, StoreSettings):
     port: Port = Field(8081, description="Port the service listens on.")
     issuer: BaseUrl = Field(description="Public URL of the gateway: `iss` of every token, base of the metadata.")
     users_url: BaseUrl = Field(description="Base URL of user-service.")
+    gateway_read_timeout: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        validation_alias="GATEWAY_READ_TIMEOUT",
+        description="How long gateways wait for an answer, as they are told themselves.",
+    )
     refresh_grace_seconds: float = Field(
-        30, ge=0, le=3600, description="How long a spent refresh token is answered with the same successor."
+        120,
+        le=3600,
+        validate_default=True,
+        description="How long a spent refresh token is answered with the same successor; longer than "
+        "`GATEWAY_READ_TIMEOUT` by more than ten seconds, so that a client whose answer was lost can still ask again.",
     )
     throttle_login_pair: WindowText = Field(
         "5/15minute", description="Failed logins of one network at one account; a success clears them."
@@ -95,6 +108,14 @@ class Settings(ThrottleCommandSettings, StoreSettings):
     throttle_introspection: WindowText = Field(
         "600/minute", description="Introspections by one client that find no active token."
     )
+
+    @field_validator("refresh_grace_seconds")
+    @classmethod
+    def _outlasts_everybody(cls, grace: float, info: ValidationInfo) -> float:
+        patience = info.data.get("gateway_read_timeout", 0.0) + TIME_TO_ASK_AGAIN
+        if grace <= patience:
+            raise ValueError(f"must be more than GATEWAY_READ_TIMEOUT and ten seconds, which is {patience:g}")
+        return grace
 
     @property
     def budgets(self) -> Budgets:

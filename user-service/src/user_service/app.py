@@ -32,16 +32,16 @@ def create_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(_resources)
     app.on_shutdown.append(_answer_who_waits)
 
-    async def ready() -> bool:
-        try:
-            return await schema.is_current(app[DATABASE], MIGRATIONS)
-        except ServiceUnavailableError:
-            return False
+    async def faults() -> list[str]:
+        found = await app[DATABASE].faults()
+        if not found and not await schema.is_current(app[DATABASE], MIGRATIONS):
+            found.append("the database's schema is not current")
+        return found
 
     def counters() -> Mapping[str, int]:
         return {**app[THROTTLES].counters, **app[ACCOUNTS].hash_counters}
 
-    app.add_routes([*http.health_routes(ready), http.stats_route(counters), *api.ROUTES, *internal_api.ROUTES])
+    app.add_routes([*http.health_routes(faults), http.stats_route(counters), *api.ROUTES, *internal_api.ROUTES])
     return app
 
 

@@ -6,7 +6,7 @@ Whoever waits, for an event or for its acknowledgement, is woken by PostgreSQL's
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 
 import asyncpg
 import structlog
@@ -16,39 +16,10 @@ from servicekit.postgres import Database
 
 log = structlog.get_logger()
 
-EventType = Literal["sessions_ended", "email_changed"]
-
 BATCH = 100
 # A notification can be lost with the connection that listens: who waits looks again after this many seconds.
-LOOK_AGAIN = 3.0
+LOOK_AGAIN = 1.0
 LISTEN_AGAIN = 0.25
-
-
-async def add_event(
-    connection: Any,
-    event_type: EventType,
-    *,
-    user_id: int,
-    epoch: int,
-    keep_session: str | None = None,
-    email: str | None = None,
-) -> int:
-    """Add an event within the transaction open on `connection`, which makes the change it tells of; returns its id."""
-    row = await connection.fetchrow(
-        """
-        WITH added AS (
-            INSERT INTO outbox (type, user_id, epoch, keep_session, email) VALUES ($1, $2, $3, $4, $5) RETURNING id
-        )
-        SELECT id, pg_notify('outbox_added', '') FROM added
-        """,
-        event_type,
-        user_id,
-        epoch,
-        keep_session,
-        email,
-    )
-    identifier: int = row["id"]
-    return identifier
 
 
 class _Bell:
@@ -78,9 +49,7 @@ class Outbox:
 
     async def acknowledge(self, ids: list[int]) -> None:
         """Forget the events with these ids."""
-        async with self._database.transaction() as connection:
-            await connection.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", ids)
-            await connection.execute("SELECT pg_notify('outbox_acknowledged', '')")
+        await self._database.write("DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND before_deadline($2)", ids)
 
     async def wait_acknowledged(self, event_id: int, wait: float = 2.0) -> None:
         """Wait until auth-service has heard of the event, or for `wait` seconds: it is safe in the outbox by then."""

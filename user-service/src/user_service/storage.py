@@ -1,5 +1,6 @@
 """The SQL of users: every statement beside the function that runs it."""
 
+import contextlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,11 +10,63 @@ import asyncpg
 
 from servicekit.postgres import Database
 from user_service.login_names import Kind, LoginName, Lookup
-from user_service.outbox import add_event
-from user_service.users import Account, InvalidFieldsError, LoginNames, NoSuchUserError, Role, TakenError, User
+from user_service.users import (
+    Account,
+    ChangedMeanwhileError,
+    InvalidFieldsError,
+    LoginNames,
+    NoSuchUserError,
+    Role,
+    TakenError,
+    User,
+)
 
 TAKEN = "is already taken"
 EVENT_ID_JUMP = 2**48
+ATTEMPTS = 10  # to change a user whom others change at the same time
+
+# A change and its events are one statement, so a process that stops in between keeps no lock and changes nothing later.
+UPDATE = """
+    WITH changed AS (
+        UPDATE users SET email = $2, email_key = $3, username = $4, username_key = $5, phone_number = $6, role = $7,
+            epoch = CASE WHEN role = $7 THEN epoch ELSE epoch + 1 END, updated_at = now()
+        WHERE id = $1 AND updated_at = $8 AND before_deadline($11)
+        RETURNING *
+    ),
+    renamed AS (
+        INSERT INTO outbox (type, user_id, epoch, email)
+        SELECT 'email_changed', id, epoch, email FROM changed WHERE email IS DISTINCT FROM $9 RETURNING id
+    ),
+    -- the count has the events numbered in this order
+    ended AS (
+        INSERT INTO outbox (type, user_id, epoch)
+        SELECT 'sessions_ended', id, epoch FROM changed, (SELECT count(*) FROM renamed) AS first
+        WHERE epoch > $10 RETURNING id
+    )
+    SELECT changed.*, ended.id AS event_id FROM changed LEFT JOIN ended ON true
+"""
+CHANGE_PASSWORD = """
+    WITH changed AS (
+        UPDATE users SET password_hash = $3, epoch = epoch + 1, updated_at = now()
+        WHERE id = $1 AND epoch = $2 AND before_deadline($5) RETURNING id, epoch
+    )
+    INSERT INTO outbox (type, user_id, epoch, keep_session)
+    SELECT 'sessions_ended', id, epoch, $4 FROM changed RETURNING id AS event_id
+"""
+SET_DISABLED = """
+    WITH changed AS (
+        UPDATE users SET disabled_at = CASE WHEN $2::boolean THEN now() END, epoch = epoch + $2::int, updated_at = now()
+        WHERE id = $1 AND (disabled_at IS NULL) = $2 AND before_deadline($3) RETURNING *
+    ),
+    ended AS (
+        INSERT INTO outbox (type, user_id, epoch) SELECT 'sessions_ended', id, epoch FROM changed WHERE $2
+    )
+    SELECT * FROM changed
+"""
+DELETE = """
+    WITH gone AS (DELETE FROM users WHERE id = $1 AND before_deadline($2) RETURNING id, epoch + 1 AS epoch)
+    INSERT INTO outbox (type, user_id, epoch) SELECT 'sessions_ended', id, epoch FROM gone RETURNING id AS event_id
+"""
 
 
 def _user(row: Any) -> User:
@@ -106,10 +159,10 @@ async def check_free(database: Database, names: LoginNames) -> None:
 async def insert(database: Database, names: LoginNames, password_hash: str | None, role: Role) -> User:
     """Add a user. Raises TakenError where a name is another user's by now."""
     try:
-        row = await database.fetchrow(
+        row = await database.write_row(
             """
             INSERT INTO users (email, email_key, username, username_key, phone_number, password_hash, role)
-            VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *
+            SELECT $1, $2, $3, $4, $5, $6, $7 WHERE before_deadline($8) RETURNING *
             """,
             *_columns(names),
             password_hash,
@@ -125,21 +178,22 @@ async def update(
 ) -> tuple[User, int | None]:
     """Change login names, and the role where one is given; returns the user and the event that ends all sessions.
 
-    Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left.
+    Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left; ChangedMeanwhileError
+    where others changed the user time and again.
     """
-    try:
-        async with database.transaction() as connection:
-            row = await connection.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", user_id)
-            if row is None:
-                raise NoSuchUserError
-            return await _update(connection, _account(row), changes, role)
-    except asyncpg.UniqueViolationError as error:
-        raise _taken(error) from None
+    for _ in range(ATTEMPTS):
+        account = await find(database, user_id)
+        if account is None:
+            raise NoSuchUserError
+        with contextlib.suppress(ChangedMeanwhileError):
+            return await _update(database, account, changes, role)
+    raise ChangedMeanwhileError
 
 
 async def _update(
-    connection: Any, account: Account, changes: Mapping[Kind, LoginName | None], role: Role | None
+    database: Database, account: Account, changes: Mapping[Kind, LoginName | None], role: Role | None
 ) -> tuple[User, int | None]:
+    """One statement, which changes nothing where the user is no longer as it was read."""
     before = account.user
     names = replace(account.names, **{str(kind): name for kind, name in changes.items()})
     if not names.keys():
@@ -147,29 +201,24 @@ async def _update(
     new_role = role or before.role
     if (names, new_role) == (account.names, before.role):
         return before, None
-    row = await connection.fetchrow(
-        """
-        UPDATE users SET email = $2, email_key = $3, username = $4, username_key = $5, phone_number = $6,
-            role = $7, epoch = epoch + $8, updated_at = now()
-        WHERE id = $1 RETURNING *
-        """,
-        before.id,
-        *_columns(names),
-        new_role,
-        int(new_role != before.role),
-    )
-    user = _user(row)
-    if user.email != before.email:
-        await add_event(connection, "email_changed", user_id=user.id, epoch=user.epoch, email=user.email)
-    if user.epoch == before.epoch:
-        return user, None
-    return user, await add_event(connection, "sessions_ended", user_id=user.id, epoch=user.epoch)
+    try:
+        row = await database.write_row(
+            UPDATE, before.id, *_columns(names), new_role, before.updated_at, before.email, before.epoch
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise _taken(error) from None
+    if row is None:
+        raise ChangedMeanwhileError
+    return _user(row), row["event_id"]
 
 
 async def replace_hash(database: Database, user_id: int, old: str, new: str) -> None:
     """Keep the same password under a newer hash, unless the password was changed meanwhile."""
-    await database.execute(
-        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2", user_id, old, new
+    await database.write(
+        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND before_deadline($4)",
+        user_id,
+        old,
+        new,
     )
 
 
@@ -177,52 +226,28 @@ async def change_password(
     database: Database, user_id: int, epoch: int, password_hash: str, keep_session: str | None
 ) -> int | None:
     """Set a new password and end all sessions but one; returns the event's id, None where `epoch` is over."""
-    async with database.transaction() as connection:
-        row = await connection.fetchrow(
-            """
-            UPDATE users SET password_hash = $3, epoch = epoch + 1, updated_at = now()
-            WHERE id = $1 AND epoch = $2 RETURNING epoch
-            """,
-            user_id,
-            epoch,
-            password_hash,
-        )
-        if row is None:
-            return None
-        return await add_event(
-            connection, "sessions_ended", user_id=user_id, epoch=row["epoch"], keep_session=keep_session
-        )
+    row = await database.write_row(CHANGE_PASSWORD, user_id, epoch, password_hash, keep_session)
+    return None if row is None else row["event_id"]
 
 
 async def set_disabled(database: Database, user_id: int, disabled: bool) -> User:
     """Disable or enable a user; disabling ends all sessions. Raises NoSuchUserError."""
-    async with database.transaction() as connection:
-        row = await connection.fetchrow("SELECT * FROM users WHERE id = $1 FOR UPDATE", user_id)
-        if row is None:
-            raise NoSuchUserError
-        if _user(row).disabled == disabled:
-            return _user(row)
-        row = await connection.fetchrow(
-            """
-            UPDATE users SET disabled_at = CASE WHEN $2::boolean THEN now() END,
-                epoch = epoch + $2::boolean::int, updated_at = now()
-            WHERE id = $1 RETURNING *
-            """,
-            user_id,
-            disabled,
-        )
-        if disabled:
-            await add_event(connection, "sessions_ended", user_id=user_id, epoch=row["epoch"])
+    row = await database.write_row(SET_DISABLED, user_id, disabled)
+    if row is not None:
         return _user(row)
+    account = await find(database, user_id)  # it is nobody, or as it should be already
+    if account is None:
+        raise NoSuchUserError
+    return account.user
 
 
 async def delete(database: Database, user_id: int) -> int:
     """Delete a user and end all sessions; returns the event's id. Raises NoSuchUserError."""
-    async with database.transaction() as connection:
-        row = await connection.fetchrow("DELETE FROM users WHERE id = $1 RETURNING epoch + 1 AS epoch", user_id)
-        if row is None:
-            raise NoSuchUserError
-        return await add_event(connection, "sessions_ended", user_id=user_id, epoch=row["epoch"])
+    row = await database.write_row(DELETE, user_id)
+    if row is None:
+        raise NoSuchUserError
+    event_id: int = row["event_id"]
+    return event_id
 
 
 async def note_restored(database: Database, skipped_ids: int) -> None:
@@ -231,13 +256,15 @@ async def note_restored(database: Database, skipped_ids: int) -> None:
     Microseconds are above any number of changes since the last time. Event ids jump at random, so that a late
     acknowledgement of one that is lost cannot be for one of those to come, whichever backup was restored before.
     """
-    await database.execute(
+    await database.write_row(
         """
         WITH raised AS (
             UPDATE epoch_base SET base = greatest(base + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+            WHERE before_deadline($3) RETURNING base
         )
         SELECT setval('outbox_id_seq', (SELECT last_value FROM outbox_id_seq) + $1::bigint),
             setval('users_id_seq', (SELECT last_value FROM users_id_seq) + $2::bigint)
+        FROM raised
         """,
         EVENT_ID_JUMP // 2 + secrets.randbelow(EVENT_ID_JUMP // 2),
         skipped_ids,

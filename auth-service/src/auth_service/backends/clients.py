@@ -23,15 +23,15 @@ SELECT_ALL = "SELECT * FROM clients ORDER BY client_id"
 INSERT = """
     INSERT INTO clients (client_id, dialect, secret_digest, secret_ciphertext, grant_types, grant_types_without_secret,
         scope, default_scope, access_token_lifetime, idle_lifetime, session_lifetime, default_for)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 WHERE before_deadline($13)
 """
 ROTATE_SECRET = """
     UPDATE clients SET secret_digest = $2, secret_ciphertext = $3, version = version + 1
-    WHERE client_id = $1 AND secret_digest IS NOT NULL RETURNING client_id
+    WHERE client_id = $1 AND secret_digest IS NOT NULL AND before_deadline($4) RETURNING client_id
 """
 SET_DISABLED = """
     UPDATE clients SET disabled_at = CASE WHEN $2 THEN coalesce(disabled_at, now()) END, version = version + 1
-    WHERE client_id = $1 RETURNING client_id
+    WHERE client_id = $1 AND before_deadline($3) RETURNING client_id
 """
 
 
@@ -113,7 +113,7 @@ class PostgresClients:
         client = registration.client
         digest, sealed = self._protected(client.client_id, registration.secret, registration.recoverable_secret)
         try:
-            await self._database.execute(
+            await self._database.write(
                 INSERT,
                 client.client_id,
                 client.dialect,
@@ -141,11 +141,11 @@ class PostgresClients:
     async def rotate_secret(self, client: Client, secret: str) -> bool:
         """Replace the secret; tokens signed with the old one keep their worth. False: the client is public."""
         digest, sealed = self._protected(client.client_id, secret, client.secret is not None)
-        return await self._database.fetchrow(ROTATE_SECRET, client.client_id, digest, sealed) is not None
+        return await self._database.write_row(ROTATE_SECRET, client.client_id, digest, sealed) is not None
 
     async def set_disabled(self, client_id: str, disabled: bool) -> bool:
         """A disabled client gets no tokens and none of its tokens verifies. False: there is no such client."""
-        return await self._database.fetchrow(SET_DISABLED, client_id, disabled) is not None
+        return await self._database.write_row(SET_DISABLED, client_id, disabled) is not None
 
 
 def new_secret() -> str:

@@ -27,7 +27,7 @@ OPEN = """
         INSERT INTO sessions
             (id, client_id, user_id, email, epoch, scope, idle_expires_at, expires_at, global_epoch)
         SELECT $1, $2, $4, $5, $6, $7, now() + $8, now() + $9, (SELECT epoch FROM global_epoch) FROM client
-        WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6)
+        WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6) AND before_deadline($13)
         RETURNING id, expires_at
     ),
     stored AS (
@@ -55,6 +55,7 @@ ROTATE = """
             AND ($5::text[] IS NULL OR $5 <@ s.scope
                 OR s.counter > $3 + 1 OR (s.counter > $3 AND s.rotated_at <= now() - $6::interval))
             AND NOT EXISTS (SELECT FROM user_epochs e WHERE e.user_id = s.user_id AND e.epoch > s.epoch)
+            AND before_deadline($11)
         RETURNING s.*
     ),
     stored AS (
@@ -73,7 +74,7 @@ WHY_NOT_ROTATED = """
 """
 STORE = """
     INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
-    SELECT $3, $4, id, $2, least(now() + $5, expires_at) FROM sessions WHERE id = $1
+    SELECT $3, $4, id, $2, least(now() + $5, expires_at) FROM sessions WHERE id = $1 AND before_deadline($6)
 """
 ACTIVE = """
     SELECT id, client_id, dialect, user_id, scope, extract(epoch FROM now())::float8 AS now,
@@ -91,7 +92,10 @@ ACTIVE_BY_TOKEN = """
     LEFT JOIN live_sessions s ON s.id = coalesce(t.session_id, none.id)
 """
 _LONGEST_LIFE = 3650
-END = "UPDATE sessions SET revoked_at = now() WHERE id = $1 AND client_id = $2 AND revoked_at IS NULL"
+END = """
+    UPDATE sessions SET revoked_at = now()
+    WHERE id = $1 AND client_id = $2 AND revoked_at IS NULL AND before_deadline($3)
+"""
 OF_USER = """
     SELECT id, client_id, scope, extract(epoch FROM created_at)::float8 AS created_at,
         extract(epoch FROM rotated_at)::float8 AS refreshed_at, extract(epoch FROM expires_at)::float8 AS expires_at
@@ -100,7 +104,7 @@ OF_USER = """
 END_OF_USER = """
     UPDATE sessions SET revoked_at = now()
     WHERE id IN (SELECT id FROM live_sessions WHERE user_id = $1 AND ($2::bigint IS NULL OR id = $2))
-        AND revoked_at IS NULL
+        AND revoked_at IS NULL AND before_deadline($3)
 """
 
 
@@ -189,12 +193,12 @@ class PostgresSessions:
         digest, drop_day = (token.digest, token.drop_day) if token else (None, None)
         arguments = (*arguments, digest, drop_day, timedelta(seconds=lifetime))
         try:
-            return await self._database.fetchrow(statement, *arguments)
+            return await self._database.write_row(statement, *arguments)
         except asyncpg.CheckViolationError:
             if drop_day is None:
                 raise
             await create_partition(self._database, drop_day)
-            return await self._database.fetchrow(statement, *arguments)
+            return await self._database.write_row(statement, *arguments)
 
     async def store_token(self, session: Session, token: StoredToken, lifetime: int) -> None:
         await self._fetchrow_storing(STORE, token, lifetime, session.id, sorted(session.access_scope))
@@ -212,7 +216,7 @@ class PostgresSessions:
         return _active_token(row)
 
     async def end(self, session_id: int, client_id: str) -> None:
-        await self._database.execute(END, session_id, client_id)
+        await self._database.write(END, session_id, client_id)
 
     async def of_user(self, user_id: int) -> Sequence[SessionSummary]:
         return [
@@ -228,8 +232,7 @@ class PostgresSessions:
         ]
 
     async def end_of_user(self, user_id: int, session_id: int | None) -> int:
-        tag = await self._database.execute(END_OF_USER, user_id, session_id)
-        return int(tag.rpartition(" ")[2])
+        return await self._database.write(END_OF_USER, user_id, session_id)
 
 
 def _plausible(drop_day: int) -> int:

@@ -22,12 +22,13 @@ _BATCH = 5000
 DELETE_SESSIONS = """
     DELETE FROM sessions WHERE id IN (
         SELECT id FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-    )
+    ) AND before_deadline($2)
 """
 # An epoch is needed while an older session, or a login that began before it, may be about.
 DELETE_EPOCHS = """
     DELETE FROM user_epochs e WHERE raised_at < now() - interval '1 day'
         AND NOT EXISTS (SELECT FROM sessions s WHERE s.user_id = e.user_id AND s.epoch < e.epoch)
+        AND before_deadline($1)
 """
 
 
@@ -61,7 +62,7 @@ async def tidy_tables(database: Database) -> None:
         await create_partition(database, day)
     dropped = await drop_expired_partitions(database)
     deleted = await _delete_sessions(database)
-    await database.execute(DELETE_EPOCHS)
+    await database.write(DELETE_EPOCHS)
     if dropped or deleted:
         log.info("tables tidied", partitions_dropped=dropped, sessions_deleted=deleted)
 
@@ -69,7 +70,7 @@ async def tidy_tables(database: Database) -> None:
 async def _delete_sessions(database: Database) -> int:
     total = 0
     while True:
-        deleted = int((await database.execute(DELETE_SESSIONS, _BATCH)).rpartition(" ")[2])
+        deleted = await database.write(DELETE_SESSIONS, _BATCH)
         total += deleted
         if deleted < _BATCH:
             return total

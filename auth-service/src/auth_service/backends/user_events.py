@@ -17,13 +17,13 @@ _PAUSE_AFTER_FAILURE = 0.5
 # The session that is kept rises with the user, and only from the epoch just before: one that had ended stays ended.
 END_SESSIONS = """
     WITH raised AS (
-        INSERT INTO user_epochs (user_id, epoch, raised_at) VALUES ($1, $2, now())
+        INSERT INTO user_epochs (user_id, epoch, raised_at) SELECT $1, $2, now() WHERE before_deadline($4)
         ON CONFLICT (user_id) DO UPDATE
         SET epoch = greatest(user_epochs.epoch, excluded.epoch), raised_at = now()
     )
-    UPDATE sessions SET epoch = $2 WHERE id = $3 AND user_id = $1 AND epoch = $2 - 1
+    UPDATE sessions SET epoch = $2 WHERE id = $3 AND user_id = $1 AND epoch = $2 - 1 AND before_deadline($4)
 """
-CHANGE_EMAIL = "UPDATE sessions SET email = $2 WHERE user_id = $1 AND email IS NOT NULL"
+CHANGE_EMAIL = "UPDATE sessions SET email = $2 WHERE user_id = $1 AND email IS NOT NULL AND before_deadline($3)"
 
 
 async def catch_up(users: UserService, database: Database) -> None:
@@ -60,9 +60,9 @@ async def apply(events: Sequence[UserEvent], database: Database) -> None:
     """Apply events in their order; an event that was applied before changes nothing."""
     for event in events:
         if event.type == "sessions_ended":
-            await database.execute(END_SESSIONS, event.user_id, event.epoch, _session_id(event.keep_session))
+            await database.write(END_SESSIONS, event.user_id, event.epoch, _session_id(event.keep_session))
         elif event.type == "email_changed":
-            await database.execute(CHANGE_EMAIL, event.user_id, event.email)
+            await database.write(CHANGE_EMAIL, event.user_id, event.email)
         log.info("user event applied", type=event.type, user_id=event.user_id, epoch=event.epoch)
 
 

@@ -2,20 +2,29 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
 import structlog
 
+from servicekit import postgres_hosts
+from servicekit.callers import NobodyWaitsError
+from servicekit.database_clock import LATE, STATEMENT_TIMEOUT, ClockedConnection
+
 log = structlog.get_logger()
 
 ACQUIRE_TIMEOUT = 2.0
-STATEMENT_TIMEOUT = 3.0
 CONNECT_TIMEOUT = 3.0
+# A process that stops in the middle of a transaction must not keep its locks.
+IDLE_TRANSACTION_TIMEOUT = 1.0
+# More than half of what services allow each other's clocks to differ (`internal_tokens.LEEWAY`) is too much for one.
+LARGEST_CLOCK_DIFFERENCE = 15.0
 
 _UNAVAILABLE = (
     OSError,  # TimeoutError is one
+    NobodyWaitsError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
@@ -24,25 +33,78 @@ _UNAVAILABLE = (
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.PostgresSystemError,
+)
+# Of these a connection does not recover, nor do the others to the same server. A statement that was cancelled (57014)
+# is an operator's intervention, too, but leaves its connection as it was.
+_UNUSABLE = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
 
 class Database:
-    """A pool of connections. Failures that are not the statement's leave as the `unavailable` class it was given."""
+    """A pool of connections. Failures that are not the statement's leave as the `unavailable` class it was given.
+
+    A statement that writes goes through `write` or `write_row`, which add the deadline as its last parameter, a
+    `float8`. It must not change anything unless `before_deadline($n)` holds: see `servicekit.database_clock`.
+    """
 
     def __init__(self, pool: Any, unavailable: type[Exception]) -> None:
         self._pool = pool
         self._unavailable = unavailable
+        self._server = ""
+        self._measured_after = float("-inf")
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """The database's clock in epoch seconds, as it was last measured; it costs no round trip."""
+        return self._ahead + time.monotonic()
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """One connection; waits two seconds for it at the most."""
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
-                yield connection
+                with self._discarding(connection):
+                    await self._know_clock(connection)
+                    yield connection
         except _UNAVAILABLE as error:
-            raise self._unavailable("the database cannot be reached") from error
+            raise self._unavailable(_cause(error)) from error
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != LATE:
+                raise
+            self._measured_after = time.monotonic()  # the statement was late, or the database's clock was set
+            raise self._unavailable(_cause(error)) from error
+
+    @contextlib.contextmanager
+    def _discarding(self, connection: Any) -> Iterator[None]:
+        """Use a connection that has failed no more, nor any that was opened before."""
+        try:
+            yield
+        except _UNUSABLE:
+            connection.terminate()
+            self._pool.expire_connections()
+            raise
+
+    async def _know_clock(self, connection: Any) -> None:
+        """Measure the server's clock where that was long ago. Another server than before replaces all connections."""
+        if not connection.needs_measuring(self._measured_after):
+            return
+        await connection.measure()
+        self._ahead = connection.ahead
+        if connection.server != self._server:
+            if self._server:
+                self._pool.expire_connections()
+            self._server = connection.server
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -59,19 +121,40 @@ class Database:
             rows: list[Any] = await connection.fetch(statement, *arguments)
             return rows
 
-    async def execute(self, statement: str, *arguments: Any) -> str:
-        """Run a statement; returns PostgreSQL's command tag, such as `DELETE 3`."""
+    async def write_row(self, statement: str, *arguments: Any) -> Any:
+        """Run a statement that writes, with the deadline as its last parameter; returns its first row or None."""
         async with self.connection() as connection:
-            tag: str = await connection.execute(statement, *arguments)
-            return tag
+            return await connection.fetchrow(statement, *arguments, connection.deadline())
 
-    async def reachable(self) -> bool:
-        """Whether a trivial statement succeeds now."""
+    async def write(self, statement: str, *arguments: Any) -> int:
+        """Run a statement that writes, with the deadline as its last parameter; returns how many rows it changed."""
+        async with self.connection() as connection:
+            tag = await connection.execute(statement, *arguments, connection.deadline())
+            return int(tag.rpartition(" ")[2])
+
+    async def faults(self) -> list[str]:
+        """What keeps the database from serving us now, in words for an operator."""
         try:
-            await self.fetchrow("SELECT 1")
-        except self._unavailable:
-            return False
-        return True
+            async with self.connection() as connection:
+                await connection.measure()
+                difference = connection.ahead + time.monotonic() - time.time()
+                writable = await connection.fetchval("SELECT NOT current_setting('transaction_read_only')::boolean")
+        except self._unavailable as error:
+            return [str(error)]
+        found = [] if writable else ["the database cannot be written to"]
+        if abs(difference) > LARGEST_CLOCK_DIFFERENCE:
+            found.append(f"this machine's clock and the database's differ by {abs(difference):.0f} s")
+        return found
+
+
+def _cause(error: Exception) -> str:
+    """In words, with the SQLSTATE where PostgreSQL gave one."""
+    if isinstance(error, NobodyWaitsError):
+        return "the caller waits no longer"
+    sqlstate = getattr(error, "sqlstate", None)
+    if sqlstate is None:
+        return f"the database cannot be reached ({type(error).__name__})"
+    return f"the database refuses (SQLSTATE {sqlstate}, {type(error).__name__})"
 
 
 async def _keep_state(_connection: Any) -> None:
@@ -99,8 +182,9 @@ async def connect(
 ) -> AsyncIterator[Database]:
     """A `Database` for as long as the context lasts.
 
-    `dsn` is a `postgresql://` URL. A server that does not answer is waited for, without `wait` raises `unavailable`.
-    Raises SystemExit when the server refuses the role or the database.
+    `dsn` is a `postgresql://` URL, with several hosts where there are several servers: see `postgres_hosts`. A server
+    that does not answer is waited for, without `wait` raises `unavailable`. Raises SystemExit when the server refuses
+    the role or the database.
     """
     while True:
         try:
@@ -127,9 +211,19 @@ async def _open_pool(dsn: str, pool_size: int) -> Any:
         dsn,
         min_size=1,
         max_size=pool_size,
+        connect=postgres_hosts.connect,
+        connection_class=ClockedConnection,
         timeout=CONNECT_TIMEOUT,
         command_timeout=STATEMENT_TIMEOUT + 1,
         max_inactive_connection_lifetime=300,
         reset=_keep_state,
-        server_settings={"statement_timeout": str(int(STATEMENT_TIMEOUT * 1000)), "timezone": "UTC"},
+        server_settings={
+            "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
+            "idle_in_transaction_session_timeout": _milliseconds(IDLE_TRANSACTION_TIMEOUT),
+            "timezone": "UTC",
+        },
     )
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))

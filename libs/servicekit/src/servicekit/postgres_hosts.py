@@ -1,0 +1,64 @@
+"""Connects to whichever of several PostgreSQL servers takes writes; one that hangs does not hide the others.
+
+The driver would try the hosts of a URL one after the other, within one time limit for all of them.
+"""
+
+import asyncio
+import contextlib
+import re
+from typing import Any
+
+import asyncpg
+
+_URL = re.compile(r"(postgresql://(?:[^/?#@]*@)?)([^/?#@]*)([/?#].*)?", re.DOTALL)
+
+
+async def connect(dsn: str, **options: Any) -> Any:
+    """A connection to the host that `dsn` names. Of several, the first that answers and takes writes.
+
+    The URL may ask for something else with `target_session_attrs`. Raises what the driver raises for one of the hosts.
+    """
+    urls = _one_url_each(dsn)
+    if len(urls) == 1:
+        return await asyncpg.connect(dsn, **options)
+    if "target_session_attrs=" not in dsn:
+        options["target_session_attrs"] = "read-write"
+    attempts = [asyncio.create_task(asyncpg.connect(url, **options)) for url in urls]
+    try:
+        return await _first_success(attempts)
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+
+
+async def _first_success(attempts: list[asyncio.Task[Any]]) -> Any:
+    """The first connection there is. Those that are made all the same are closed."""
+    failure: BaseException | None = None
+    chosen = None
+    for attempt in asyncio.as_completed(attempts):
+        try:
+            chosen = await attempt
+            break
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            failure = error
+    for attempt in attempts:
+        attempt.add_done_callback(lambda done: _close_unless(chosen, done))
+    if chosen is None and failure is not None:
+        raise failure
+    return chosen
+
+
+def _close_unless(chosen: Any, attempt: asyncio.Task[Any]) -> None:
+    with contextlib.suppress(asyncio.CancelledError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection = attempt.result()
+        if connection is not chosen:
+            connection.terminate()
+
+
+def _one_url_each(dsn: str) -> list[str]:
+    """The same URL for each of its hosts alone."""
+    match = _URL.fullmatch(dsn)
+    if match is None:
+        return [dsn]
+    before, hosts, after = match.groups()
+    return [f"{before}{host}{after or ''}" for host in hosts.split(",")]
