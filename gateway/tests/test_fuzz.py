@@ -7,16 +7,10 @@ import itertools
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.messages.parser import (
-    HEAD_END,
-    ChunkedBody,
-    LengthBody,
-    MalformedMessageError,
-    RequestHead,
-    check_beginning,
-)
+from gateway.messages.parser import RequestHead, check_beginning
 from gateway.messages.request import Request
-from gateway.messages.response_parser import ResponseParser
+from servicekit.http1.parser import HEAD_END, ChunkedBody, LengthBody, MalformedMessageError
+from servicekit.http1.response_parser import ResponseParser
 
 TOKEN = "/oauth/token"
 NAMES = st.sampled_from(

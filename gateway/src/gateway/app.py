@@ -13,15 +13,15 @@ from gateway.clients.cors import Cors, parse_origins
 from gateway.clients.exchange import Exchange, Proxy
 from gateway.clients.listener import Limits, Listener
 from gateway.counters import Counters
-from gateway.deadlines import Deadlines
 from gateway.messages.client_address import parse_proxies
 from gateway.messages.request import Request
+from gateway.places import Places
 from gateway.settings import Settings
 from gateway.tls import Certificate
-from gateway.upstreams.places import Places
-from gateway.upstreams.pool import Upstream
-from gateway.upstreams.resolver import Resolve, ask_system
 from gateway.verdicts.cache import Verdicts
+from servicekit.deadlines import Deadlines
+from servicekit.upstreams.pool import Upstream
+from servicekit.upstreams.resolver import Resolve, ask_system
 
 log = structlog.get_logger()
 

@@ -9,10 +9,11 @@ from gateway.clients.leaving import has_left, reset
 from gateway.clients.origin import Origin
 from gateway.clients.request_body import RequestBody
 from gateway.clients.takeover import Lingering, Taker
-from gateway.messages import parser, refusals, response
-from gateway.messages.parser import MalformedMessageError, RequestHead
+from gateway.messages import refusals, response
+from gateway.messages.parser import RequestHead, check_beginning
 from gateway.messages.refusals import RefusedError
 from gateway.messages.request import Request
+from servicekit.http1.parser import HEAD_END, MalformedMessageError
 
 if TYPE_CHECKING:
     from gateway.clients.exchange import Exchange
@@ -234,9 +235,9 @@ class Connection(asyncio.Protocol):
     def _read_request(self) -> bool:
         """Start the request whose head is in the buffer; False while it is not all there, or where it is refused."""
         data = self._buffer.removeprefix(b"\r\n")  # which some clients send behind a body (RFC 9112 §2.2)
-        end = data.find(parser.HEAD_END) + len(parser.HEAD_END)
+        end = data.find(HEAD_END) + len(HEAD_END)
         try:
-            if end < len(parser.HEAD_END):
+            if end < len(HEAD_END):
                 self._wait_for_head(data)
                 return False
             self._buffer = data[end:]
@@ -256,7 +257,7 @@ class Connection(asyncio.Protocol):
 
     def _wait_for_head(self, data: bytes) -> None:
         if data:
-            parser.check_beginning(data)
+            check_beginning(data)
             if not self._head_begun:
                 self._head_begun = True
                 self.wait(self._limits.header_timeout)

@@ -14,15 +14,15 @@ from gateway.clients.relay import Relay
 from gateway.clients.websocket import Tunnel
 from gateway.counters import Counters
 from gateway.messages import bearer, refusals, response, trace_context
-from gateway.messages.parser import ResponseHead
 from gateway.messages.refusals import Answer, RefusedError
 from gateway.messages.request import Request
 from gateway.messages.response import CLOSE
-from gateway.upstreams.connection import UpstreamConnection
-from gateway.upstreams.places import Places
-from gateway.upstreams.pool import Upstream
+from gateway.places import Places
 from gateway.verdicts.cache import Verdicts
 from gateway.verdicts.verification import Allow, Deny, Unknown, Verdict
+from servicekit.http1.parser import ResponseHead
+from servicekit.upstreams.connection import UpstreamConnection
+from servicekit.upstreams.pool import Upstream
 
 if TYPE_CHECKING:
     from gateway.clients.connection import Connection

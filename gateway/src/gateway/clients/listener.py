@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.clients.connection import Connection
 from gateway.counters import Counters
-from gateway.deadlines import Deadlines
 from gateway.messages.client_address import TrustedProxies
 from gateway.messages.request import Request
+from servicekit.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from gateway.clients.exchange import Exchange

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.counters import Counters
 from gateway.messages import refusals, response
-from gateway.messages.parser import ResponseHead
 from gateway.messages.refusals import RefusedError
 from gateway.messages.request import Request
-from gateway.upstreams.connection import UpstreamConnection
-from gateway.upstreams.pool import Upstream
+from servicekit.http1.parser import ResponseHead
+from servicekit.upstreams.connection import UpstreamConnection
+from servicekit.upstreams.pool import Upstream
 
 if TYPE_CHECKING:
     from gateway.clients.connection import Connection

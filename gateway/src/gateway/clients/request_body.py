@@ -1,6 +1,6 @@
 """A request's body as it arrives: what of it belongs to the request, and until when more must have come."""
 
-from gateway.messages.parser import ChunkedBody, LengthBody, MalformedMessageError
+from servicekit.http1.parser import ChunkedBody, LengthBody, MalformedMessageError
 
 
 class RequestBody:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gateway.messages.parser import ResponseHead
-from gateway.upstreams.connection import UpstreamConnection
 from gateway.verdicts.verification import Allow, Deny, Verdict
+from servicekit.http1.parser import ResponseHead
+from servicekit.upstreams.connection import UpstreamConnection
 
 if TYPE_CHECKING:
     from gateway.clients.connection import Connection

@@ -2,7 +2,7 @@
 
 import re
 
-from gateway.messages.parser import Fields, MalformedMessageError
+from servicekit.http1.parser import Fields, MalformedMessageError
 
 _HOP_BY_HOP = (
     b"connection|http2-settings|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer"

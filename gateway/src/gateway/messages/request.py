@@ -3,7 +3,8 @@
 import re
 
 from gateway.messages.headers import FROM_CLIENT, Given, sort, tokens
-from gateway.messages.parser import ChunkedBody, LengthBody, MalformedMessageError, RequestHead
+from gateway.messages.parser import RequestHead
+from servicekit.http1.parser import ChunkedBody, LengthBody, MalformedMessageError
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 _BODILESS_METHODS = (b"GET", b"HEAD")

@@ -5,9 +5,9 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 from gateway.messages.headers import TO_CLIENT, sort
-from gateway.messages.parser import ResponseHead
 from gateway.messages.refusals import Answer, RefusedError
 from gateway.messages.trace_context import new_request_id
+from servicekit.http1.parser import ResponseHead
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE = b"Connection: close\r\n"

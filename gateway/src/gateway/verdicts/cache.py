@@ -7,11 +7,11 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from gateway.counters import Counters
-from gateway.deadlines import Deadlines
 from gateway.messages.headers import Given
-from gateway.upstreams.pool import Upstream
 from gateway.verdicts.breaker import Breaker
 from gateway.verdicts.verification import Allow, Deny, Question, Unknown, Verdict
+from servicekit.deadlines import Deadlines
+from servicekit.upstreams.pool import Upstream
 
 log = structlog.get_logger()
 

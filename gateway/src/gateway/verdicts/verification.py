@@ -7,11 +7,11 @@ from http import HTTPStatus
 from typing import Any
 
 from gateway.messages import bearer
-from gateway.messages.parser import ResponseHead
 from gateway.messages.refusals import Answer
-from gateway.upstreams.connection import UpstreamConnection
-from gateway.upstreams.pool import Upstream
 from servicekit import wire
+from servicekit.http1.parser import ResponseHead
+from servicekit.upstreams.connection import UpstreamConnection
+from servicekit.upstreams.pool import Upstream
 
 BODY_LIMIT = 64 * 1024
 

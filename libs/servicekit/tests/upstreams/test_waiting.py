@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway import deadlines
-from stage import ANSWER, CLOSING_ANSWER, FIRST, SECOND, Stage, until
+from servicekit import deadlines
+
+from .stage import ANSWER, CLOSING_ANSWER, FIRST, SECOND, Stage, until
 
 # Waiting
 

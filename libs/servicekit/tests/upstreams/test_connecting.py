@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from stage import FIRST, SECOND, THIRD, Stage, eject, until
+from .stage import FIRST, SECOND, THIRD, Stage, eject, until
 
 # Failing to connect
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from gateway.messages.parser import HEAD_END, MAX_HEAD, ChunkedBody, LengthBody, MalformedMessageError, ResponseHead
+from servicekit.http1.parser import HEAD_END, MAX_HEAD, ChunkedBody, LengthBody, MalformedMessageError, ResponseHead
 
 _SWITCHING = 101
 _MOST_INTERIM = 32

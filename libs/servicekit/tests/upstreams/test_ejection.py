@@ -5,8 +5,9 @@ import math
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.upstreams import replicas
-from stage import ANSWER, FIRST, LOOK, SECOND, THIRD, Client, Stage, eject, until
+from servicekit.upstreams import replicas
+
+from .stage import ANSWER, FIRST, LOOK, SECOND, THIRD, Client, Stage, eject, until
 
 # Ejection
 

@@ -3,8 +3,8 @@
 import asyncio
 import math
 
-from gateway.upstreams.connection import User
-from gateway.upstreams.replicas import Replica
+from servicekit.upstreams.connection import User
+from servicekit.upstreams.replicas import Replica
 
 
 class Waiting:

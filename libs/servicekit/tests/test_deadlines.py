@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import deadlines
-from gateway.deadlines import Deadlines
+from servicekit import deadlines
+from servicekit.deadlines import Deadlines
 
 
 class Item:

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
-from gateway.messages.parser import MalformedMessageError, ResponseHead
-from gateway.messages.response_parser import ResponseParser
+from servicekit.http1.parser import MalformedMessageError, ResponseHead
+from servicekit.http1.response_parser import ResponseParser
 
 if TYPE_CHECKING:
-    from gateway.upstreams.replicas import Replica
+    from servicekit.upstreams.replicas import Replica
 
 CLOSED = "closed"
 MALFORMED = "malformed"
@@ -16,7 +16,7 @@ STALLED = "stalled"
 
 
 class User(Protocol):
-    """Who has, or waits for, a connection: an exchange, a question to /verify-token, a tunnel."""
+    """The party that has a connection or waits for one: a request, a question to /verify-token, a WebSocket."""
 
     @property
     def awaiting(self) -> bool:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.upstreams import pool
-from stage import ANSWER, CLOSING_ANSWER, FIRST, LOOK, Client, Stage, until
+from servicekit.upstreams import pool
+
+from .stage import ANSWER, CLOSING_ANSWER, FIRST, LOOK, Client, Stage, until
 
 # What a connection is worth
 

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from gateway import deadlines
-from stage import LOOK, Stage
+from servicekit import deadlines
+
+from .stage import LOOK, Stage
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from random import random
 
 import structlog
 
-from gateway.upstreams.connection import STALLED, UpstreamConnection
-from gateway.upstreams.resolver import Address
+from servicekit.upstreams.connection import STALLED, UpstreamConnection
+from servicekit.upstreams.resolver import Address
 
 FAILURES = 5  # in a row
 EJECTION = 10.0  # seconds, times the number of ejections in a row

@@ -7,12 +7,12 @@ from collections import OrderedDict
 from random import uniform
 from urllib.parse import urlsplit
 
-from gateway.deadlines import Deadlines
-from gateway.upstreams.connection import CLOSED, UpstreamConnection, User
-from gateway.upstreams.replicas import EJECTED, GONE, Replica, Replicas, format_address
-from gateway.upstreams.resolver import Resolve, Resolver, ask_system
-from gateway.upstreams.retries import RetryBudget
-from gateway.upstreams.waiting import Attempt, Waiting
+from servicekit.deadlines import Deadlines
+from servicekit.upstreams.connection import CLOSED, UpstreamConnection, User
+from servicekit.upstreams.replicas import EJECTED, GONE, Replica, Replicas, format_address
+from servicekit.upstreams.resolver import Resolve, Resolver, ask_system
+from servicekit.upstreams.retries import RetryBudget
+from servicekit.upstreams.waiting import Attempt, Waiting
 
 IDLE = 15.0  # well below the 75 s after which a service closes, so that a connection is rarely used as it closes
 AGE = (60.0, 120.0)

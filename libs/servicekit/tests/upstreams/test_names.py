@@ -6,8 +6,9 @@ import socket
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.upstreams import pool, replicas
-from stage import ANSWER, FIRST, SECOND, THIRD, Stage, until
+from servicekit.upstreams import pool, replicas
+
+from .stage import ANSWER, FIRST, SECOND, THIRD, Stage, until
 
 # Names
 

@@ -1,6 +1,6 @@
 """The budget of retries, on a clock that the tests turn."""
 
-from gateway.upstreams.retries import FLOOR, RetryBudget
+from servicekit.upstreams.retries import FLOOR, RetryBudget
 
 
 class Clock:

@@ -6,12 +6,12 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from gateway.deadlines import Deadlines
-from gateway.messages.parser import ResponseHead
-from gateway.upstreams import replicas
-from gateway.upstreams.connection import UpstreamConnection
-from gateway.upstreams.pool import Upstream
-from gateway.upstreams.replicas import Replica
+from servicekit.deadlines import Deadlines
+from servicekit.http1.parser import ResponseHead
+from servicekit.upstreams import replicas
+from servicekit.upstreams.connection import UpstreamConnection
+from servicekit.upstreams.pool import Upstream
+from servicekit.upstreams.replicas import Replica
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: replicas.test\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"

@@ -1,0 +1,1 @@
+"""HTTP/1.1 messages as bytes: heads, bodies and their framing (llhttp)."""
