@@ -20,6 +20,7 @@ from gateway.settings import Settings
 from gateway.tls import Certificate
 from gateway.verdicts.cache import Verdicts
 from servicekit.deadlines import Deadlines
+from servicekit.standstills import Standstills
 from servicekit.upstreams.pool import Upstream
 from servicekit.upstreams.resolver import Resolve, ask_system
 
@@ -38,6 +39,7 @@ class DataPath:
         self._reuse_port = reuse_port
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines()
+        self._standstills = Standstills()
         self._counters = Counters()
         self._certificate = (
             Certificate(settings.tls_certificate, settings.tls_key)
@@ -63,12 +65,15 @@ class DataPath:
         }
         self._proxy = self._make_proxy()
         proxies = parse_proxies(settings.trusted_proxies or "")
-        self._listener = Listener(_limits(settings), proxies, self._deadlines, self._counters, self._serve)
+        self._listener = Listener(
+            _limits(settings), proxies, self._deadlines, self._standstills, self._counters, self._serve
+        )
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Serve. Raises OSError when the address cannot be listened on."""
         self._deadlines.start(self._loop)
+        self._standstills.start()
         self._deadlines.add(self._access_log)
         self._deadlines.add(self._listener)
         for upstream in self._upstreams.values():
@@ -115,6 +120,7 @@ class DataPath:
         for upstream in self._upstreams.values():
             await upstream.close()
         self._deadlines.stop()
+        self._standstills.stop()
         self._access_log.flush()
 
     def status(self) -> dict[str, Any]:
@@ -132,6 +138,7 @@ class DataPath:
         verdicts = Verdicts(
             self._upstreams["verification"],
             self._deadlines,
+            self._standstills,
             self._counters,
             lifetime=settings.verdict_lifetime,
             timeout=settings.verify_timeout,
@@ -143,6 +150,7 @@ class DataPath:
             cors=Cors(parse_origins(settings.cors_origins or "")),
             access_log=self._access_log,
             counters=self._counters,
+            standstills=self._standstills,
             body_limit=settings.body_limit,
             read_timeout=settings.read_timeout,
             websocket_interval=max(settings.verdict_lifetime, _LEAST_WEBSOCKET_INTERVAL),

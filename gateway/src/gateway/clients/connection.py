@@ -24,7 +24,7 @@ _HELD = 64 * 1024
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `origin` says where its requests come from.
+    """One connection. `origin` says where its requests come from, `arrival` since when the one being served may wait.
 
     `write` takes bytes, `close` ends it once they are on their way, `abort` at once.
     """
@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._listener = listener
         self._limits = listener.limits
         self._time = listener.time
+        self.arrival = -math.inf
         self._admitted = False
         self._buffer = b""
         self._exchange: Exchange | None = None
@@ -72,6 +73,7 @@ class Connection(asyncio.Protocol):
         else:
             self._buffer = self._buffer + data if self._buffer else data
             if self._exchange is None:
+                self.arrival = self._listener.standstills.arrival()
                 self._advance()
             elif self._body is not None and self._body_wanted:
                 self._pass_body(self._body)

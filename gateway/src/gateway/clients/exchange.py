@@ -21,6 +21,7 @@ from gateway.places import Places
 from gateway.verdicts.cache import Verdicts
 from gateway.verdicts.verification import Allow, Deny, Unknown, Verdict
 from servicekit.http1.parser import ResponseHead
+from servicekit.standstills import Standstills
 from servicekit.upstreams.connection import UpstreamConnection
 from servicekit.upstreams.pool import Upstream
 
@@ -45,6 +46,7 @@ class Proxy:
     cors: Cors
     access_log: AccessLog
     counters: Counters
+    standstills: Standstills
     body_limit: int
     read_timeout: float
     websocket_interval: float
@@ -144,6 +146,8 @@ class Exchange:
         return places
 
     def _forward(self, route: routes.Route, authorization: bytes | None, *, private: bool) -> None:
+        if self.left_behind:
+            raise refusals.unavailable("the service did not run for a while")
         self._place = self._require_place(route)  # others may have come while the token was verified
         self._place.take()
         request, client, proxy = self.request, self._client, self._proxy
@@ -173,6 +177,11 @@ class Exchange:
             upgrade=upgrade,
         )
         self._relay.start()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether this process stood still since the request arrived: its client may have sent it elsewhere since."""
+        return self._proxy.standstills.spoiled(self._client.arrival)
 
     # What the client's connection tells
 

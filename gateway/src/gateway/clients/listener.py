@@ -9,6 +9,7 @@ from gateway.counters import Counters
 from gateway.messages.client_address import TrustedProxies
 from gateway.messages.request import Request
 from servicekit.deadlines import Deadlines
+from servicekit.standstills import Standstills
 
 if TYPE_CHECKING:
     from gateway.clients.exchange import Exchange
@@ -41,11 +42,18 @@ class Listener:
     """What the connections of one port share. Calling it makes the protocol of a new one."""
 
     def __init__(
-        self, limits: Limits, proxies: TrustedProxies, deadlines: Deadlines, counters: Counters, serve: Serve
+        self,
+        limits: Limits,
+        proxies: TrustedProxies,
+        deadlines: Deadlines,
+        standstills: Standstills,
+        counters: Counters,
+        serve: Serve,
     ) -> None:
         self.limits = limits
         self.proxies = proxies
         self.deadlines = deadlines
+        self.standstills = standstills
         self.counters = counters
         self.serve = serve
         self.time = asyncio.get_running_loop().time

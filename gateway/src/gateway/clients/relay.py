@@ -20,6 +20,9 @@ _SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 class Ends(Protocol):
     """Who is told how it ended, and writes what the gateway itself has to say."""
 
+    @property
+    def left_behind(self) -> bool: ...
+
     def refuse(self, fault: RefusedError) -> None: ...
     def added(self, *, keep_alive: bool) -> bytes: ...
     def finish(self, status: int, *, keep_alive: bool) -> None: ...
@@ -106,6 +109,9 @@ class Relay:
     def on_connection(self, connection: UpstreamConnection) -> None:
         request = self._request
         self._connection = connection
+        if self._ends.left_behind:
+            self._leave_undone()
+            return
         connection.expects(request.method, upgrade=self._upgrade)
         connection.write(self._head)
         self._await_upstream()
@@ -126,6 +132,9 @@ class Relay:
         connection = self._connection
         if connection is None:
             return
+        if complete and self._ends.left_behind:
+            self._leave_undone()
+            return
         if self._request.chunked:
             end = b"0\r\n\r\n" if complete else b""
             content = (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + end
@@ -134,6 +143,11 @@ class Relay:
         if complete:
             self._sent = True
             self._await_upstream()
+
+    def _leave_undone(self) -> None:
+        """Let the upstream never have the whole request: its client may have sent it elsewhere by now."""
+        self.drop()
+        self._fail(refusals.unavailable("the service did not run for a while"))
 
     def on_request_fault(self, fault: RefusedError) -> None:
         """The client's body is late, too large or malformed: the upstream must not take it for a whole one."""

@@ -11,6 +11,7 @@ from gateway.messages.headers import Given
 from gateway.verdicts.breaker import Breaker
 from gateway.verdicts.verification import Allow, Deny, Question, Unknown, Verdict
 from servicekit.deadlines import Deadlines
+from servicekit.standstills import Standstills
 from servicekit.upstreams.pool import Upstream
 
 log = structlog.get_logger()
@@ -66,10 +67,18 @@ class Verdicts:
     """
 
     def __init__(
-        self, upstream: Upstream, deadlines: Deadlines, counters: Counters, *, lifetime: float, timeout: float
+        self,
+        upstream: Upstream,
+        deadlines: Deadlines,
+        standstills: Standstills,
+        counters: Counters,
+        *,
+        lifetime: float,
+        timeout: float,
     ) -> None:
         self._upstream = upstream
         self._deadlines = deadlines
+        self._standstills = standstills
         self._counters = counters
         self._lifetime = lifetime
         self._timeout = timeout
@@ -114,10 +123,13 @@ class Verdicts:
 
     def _ask(self, lines: bytes, digest: bytes, key: bytes, waiter: Waiter) -> None:
         waiters = [waiter]
+        asked_at = self._standstills.arrival()
         if self._lifetime:
             self._asked[key] = waiters
 
         def then(verdict: Verdict) -> None:
+            if self._standstills.spoiled(asked_at):
+                verdict = Unknown()  # it may have been given before the process stood still, and be no longer true
             self._deadlines.discard(question)
             self._asked.pop(key, None)
             self._counters.verdicts_unknown += isinstance(verdict, Unknown)
