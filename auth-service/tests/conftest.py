@@ -16,9 +16,9 @@ from auth_service.app import create_app
 from auth_service.backends import upkeep
 from auth_service.settings import Settings
 from servicekit.logs import configure_logs
+from servicekit.testing_relay import Relay, relaying
 
 from .command_line import CommandLine, Ended, command_line
-from .database_relay import Relay, relaying
 from .databases import MASTER_KEYS, PARTIES, PrivateDatabase, prepare
 from .processes import Process, process
 from .redis_server import RedisServer, redis_server
@@ -177,6 +177,13 @@ async def relay(shared_relay: Relay) -> AsyncIterator[Relay]:
     """What stands between `cut_off_service` and its database, and can be cut."""
     yield shared_relay
     await shared_relay.restore()
+
+
+@pytest.fixture
+async def relay_of_own(database_url: str) -> AsyncIterator[Relay]:
+    """Between auth-service and this test's own database; the service has to be given its URL."""
+    async with relaying(database_url) as relay:
+        yield relay
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from servicekit import migrations, wire
 from servicekit.serving import Runner
+from servicekit.testing_relay import Relay, relaying
 from user_service.app import MIGRATIONS, create_app
 from user_service.keys import ACCOUNTS
 from user_service.settings import Settings
@@ -255,6 +256,13 @@ async def start(database_url: str, issuer: Issuer, client: aiohttp.ClientSession
             return await stack.enter_async_context(running(url, issuer, client, **changed))
 
         yield start
+
+
+@pytest.fixture
+async def relay(database_url: str) -> AsyncIterator[Relay]:
+    """Between a service and this test's database; the service has to be given its URL."""
+    async with relaying(database_url) as relay:
+        yield relay
 
 
 @pytest.fixture

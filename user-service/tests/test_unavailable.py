@@ -1,63 +1,15 @@
 """What clients are told while something that the service needs is away: 503, and never that they are wrong."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import pytest
-
-
-class Proxy:
-    """Stands between a service and PostgreSQL, so that a test can take the database away and give it back."""
-
-    def __init__(self, socket: str) -> None:
-        self._socket = socket
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        await self._server.wait_closed()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            far_reader, far_writer = await asyncio.open_unix_connection(self._socket)
-            self._writers |= {writer, far_writer}
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-        self._writers.discard(writer)
-        writer.close()
-
-
-@pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[Proxy]:
-    directory = parse_qs(urlsplit(database_url).query)["host"][0]
-    proxy = Proxy(f"{directory}/.s.PGSQL.5432")
-    await proxy.open()
-    yield proxy
-    await proxy.close()
+from servicekit.testing_relay import Relay
 
 
 async def test_while_the_database_is_away_everything_is_503_and_then_all_is_well_again(
-    start: Callable[..., Any], database_url: str, proxy: Proxy
+    start: Callable[..., Any], relay: Relay
 ) -> None:
-    name = urlsplit(database_url).path
-    service = await start(database_url=f"postgresql://postgres@127.0.0.1:{proxy.port}{name}")
+    service = await start(database_url=relay.database_url)
     user = await service.add("correct horse battery", email="a@x.com")
     password = {"current_password": "correct horse battery", "password": "a completely new one"}
     consume = service.issuer.service_token("events:consume")
@@ -76,12 +28,12 @@ async def test_while_the_database_is_away_everything_is_503_and_then_all_is_well
         ("GET", "/readyz", None, {}),
     ]
     assert (await service.request("GET", "/readyz")).status == 200
-    await proxy.close()
+    await relay.cut()
     for method, path, body, who in requests:
         reply = await service.request(method, path, body, **who)
         assert (reply.status, reply.headers["Retry-After"]) == (503, "1"), (method, path)
     assert (await service.request("GET", "/healthz")).status == 200
-    await proxy.open()
+    await relay.restore()
     assert (await service.request("GET", "/readyz")).status == 200
     assert (await service.check("a@x.com", "correct horse battery"))["id"] == user.id
 

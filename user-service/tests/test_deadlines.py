@@ -1,0 +1,90 @@
+"""A statement that reaches the database after its caller has given up changes nothing."""
+
+import asyncio
+import struct
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+
+from servicekit.testing_relay import Relay
+
+PATIENCE = 1.0
+ASKED = {"X-Parley-Timeout": str(PATIENCE)}
+PASSWORD = "correct horse battery"
+HASH = b"$argon2id$"
+
+
+async def answered_late(relay: Relay, request: Awaitable[Any], containing: bytes, after: int = 0) -> Any:
+    """The answer to `request`, whose statement waits in the relay until the caller's patience is over."""
+    loop = asyncio.get_running_loop()
+    relay.hold(containing, after)
+    started = loop.time()
+    asked = asyncio.ensure_future(request)
+    await asyncio.wait_for(relay.holding.wait(), PATIENCE)
+    await asyncio.sleep(started + PATIENCE + 0.1 - loop.time())
+    relay.release()
+    return await asked
+
+
+@pytest.fixture
+async def held(start: Any, relay: Relay) -> Any:
+    """A service behind the relay, with one connection besides the one that listens."""
+    return await start(database_url=relay.database_url, database_pool_size=2)
+
+
+async def everything(service: Any) -> list[Any]:
+    """The users and events there are."""
+    return [await service.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "outbox")]
+
+
+async def test_a_late_sign_up_adds_nobody(held: Any, relay: Relay) -> None:
+    async def sign_up(email: str) -> Any:
+        body = {"user": {"email": email, "password": PASSWORD}}
+        return await held.request("POST", "/api/v1/users", body, headers=ASKED)
+
+    assert (await sign_up("a@x.com")).status == 200
+    before = await everything(held)
+    assert (await answered_late(relay, sign_up("b@x.com"), HASH)).status == 503
+    assert await everything(held) == before
+    assert (await sign_up("b@x.com")).status == 200
+
+
+async def test_a_late_change_of_names_changes_nothing(held: Any, relay: Relay) -> None:
+    user = await held.add(email="a@x.com")
+
+    async def rename(name: str) -> Any:
+        body = {"user": {"username": name}}
+        return await held.request("PATCH", f"/api/v1/users/{user.id}", body, user=user.id, headers=ASKED)
+
+    assert (await rename("first")).status == 200
+    before = await everything(held)
+    assert (await answered_late(relay, rename("second"), b"second")).status == 503
+    assert await everything(held) == before
+
+
+async def test_a_late_change_of_password_changes_nothing(held: Any, relay: Relay) -> None:
+    user = await held.add(PASSWORD, email="a@x.com")
+
+    async def change(current: str, new: str) -> Any:
+        body = {"current_password": current, "password": new}
+        return await held.request("POST", f"/api/v1/users/{user.id}/password", body, user=user.id, headers=ASKED)
+
+    async with held.acknowledging():
+        assert (await change(PASSWORD, "a completely new one")).status == 204
+    before = await everything(held)
+    assert (await answered_late(relay, change("a completely new one", PASSWORD), HASH)).status == 503
+    assert await everything(held) == before
+
+
+async def test_a_late_deletion_deletes_nobody(held: Any, relay: Relay) -> None:
+    spare, user = await held.add(email="a@x.com"), await held.add(email="b@x.com")
+
+    async def delete(user_id: int) -> Any:
+        return await held.request("DELETE", f"/api/v1/users/{user_id}", user=user_id, headers=ASKED)
+
+    async with held.acknowledging():
+        assert (await delete(spare.id)).status == 204
+    before = await everything(held)
+    assert (await answered_late(relay, delete(user.id), struct.pack(">q", user.id), after=1)).status == 503
+    assert await everything(held) == before
