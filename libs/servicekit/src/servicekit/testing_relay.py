@@ -41,6 +41,12 @@ class Relay:
             writer.transport.abort()
         self._writers.clear()
 
+    def forget(self) -> None:
+        """Pass nothing more on the connections there are, and end none: as when a container or a machine is gone."""
+        for writer in self._writers:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+        self._writers.clear()
+
     def hold(self, containing: bytes, after: int = 0) -> None:
         """Hold back statements with an argument of these bytes until `release`, also when their sender has gone.
 
