@@ -80,7 +80,7 @@ async def start(gateway):
         process = Process(await spawn(stdout=output, **chosen), port, ops_port)
         started.append(process.process)
         async with asyncio.timeout(20):
-            while not await _is_ready(process):
+            while not await _is_ready(process):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         return process
 
@@ -169,8 +169,9 @@ async def test_a_stop_loses_no_line(start, reader, workers):
 
 
 async def test_it_serves_though_there_is_no_room_for_its_log(start):
-    with open("/dev/full", "wb") as full:
-        process = await start(full)
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = await start(full)
+    os.close(full)
     assert await process.serves()
     await process.flood(8000)
     assert await process.serves()

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import resource
+import subprocess
 import sys
-import termios
 import time
 
 import pytest
@@ -16,14 +15,18 @@ from servicekit.log_writer import LIMIT, STOP_TIMEOUT
 
 PATIENCE = 20.0
 
-# Logs `count` lines in each of several threads, each line by another means, then does what it is told on standard input.
+# Logs `count` lines in each of several threads, by three means in turn, then does what it is told on standard input.
 LOGGER = """
 import atexit, json, logging, sys, threading
 import structlog
 from servicekit import logs
 
 name, threads, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-atexit.register(lambda: logging.getLogger("library").warning("last"))  # runs when the lines have been written
+
+@atexit.register
+def last():  # runs when the lines have been written
+    logging.getLogger("library").warning("last")
+
 logs.configure_logs(name, "info")
 
 def log(thread, first, last):
@@ -41,7 +44,7 @@ for thread in started: thread.start()
 for thread in started: thread.join()
 for line in sys.stdin:
     print(logs.dropped_lines(), file=sys.stderr, flush=True)
-    more, ending = line.split(":")
+    more, ending = line.split(":", 1)
     log(0, count, count := count + int(more))
     exec(ending)
 """
@@ -57,8 +60,11 @@ class Logger:
     async def logs(self, count, then=""):
         """Have so many more lines logged, then something done; returns how many were dropped before."""
         self._process.stdin.write(f"{count}:{then}\n".encode())
+        return int(await self.says())
+
+    async def says(self):
         async with asyncio.timeout(PATIENCE):
-            return int(await self._process.stderr.readline())
+            return (await self._process.stderr.readline()).decode().rstrip()
 
     async def end(self):
         self._process.stdin.close()
@@ -100,27 +106,22 @@ def pipe():
             os.close(end)
 
 
-async def _waiting_in(end):
-    """Wait until no more fits into a pipe that nobody reads; how many bytes are in it."""
-    seen, since = -1, 0.0
-    async with asyncio.timeout(PATIENCE):
-        while seen <= 0 or time.monotonic() - since < 0.5:
-            waiting = int.from_bytes(fcntl.ioctl(end, termios.FIONREAD, bytes(4)), sys.byteorder)
-            if waiting != seen:
-                seen, since = waiting, time.monotonic()
-            await asyncio.sleep(0.01)
-    return seen
-
-
-async def _rest(end):
-    """What is written until the last writer has gone, line by line; every one must be whole."""
+async def _read(end, output, at_once=65_536):
+    """Append to `output` what is written until the last writer has gone."""
 
     def read():
-        with open(end, "rb", closefd=False) as stream:
-            return stream.read()
+        while data := os.read(end, at_once):
+            output.extend(data)
 
     async with asyncio.timeout(PATIENCE):
-        return _parsed(await asyncio.to_thread(read))
+        await asyncio.to_thread(read)
+
+
+async def _rest(end, at_once=65_536):
+    """The lines that are written until the last writer has gone; every one must be whole."""
+    output = bytearray()
+    await _read(end, output, at_once)
+    return _parsed(output)
 
 
 def _parsed(output):
@@ -151,8 +152,8 @@ async def test_processes_and_threads_share_a_full_pipe(start, pipe, blocking):
     os.set_blocking(writing, blocking)
     loggers = [await start(writing, 4, 1500, name) for name in ("one", "other")]
     os.close(writing)
-    assert await _waiting_in(reading) > 40_000
-    rest = asyncio.create_task(_rest(reading))
+    assert [await logger.logs(0) for logger in loggers] == [0, 0]
+    rest = asyncio.create_task(_rest(reading, at_once=1000))  # the pipe is full almost as long as there are lines
     assert [await logger.end() for logger in loggers] == [0, 0]
     lines = await rest
     writers = [f"{name} {thread}" for name in ("one", "other") for thread in range(4)]
@@ -163,13 +164,17 @@ async def test_dropped_lines_are_told_where_they_are_missing(start, pipe):
     reading, writing = pipe
     logger = await start(writing, 1, 50_000)
     os.close(writing)
-    assert await logger.logs(0) > 10_000
+    await logger.logs(0)
     dropped = await logger.logs(0)
-    rest = asyncio.create_task(_rest(reading))
-    await asyncio.sleep(0.3)
+    output = bytearray()
+    rest = asyncio.create_task(_read(reading, output))
+    async with asyncio.timeout(PATIENCE):
+        while b"log lines dropped" not in output:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     await logger.logs(100)
     assert await logger.end() == 0
-    lines = await rest
+    await rest
+    lines = _parsed(output)
     [place] = [place for place, line in enumerate(lines) if line["event"] == "log lines dropped"]
     told = lines[place]
     assert (told["lines"], told["service"], told["level"]) == (dropped, "trial", "error")
@@ -177,6 +182,18 @@ async def test_dropped_lines_are_told_where_they_are_missing(start, pipe):
     assert _told(lines) == dropped
     assert lines[-2]["number"] == 50_099
     assert sum(len(json.dumps(line)) for line in lines[:place]) < 2 * LIMIT + 2**17
+
+
+async def test_dropped_lines_are_told_at_a_stop(start, pipe):
+    reading, writing = pipe
+    logger = await start(writing, 1, 50_000)
+    os.close(writing)
+    await logger.logs(0, "atexit.unregister(last); atexit.register(lambda: print('ends', file=sys.stderr, flush=True))")
+    dropped = await logger.logs(0)
+    ended = asyncio.create_task(logger.end())
+    assert await logger.says() == "ends"
+    assert _told(await _rest(reading)) == dropped > 0
+    assert await ended == 0
 
 
 async def test_a_stop_does_not_wait_for_a_reader(start, pipe):
@@ -205,20 +222,44 @@ async def test_the_end_of_a_process_loses_nothing(start, pipe, ending, status):
     assert lines[-1]["event"] == "last"
 
 
-async def test_a_full_disk_tears_no_line(start, tmp_path):
-    path = tmp_path / "log"
+@pytest.fixture
+def limited_file(tmp_path):
+    """A file, and how to let a process make it no longer, or as long as it likes: this needs no privilege."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return (
+        tmp_path / "log",
+        lambda pid: resource.prlimit(pid, resource.RLIMIT_FSIZE, (10_000, limits[1])),
+        lambda pid: resource.prlimit(pid, resource.RLIMIT_FSIZE, limits),
+    )
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A file on a small file system, and how to fill that up but for two pages, or make room there."""
+    try:
+        subprocess.run(("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path), check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    filler = tmp_path / "filler"
+    size = 2**20 - 2 * resource.getpagesize()
+    yield tmp_path / "log", lambda _pid: filler.write_bytes(bytes(size)), lambda _pid: filler.unlink()
+    subprocess.run(("umount", tmp_path), check=True)
+
+
+@pytest.mark.parametrize("disk", ["limited_file", "full_disk"])
+async def test_a_full_disk_tears_no_line(request, disk, start):
+    path, fill, make_room = request.getfixturevalue(disk)
     with path.open("wb") as file:
         logger = await start(file, 1, 0)
-    unlimited = resource.prlimit(logger.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(logger.pid, resource.RLIMIT_FSIZE, (10_000, unlimited[1]))
+    fill(logger.pid)
     await logger.logs(1000)
     async with asyncio.timeout(PATIENCE):
-        while await logger.logs(0) == 0:
+        while await logger.logs(0) + path.read_bytes().count(b"\n") < 999:  # and one that was begun
             pass
-    assert path.stat().st_size == 10_000
-    resource.prlimit(logger.pid, resource.RLIMIT_FSIZE, unlimited)
+    assert not path.read_bytes().endswith(b"\n")
+    make_room(logger.pid)
     async with asyncio.timeout(PATIENCE):
-        while b"log lines dropped" not in path.read_bytes():  # which needs no further line to be logged
+        while b"log lines dropped" not in path.read_bytes():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await logger.logs(100)
     assert await logger.end() == 0
@@ -231,11 +272,9 @@ async def test_a_full_disk_tears_no_line(start, tmp_path):
 async def test_what_cannot_be_written_is_counted(start, pipe, output):
     reading, writing = pipe
     os.close(reading)
-    if output == "/dev/full":
-        with open(output, "wb") as full:
-            logger = await start(full, 2, 500)
-    else:
-        logger = await start(writing, 2, 500)
+    full = os.open("/dev/full", os.O_WRONLY)
+    logger = await start(full if output == "/dev/full" else writing, 2, 500)
+    os.close(full)
     async with asyncio.timeout(PATIENCE):
         while await logger.logs(0) < 1000:
             pass

@@ -1,6 +1,5 @@
 """A thread that writes log lines to a file descriptor, so that nobody who logs ever waits for the log's reader."""
 
-import contextlib
 import os
 import queue
 import select
@@ -24,12 +23,11 @@ class LogWriter:
     """Lines are written in the order in which `write` got them, and each one wholly or not at all.
 
     Lines are dropped while the buffer is full, and when a write fails. Once output flows again, the line that
-    `describe_loss` makes of their number is written in their place.
+    `describe_loss` makes of their number is written in their place. `dropped` counts them since the process started.
     """
 
     def __init__(self, descriptor: int, describe_loss: Callable[[int], bytes]) -> None:
         self.dropped = 0
-        """Lines dropped since the process started."""
         self._descriptor = descriptor
         self._describe_loss = describe_loss
         # The kernel does not mix a write of up to PIPE_BUF bytes with those of other processes on the same pipe, and
@@ -163,6 +161,8 @@ class StreamWriter:
 
 def writer_to(stream: TextIO, describe_loss: Callable[[int], bytes]) -> LogWriter | StreamWriter:
     """A writer to a stream, through its file descriptor where it has one."""
-    with contextlib.suppress(AttributeError, OSError):
-        return LogWriter(stream.fileno(), describe_loss)
-    return StreamWriter(stream)
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, OSError):
+        return StreamWriter(stream)
+    return LogWriter(descriptor, describe_loss)

@@ -37,14 +37,14 @@ def configure_logs(service: str, level: str, stream: TextIO | None = None) -> No
         _STAMP,
         _frames_of_exception,
     ]
-    write = _open(stream or sys.stdout, name_service).write
+    writer = _open(stream or sys.stdout, name_service)
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=lambda *_: _Logger(write),
+        logger_factory=lambda *_: _Logger(writer.write),
         cache_logger_on_first_use=True,
     )
-    handler = _Handler(write)
+    handler = _Handler(writer.write)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
