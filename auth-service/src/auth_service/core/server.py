@@ -230,5 +230,7 @@ def _log_refusal(client: Client, request: TokenRequest, error: OAuthError) -> No
         log.warning("refresh token reused, session ended", extra=facts | {"session_id": session_name(error.session_id)})
     elif isinstance(error, InvalidGrantError):
         log.warning("grant refused", extra=facts)
+    elif isinstance(error, UnavailableError) and error.__cause__ is not None:
+        log.warning("unavailable", exc_info=error, extra=facts)
     else:
         log.info("token request refused", extra=facts)
