@@ -74,7 +74,7 @@ class Database:
         """One connection; waits two seconds for it at the most."""
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
-                with self._discarding(connection):
+                async with self._discarding(connection):
                     await self._know_clock(connection)
                     yield connection
         except _UNAVAILABLE as error:
@@ -85,14 +85,14 @@ class Database:
             self._measured_after = time.monotonic()  # the statement was late, or the database's clock was set
             raise self._unavailable(_cause(error)) from error
 
-    @contextlib.contextmanager
-    def _discarding(self, connection: Any) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _discarding(self, connection: Any) -> AsyncIterator[None]:
         """Use a connection that has failed no more, nor any that was opened before."""
         try:
             yield
         except _UNUSABLE:
             connection.terminate()
-            self._pool.expire_connections()
+            await self._pool.expire_connections()
             raise
 
     async def _know_clock(self, connection: Any) -> None:
@@ -103,7 +103,7 @@ class Database:
         self._ahead = connection.ahead
         if connection.server != self._server:
             if self._server:
-                self._pool.expire_connections()
+                await self._pool.expire_connections()
             self._server = connection.server
 
     @contextlib.asynccontextmanager
