@@ -73,10 +73,9 @@ class Database:
     async def connection(self) -> AsyncIterator[Any]:
         """One connection; waits two seconds for it at the most."""
         try:
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
-                async with self._discarding(connection):
-                    await self._know_clock(connection)
-                    yield connection
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection, self._discarding(connection):
+                await self._know_clock(connection)
+                yield connection
         except _UNAVAILABLE as error:
             raise self._unavailable(_cause(error)) from error
         except asyncpg.PostgresError as error:
