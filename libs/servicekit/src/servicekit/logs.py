@@ -1,23 +1,30 @@
 """Logs as JSON lines on standard output; a request's id stands in every line written while it is served."""
 
+import atexit
+import json
 import logging
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 from structlog.contextvars import merge_contextvars
 
+from servicekit.log_writer import LogWriter, StreamWriter, writer_to
+
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+_writer: LogWriter | StreamWriter = StreamWriter()
 
 
 def configure_logs(service: str, level: str, stream: TextIO | None = None) -> None:
     """Send structlog's and the standard library's records to `stream`, one JSON object a line.
 
-    That is standard output, unless a command whose result goes there names another.
+    That is standard output, unless a command whose result goes there names another. No line waits for the stream's
+    reader; those that are still held when the process ends are written then.
     """
-    stream = stream or sys.stdout
 
     def name_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         event["service"] = service
@@ -27,16 +34,17 @@ def configure_logs(service: str, level: str, stream: TextIO | None = None) -> No
         merge_contextvars,
         name_service,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _STAMP,
         _frames_of_exception,
     ]
+    writer = _open(stream or sys.stdout, name_service)
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: _Logger(writer.write),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(writer.write)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
@@ -47,6 +55,58 @@ def configure_logs(service: str, level: str, stream: TextIO | None = None) -> No
         )
     )
     logging.basicConfig(level=max(_LEVELS[level], logging.INFO), handlers=[handler], force=True)
+
+
+def write(lines: bytes) -> None:
+    """Write lines that are JSON already, each with its newline, in order with all others."""
+    _writer.write(lines)
+
+
+def dropped_lines() -> int:
+    """Log lines that this process dropped because nobody read them or they could not be written."""
+    return _writer.dropped
+
+
+def _open(stream: TextIO, name_service: structlog.typing.Processor) -> LogWriter | StreamWriter:
+    global _writer
+
+    def describe_loss(lines: int) -> bytes:
+        event: MutableMapping[str, Any] = {"event": "log lines dropped", "lines": lines}
+        for add in (name_service, structlog.stdlib.add_log_level, _STAMP):
+            add(None, "error", event)
+        return json.dumps(event).encode() + b"\n"
+
+    writer = writer_to(stream, describe_loss)
+    if isinstance(writer, LogWriter):
+        _writer = writer
+        atexit.register(writer.close)
+    return writer
+
+
+class _Logger:
+    """Takes lines from structlog."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+
+    def info(self, line: str) -> None:
+        self._write(line.encode() + b"\n")
+
+    debug = warning = error = critical = info
+
+
+class _Handler(logging.Handler):
+    """Takes records from the standard library's logging."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._write(self.format(record).encode() + b"\n")
+        except Exception:
+            self.handleError(record)
 
 
 def _frames_of_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
