@@ -1,21 +1,15 @@
 """One JSON line a request, written by hand: nothing in it needs more."""
 
 import random
-import sys
 import time
 from collections.abc import Callable
 
 from gateway import routes
 from gateway.messages.trace_context import Identity
+from servicekit import logs
 
 _BUFFERED = 64 * 1024
 _METHODS = frozenset(method.encode() for method in routes.ORDINARY_METHODS)
-
-
-def _write(data: bytes) -> None:
-    sys.stdout.flush()  # what structlog wrote stands before
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
 
 
 class AccessLog:
@@ -26,7 +20,7 @@ class AccessLog:
 
     deadline = 0.0
 
-    def __init__(self, rate: float, write: Callable[[bytes], object] = _write) -> None:
+    def __init__(self, rate: float, write: Callable[[bytes], object] = logs.write) -> None:
         self._rate = rate
         self._write = write
         self._lines: list[bytes] = []
