@@ -54,6 +54,17 @@ async def test_every_line_is_json_and_a_stop_is_clean(start_process, parties):
     assert all(line["service"] == "auth-service" for line in lines)
 
 
+async def test_a_stop_loses_no_line(start_process):
+    started, service = await start_process()
+    identifiers = [f"request-{number:04}" for number in range(500)]
+    replies = [service.request("GET", "/metadata", headers={"X-Request-Id": one}) for one in identifiers]
+    assert {reply.status for reply in await asyncio.gather(*replies)} == {404}
+    assert await started.stop() == 0
+    lines = [json.loads(line) for line in started.output.splitlines()]
+    logged = [line["request_id"] for line in lines if line.get("request_id") in identifiers]
+    assert sorted(logged) == identifiers
+
+
 async def test_a_port_in_use_is_one_line(replicas):
     port = replicas[0].url.rpartition(":")[2]
     status, output, errors = await run(

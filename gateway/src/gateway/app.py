@@ -22,6 +22,7 @@ from gateway.upstreams.places import Places
 from gateway.upstreams.pool import Upstream
 from gateway.upstreams.resolver import Resolve, ask_system
 from gateway.verdicts.cache import Verdicts
+from servicekit import logs
 
 log = structlog.get_logger()
 
@@ -124,6 +125,7 @@ class DataPath:
             "connections": len(connections),
             "in_flight": sum(not connection.idle for connection in connections),
             "counters": self._counters.as_dict(),
+            "log_lines_dropped": logs.dropped_lines(),
             "upstreams": {name: upstream.status() for name, upstream in self._upstreams.items()},
         }
 

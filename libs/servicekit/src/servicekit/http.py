@@ -9,7 +9,7 @@ import structlog
 from aiohttp import hdrs, web
 from structlog.contextvars import bound_contextvars
 
-from servicekit import callers, request_ids, wire
+from servicekit import callers, logs, request_ids, wire
 
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT = 10.0
@@ -175,6 +175,6 @@ def stats_route(counters: Callable[[], Mapping[str, int]]) -> web.RouteDef:
     """`/stats`: what this process has counted since it started."""
 
     async def stats(_request: web.Request) -> web.Response:
-        return web.json_response({"counters": counters()})
+        return web.json_response({"counters": counters(), "log_lines_dropped": logs.dropped_lines()})
 
     return web.get("/stats", stats)
