@@ -42,10 +42,10 @@ class Process:
 
     async def flood(self, requests):
         """Have so many requests refused with 404, which leaves as many lines."""
-        for _ in range(requests // 8000):
+        for _ in range(requests // 4000):
             connection = Connection(*await asyncio.open_connection("127.0.0.1", self._port))
             with contextlib.closing(connection):
-                for _ in range(8000 // AT_ONCE):
+                for _ in range(4000 // AT_ONCE):
                     await connection.send(request_bytes("GET", "/nowhere", IDENTIFIED) * AT_ONCE)
                     assert {(await connection.response()).status for _ in range(AT_ONCE)} == {404}
         self.answered += requests
@@ -159,7 +159,7 @@ async def test_a_stop_loses_no_line(start, reader, workers):
     process = await start(reader.writing, GATEWAY_WORKERS=workers)
     os.close(reader.writing)
     reading = reader.start()
-    await process.flood(8000)
+    await process.flood(4000)
     for _ in range(20):
         assert (await process.request(TOKEN)).status == 200
     await process.stop()

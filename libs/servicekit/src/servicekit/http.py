@@ -156,11 +156,17 @@ async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse
     Such a request is not begun, and what was found out before the standstill may no longer be true.
     """
     caller = callers.current()
-    if not caller.left_behind:
+    if caller.left_behind:
+        raise LeftBehindError
+    try:
         response = await handler(request)
-        if response.prepared or not caller.left_behind:
-            return response
-    raise LeftBehindError
+    except Exception:
+        if caller.left_behind:
+            raise LeftBehindError from None
+        raise
+    if caller.left_behind and not response.prepared:
+        raise LeftBehindError
+    return response
 
 
 def _log_access(request: web.Request, status: int, started: float) -> None:
