@@ -1,12 +1,11 @@
 """Background work of every replica: keys live and die, partitions come and go, expired sessions are deleted."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 
-from auth_service.backends.partitions import create_partition, drop_expired_partitions
+from auth_service.backends.partitions import create_partition, drop_expired_partitions, today
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.core.errors import UnavailableError
 from servicekit.postgres import Database
@@ -56,8 +55,8 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 
 async def tidy_tables(database: Database) -> None:
     """Make the partitions of the next days, drop those that are over, delete what has expired."""
-    today = int(time.time() // 86400)
-    for day in range(today, today + _DAYS_AHEAD):
+    first = await today(database)
+    for day in range(first, first + _DAYS_AHEAD):
         await create_partition(database, day)
     dropped = await drop_expired_partitions(database)
     deleted = await _delete_sessions(database)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -31,9 +32,14 @@ _UNAVAILABLE = (
 class Database:
     """A pool of connections. Failures that are not the statement's leave as the `unavailable` class it was given."""
 
-    def __init__(self, pool: Any, unavailable: type[Exception]) -> None:
+    def __init__(self, pool: Any, unavailable: type[Exception], clock: "_Clock") -> None:
         self._pool = pool
         self._unavailable = unavailable
+        self._clock = clock
+
+    def now(self) -> float:
+        """The database's clock in epoch seconds, estimated from its last answer: no statement is sent."""
+        return self._clock.ahead + time.monotonic()
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -74,6 +80,16 @@ class Database:
         return True
 
 
+class _Clock:
+    """PostgreSQL's clock. `ahead` is how far it was ahead of this process's monotonic clock when last measured."""
+
+    ahead = 0.0
+
+    async def measure(self, connection: Any) -> None:
+        now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+        self.ahead = now - time.monotonic()
+
+
 async def _keep_state(_connection: Any) -> None:
     """Nothing to reset: no statement here leaves state on a connection, and asyncpg's own reset is a round trip."""
 
@@ -102,10 +118,11 @@ async def connect(
     `dsn` is a `postgresql://` URL. A server that does not answer is waited for, without `wait` raises `unavailable`.
     Raises SystemExit when the server refuses the role or the database.
     """
+    clock = _Clock()
     while True:
         try:
             with refusals():
-                pool = await _open_pool(dsn, pool_size)
+                pool = await _open_pool(dsn, pool_size, clock)
             break
         except _UNAVAILABLE as error:
             if not wait:
@@ -113,7 +130,7 @@ async def connect(
             log.warning("waiting for the database", cause=type(error).__name__)
             await asyncio.sleep(0.5)
     try:
-        yield Database(pool, unavailable)
+        yield Database(pool, unavailable, clock)
     finally:
         try:
             await asyncio.wait_for(pool.close(), 5)
@@ -121,7 +138,7 @@ async def connect(
             pool.terminate()
 
 
-async def _open_pool(dsn: str, pool_size: int) -> Any:
+async def _open_pool(dsn: str, pool_size: int, clock: _Clock) -> Any:
     """A pool that has reached the server: one that has not at first is closed for good, and is not tried again."""
     return await asyncpg.create_pool(
         dsn,
@@ -130,6 +147,7 @@ async def _open_pool(dsn: str, pool_size: int) -> Any:
         timeout=CONNECT_TIMEOUT,
         command_timeout=STATEMENT_TIMEOUT + 1,
         max_inactive_connection_lifetime=300,
+        init=clock.measure,
         reset=_keep_state,
         server_settings={"statement_timeout": str(int(STATEMENT_TIMEOUT * 1000)), "timezone": "UTC"},
     )
