@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -65,6 +65,15 @@ class Process:
             return self.output
 
         await eventually(output, lambda written: f'"event": "{event}"' in written)
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Stopped by SIGSTOP for as long as the context lasts."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     async def kill(self) -> None:
         if self._process.returncode is None:

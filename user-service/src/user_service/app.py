@@ -53,16 +53,17 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         ) as database,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
         hash_pool(settings.hash_threads, settings.hash_deadline) as hashes,
-        open_throttle(settings.redis_url, Networks(settings.throttle_exempt)) as throttle,
+        open_throttle(settings.redis_url, Networks(settings.throttle_exempt), database.now) as throttle,
     ):
         policy = PasswordPolicy(settings.password_min_length, settings.password_blocklist)
         outbox = Outbox(database)
         app[THROTTLES] = Throttles(throttle, settings)
         app[DATABASE] = database
-        app[TOKENS] = InternalTokens(settings.issuer, RemoteKeys(session, settings.jwks_url))
+        keys = RemoteKeys(session, settings.jwks_url, database.now)
+        app[TOKENS] = InternalTokens(settings.issuer, keys, database.now)
         app[ACCOUNTS] = Accounts(database, hashes, policy, settings.phone_region)
         app[OUTBOX] = outbox
-        async with outbox.listening():
+        async with outbox.listening(), keys.following():
             yield
 
 
