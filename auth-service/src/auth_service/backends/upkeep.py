@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from auth_service.backends.partitions import create_partition, drop_expired_partitions, today
-from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.signing_keys import RELOAD_SECONDS, SigningKeys
 from auth_service.core.errors import UnavailableError
 from servicekit.postgres import Database
 
 log = structlog.get_logger()
 
-KEYS_EVERY = 5.0
+KEYS_EVERY = RELOAD_SECONDS
 TABLES_EVERY = 60.0
 _DAYS_AHEAD = 3
 _BATCH = 5000
@@ -34,7 +34,10 @@ async def keep_up(database: Database, keys: SigningKeys) -> None:
     """Do the background work for ever; what fails is tried again in the next round."""
 
     async def advance_keys() -> None:
-        await keys.advance()
+        try:
+            await keys.advance()
+        except UnavailableError as error:  # a database that cannot be written to can still be read
+            log.warning("background work failed", cause=str(error))
         await keys.reload()
 
     async with asyncio.TaskGroup() as tasks:
