@@ -14,6 +14,9 @@ from .serving import PATIENCE
 WORKER = """
 import contextlib, io, json, os, sys, traceback
 from auth_service.__main__ import cli
+from auth_service.commands import keys
+
+keys.LEAST_PUBLISH_SECONDS = keys.RELOAD_SECONDS = 0.1  # `keys rotate --now` waits for each
 
 for line in sys.stdin:
     arguments, settings = json.loads(line)

@@ -1,5 +1,6 @@
 """What operators do on the command line, seen on a service that was running all along."""
 
+import json
 import re
 
 import pytest
@@ -178,7 +179,13 @@ async def test_keys_are_rotated_and_listed(command, own_service, parties):
     assert "must be one of" in (await command("keys", "rotate", "--algorithm", "none")).refusal
     assert (await command("keys", "list")).output.count("active") == 3
 
-    made = (await command("keys", "rotate", "--algorithm", "RS256", "--now", "--json")).json
+    rotation = await command("keys", "rotate", "--algorithm", "RS256", "--now", "--json")
+    assert [line.partition(";")[0] for line in rotation.errors.splitlines()] == [
+        "published",
+        "the new keys are active",
+        "every replica signs with the new keys",
+    ]
+    made = json.loads(rotation.output)
 
     async def signer():
         token = (await own_service.login(parties["passport"], own_service.users.add())).access

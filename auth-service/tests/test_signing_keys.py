@@ -6,15 +6,17 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from auth_service.app import SIGNED_DIALECTS
 from auth_service.backends import upkeep
 from auth_service.backends.keyring import Keyring, parse_master_keys
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.core.errors import UnavailableError
+from servicekit import known_keys
 from servicekit.postgres import connect
 
-from .jose import decode
+from .jose import decode, encode
 from .serving import eventually
 
 SIGNED = {"ES256": "rfc6749", "RS256": "passport", "HS256": "bongo"}
@@ -83,17 +85,65 @@ async def test_a_retiring_key_verifies(start, own_service, parties, algorithm):
     assert [row["status"] for row in statuses] == ["retiring", "active"]
 
 
-async def test_a_key_that_signs_at_once_is_known_at_once(start, own_service, parties, monkeypatch):
-    """Even by a process that has just looked, and has not heard of it: `keys rotate --now`."""
+@pytest.fixture
+async def unaware(start, monkeypatch):
+    """A service that read its keys when it started, and reads them again only when it has to."""
     monkeypatch.setattr(upkeep, "KEYS_EVERY", 60.0)
-    unaware = await start()
-    assert await unaware.verdict((await signer(unaware, parties, "ES256"))[0]) == 200
-    async with keys_of(own_service) as keys:
-        new = await keys.rotate("ES256", timedelta(0))
+    return await start()
+
+
+async def sign_with_new_keys(service):
+    """What `keys rotate` never does: the new keys sign before anybody knows them."""
+    async with keys_of(service) as keys:
+        for algorithm in SIGNED:
+            await keys.rotate(algorithm, timedelta(0))
         await keys.advance()
-    token, kid = await signer(await start(), parties, "ES256")
-    assert kid == new
+
+
+@pytest.mark.parametrize("algorithm", SIGNED)
+async def test_a_key_that_was_not_heard_of_is_sought(start, unaware, parties, algorithm):
+    assert await unaware.verdict((await signer(unaware, parties, algorithm))[0]) == 200
+    await sign_with_new_keys(unaware)
+    token, _ = await signer(await start(), parties, algorithm)
     assert await unaware.verdict(token) == 200
+
+
+async def test_a_key_that_cannot_be_sought_yet_refuses_nobody(start, unaware, parties, log, monkeypatch):
+    """Forged tokens use up the one read a second. What is certainly forged is refused all the same."""
+    header, claims = decode((await signer(unaware, parties, "ES256"))[0])
+    attacker = ec.generate_private_key(ec.SECP256R1())
+
+    async def forged(**changes):
+        return await unaware.verify(encode(header | {"kid": "forged"}, claims | changes, "ES256", attacker))
+
+    assert (await forged()).status == 401
+    monkeypatch.setattr(known_keys, "SEEK_INTERVAL", 600.0)
+    await sign_with_new_keys(unaware)
+    fresh = await start()
+    good = [(await signer(fresh, parties, algorithm))[0] for algorithm in SIGNED]
+    logged = log.tell()
+    undecided = await forged()
+    assert undecided.status == 503
+    assert undecided.headers["Retry-After"] == "1"
+    assert [await unaware.verdict(token) for token in good] == [503] * 3
+    assert (await forged(iat=claims["iat"] - 3600)).status == 401
+    assert '"event": "unavailable"' not in log.getvalue()[logged:]
+    monkeypatch.setattr(known_keys, "SEEK_INTERVAL", 0.0)
+    assert [await unaware.verdict(token) for token in good] == [200] * 3
+    assert (await forged()).status == 401
+
+
+async def test_a_replica_that_stood_still_over_a_rotation_harms_nobody(start_process, parties):
+    (process, frozen), (_, other) = await start_process(), await start_process()
+    early = [(await signer(frozen, parties, algorithm))[0] for algorithm in SIGNED]
+    former = decode(early[0])[0]["kid"]
+    with process.stopped():
+        await sign_with_new_keys(other)
+        await eventually(lambda: signer(other, parties, "ES256"), lambda signed: signed[1] != former)
+        late = [(await signer(other, parties, algorithm))[0] for algorithm in SIGNED]
+    assert {await replica.verdict(token) for token in (*early, *late) for replica in (frozen, other)} == {200}
+    thawed = [(await signer(frozen, parties, algorithm))[0] for algorithm in SIGNED]
+    assert {await replica.verdict(token) for token in thawed for replica in (frozen, other)} == {200}
 
 
 async def test_one_pending_key_at_a_time(own_service):

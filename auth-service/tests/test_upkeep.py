@@ -7,6 +7,7 @@ import time
 import asyncpg
 import pytest
 
+from auth_service.app import FORMATS
 from auth_service.backends.upkeep import tidy_tables
 from auth_service.core.errors import UnavailableError
 from servicekit.postgres import connect
@@ -97,6 +98,23 @@ async def test_a_day_that_is_over_is_dropped_with_all_its_tokens(own_service, pa
         name for name in await all_tables(own_service) if name.endswith((f"_{today - 1}", f"_{today - 400}"))
     } == set()
     assert await own_service.verdict(login.access) == 200
+
+
+async def test_a_day_that_is_over_is_kept_while_a_token_of_it_is_alive(own_service, parties):
+    """Where a clock was wrong when the token was made, it carries a day that is too early, and is good all the same."""
+    login = await own_service.login(parties["cubux"], own_service.users.add())
+    day = int(time.time() // DAY) - 3
+    await add_partition(own_service, day)
+    token = FORMATS["cubux"].access_token.draft((day - 1) * DAY)
+    assert token.stored.drop_day == day
+    move = "UPDATE access_tokens SET digest = $1, drop_day = $2 WHERE digest = $3"
+    stored = FORMATS["cubux"].access_token.stored(login.access)
+    await own_service.rows(move, token.stored.digest, day, stored.digest)
+    await tidy(own_service)
+    assert await own_service.verdict(token.text) == 200
+    await own_service.age(2 * DAY)
+    await tidy(own_service)
+    assert day not in await partitions(own_service)
 
 
 async def test_replicas_that_tidy_at_once_are_not_in_each_other_s_way(own_service):

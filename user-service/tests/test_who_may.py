@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 NEW_PASSWORD = {"current_password": "x", "password": "a completely new one"}
 USER_ACTIVITY = 'Bearer realm="parley", error="insufficient_scope", scope="UserActivity"'
@@ -121,6 +123,24 @@ async def test_clocks_that_differ_log_nobody_out(lasting_service: Any, path: str
     reply = await lasting_service.request("GET", path, token=lasting_service.issuer.token("1", ahead=ahead))
     assert reply.status == 503
     assert reply.headers["Retry-After"] == "1"
+
+
+async def test_an_unknown_key_is_refused_only_where_that_is_certain(service: Any) -> None:
+    """The keys are fetched for such a token at most once a second; in between nobody can tell."""
+    claims = jwt.decode(service.issuer.token("1"), options={"verify_signature": False})
+    attacker = ec.generate_private_key(ec.SECP256R1())
+
+    async def reply_to_forged(**changes: int) -> Any:
+        forged = jwt.encode(claims | changes, attacker, "ES256", {"typ": "at+jwt", "kid": "forged"})
+        return await service.request("GET", "/api/v1/users/me", token=forged)
+
+    refused, undecided = await reply_to_forged(), await reply_to_forged()
+    assert refused.status == 401
+    assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
+    assert undecided.status == 503
+    assert undecided.headers["Retry-After"] == "1"
+    assert (await reply_to_forged(iat=claims["iat"] - 3600)).status == 401
+    assert (await service.request("GET", "/api/v1/users/me", token=service.issuer.token("1"))).status != 503
 
 
 async def test_other_methods_are_answered_405_with_what_is_allowed(lasting_service: Any) -> None:

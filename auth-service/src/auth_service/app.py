@@ -87,7 +87,7 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
     """Every route, with pool, HTTP client, keys and background work behind it for as long as the context lasts."""
     async with (
         open_store(settings) as (database, keyring),
-        open_throttle(settings.redis_url, Networks(settings.throttle_exempt)) as throttle,
+        open_throttle(settings.redis_url, Networks(settings.throttle_exempt), database.now) as throttle,
         aiohttp.ClientSession(
             # The name stands for the replicas there are: old ones must not be asked for long after they went.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=1),
@@ -96,7 +96,7 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
     ):
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         await keys.ensure()
-        minter = InternalTokenMinter(settings.issuer, keys)
+        minter = InternalTokenMinter(settings.issuer, keys, database.now)
         users = UserService(session, settings.users_url, minter)
         await catch_up(users, database)
         background = [
@@ -137,9 +137,9 @@ def _routes(
         *TokenEndpoint(server, clients, DIALECTS, address_of).routes(),
         *bongo.routes(verifier),
         *TokenManagement(server, clients, verifier, throttle, address_of).routes(),
-        *discovery.routes(document, keys.jwks),
+        *discovery.routes(document, keys),
         *VerificationEndpoint(verifier, minter, DIALECTS).routes(),
-        *SessionsApi(sessions, InternalTokens(settings.issuer, keys)).routes(),
-        *http.health_routes(database.faults),
+        *SessionsApi(sessions, InternalTokens(settings.issuer, keys, database.now)).routes(),
+        *http.health_routes(database.faults, database.warnings),
         http.stats_route(lambda: counted.counters),
     ]

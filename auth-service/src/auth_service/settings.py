@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from pydantic_settings import SettingsConfigDict
 
 from auth_service.backends.keyring import parse_master_keys
+from auth_service.backends.signing_keys import LEAST_PUBLISH_SECONDS
 from auth_service.backends.throttle import LOGINS, Budgets
 from servicekit.settings import Port, PostgresUrl, ServiceSettings
 from servicekit.throttling.budgets import WindowText, guess_budgets, window
@@ -46,7 +47,9 @@ class StoreSettings(KeyringSettings, DatabaseSettings):
 
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections to PostgreSQL at the most.")
     key_publish_seconds: int = Field(
-        300, ge=0, description="How long a new signing key stands in the JWKS before it signs."
+        300,
+        ge=LEAST_PUBLISH_SECONDS,
+        description="How long a new signing key stands in the JWKS before it signs; 15 at least.",
     )
 
 

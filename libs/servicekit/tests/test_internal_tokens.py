@@ -1,5 +1,6 @@
 """Internal tokens: what is refused whoever signed it, and keys that are fetched neither too often nor never again."""
 
+import asyncio
 import time
 
 import aiohttp
@@ -8,8 +9,9 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from servicekit import http, jws
+from servicekit import internal_tokens, jws
 from servicekit.internal_tokens import ClocksDifferError, InternalTokens, RemoteKeys, public_keys
+from servicekit.known_keys import UnknownKeyError
 from servicekit.serving import Runner
 
 ISSUER = "https://parley.example"
@@ -42,13 +44,13 @@ class FixedKeys:
     def __init__(self):
         self.asked = 0
 
-    async def public_key(self, kid):
+    async def public_key(self, kid, issued_at):
         self.asked += 1
         return KEY.public_key() if kid == "k" else None
 
 
 async def test_a_token_says_who_is_acted_for():
-    tokens = InternalTokens(ISSUER, FixedKeys())
+    tokens = InternalTokens(ISSUER, FixedKeys(), time.time)
     said = await tokens.verify(token())
     assert (said.subject, said.user_id, said.client_id, said.session_id) == ("157", 157, "web", "00000000000000aa")
     assert said.scope == {"a", "b"}
@@ -56,15 +58,14 @@ async def test_a_token_says_who_is_acted_for():
         assert (await tokens.verify(token(sub=subject))).user_id is None
 
 
-async def test_a_signature_is_checked_once_and_the_expiry_always(monkeypatch):
-    keys = FixedKeys()
-    tokens = InternalTokens(ISSUER, keys)
+async def test_a_signature_is_checked_once_and_the_expiry_always():
+    keys, ahead = FixedKeys(), 0
+    tokens = InternalTokens(ISSUER, keys, lambda: time.time() + ahead)
     good = token()
     for _ in range(3):
         await tokens.verify(good)
     assert keys.asked == 1
-    later = time.time() + 60 + 31
-    monkeypatch.setattr(time, "time", lambda: later)
+    ahead = 60 + 31
     with pytest.raises(ClocksDifferError):
         await tokens.verify(good)
 
@@ -95,14 +96,14 @@ async def test_a_signature_is_checked_once_and_the_expiry_always(monkeypatch):
 )
 async def test_no_other_token_is_taken(forged):
     with pytest.raises(jws.InvalidTokenError):
-        await InternalTokens(ISSUER, FixedKeys()).verify(forged(int(time.time())))
+        await InternalTokens(ISSUER, FixedKeys(), time.time).verify(forged(int(time.time())))
 
 
 @pytest.mark.parametrize("seconds", [-120, 60])
 async def test_a_token_for_another_time_is_a_failure_of_ours(seconds):
     issued_at = int(time.time()) + seconds
     with pytest.raises(ClocksDifferError):
-        await InternalTokens(ISSUER, FixedKeys()).verify(token(iat=issued_at, exp=issued_at + 60))
+        await InternalTokens(ISSUER, FixedKeys(), time.time).verify(token(iat=issued_at, exp=issued_at + 60))
 
 
 def test_only_signing_keys_of_the_one_algorithm_are_taken():
@@ -122,11 +123,15 @@ async def published():
 
     class Published:
         def __init__(self):
-            self.keys, self.status, self.asked, self.url = [jwk()], 200, 0, ""
+            self.keys, self.status, self.age, self.asked, self.url = [jwk()], 200, 0, 0, ""
+            self.arrived, self.hold = asyncio.Event(), asyncio.Event()
+            self.hold.set()
 
         async def answer(self, _request):
             self.asked += 1
-            return web.json_response({"keys": self.keys}, status=self.status)
+            self.arrived.set()
+            await self.hold.wait()
+            return web.json_response({"keys": self.keys}, status=self.status, headers={"Age": str(self.age)})
 
     published = Published()
     app = web.Application()
@@ -142,7 +147,7 @@ async def published():
 @pytest.fixture
 async def remote(published):
     async with aiohttp.ClientSession() as session:
-        yield RemoteKeys(session, published.url)
+        yield RemoteKeys(session, published.url, time.time)
 
 
 @pytest.fixture
@@ -158,33 +163,92 @@ def pass_time(monkeypatch):
     return pass_time
 
 
-async def test_unknown_keys_are_sought_once_in_ten_seconds(remote, published, pass_time):
+async def test_forged_key_ids_cost_one_read_a_second_and_are_unknown_only_for_certain(remote, published, pass_time):
+    now = time.time()
+    for _ in range(2):
+        assert await remote.public_key("unknown", now) is None
     for number in range(20):
-        assert await remote.public_key(f"unknown{number}") is None
-    assert published.asked == 1
-    published.keys = [jwk(), jwk("new")]
-    assert await remote.public_key("new") is None
-    pass_time(11)
-    assert await remote.public_key("new") is not None
+        with pytest.raises(UnknownKeyError):
+            await remote.public_key(f"unknown{number}", now)
     assert published.asked == 2
+    published.keys = [jwk(), jwk("new")]
+    with pytest.raises(UnknownKeyError):
+        await remote.public_key("new", now)
+    pass_time(1)
+    assert await remote.public_key("new", now) is not None
+    assert published.asked == 3
+
+
+async def test_an_old_token_s_unknown_key_is_not_sought(remote, published):
+    assert await remote.public_key("k", time.time()) is not None
+    for _ in range(20):
+        assert await remote.public_key("gone", time.time() - 61) is None
+    assert published.asked == 1
+
+
+async def test_all_who_wait_share_one_read(remote, published):
+    published.hold.clear()
+    waiting = [asyncio.create_task(remote.public_key("k", time.time())) for _ in range(20)]
+    await seen(published, 1)
+    waiting[0].cancel()
+    published.hold.set()
+    assert [key is not None for key in await asyncio.gather(*waiting[1:])] == [True] * 19
+    assert published.asked == 1
+
+
+async def test_keys_that_auth_service_read_a_while_ago_settle_nothing(remote, published, pass_time):
+    """As from a replica that does not reach its database; nor do they replace those that another one read later."""
+    published.keys = [jwk(), jwk("new")]
+    assert await remote.public_key("k", time.time()) is not None
+    published.keys, published.age = [jwk()], 3
+    pass_time(1)
+    with pytest.raises(UnknownKeyError):
+        await remote.public_key("unknown", time.time())
+    assert published.asked == 2
+    assert await remote.public_key("new", time.time()) is not None
+
+
+async def test_followed_keys_come_and_go_without_a_request(remote, published, monkeypatch):
+    monkeypatch.setattr(internal_tokens, "REFRESH", 0.01)
+    async with remote.following():
+        published.keys = [jwk(), jwk("new")]
+        await seen(published, 3)
+        published.keys = [jwk("new")]
+        await seen(published, 3)
+        published.status = 503
+        await seen(published, 3)
+        published.hold.clear()
+        assert await remote.public_key("new", time.time()) is not None
+        assert await remote.public_key("k", time.time() - 90) is None
+        published.hold.set()
+
+
+async def seen(published, times):
+    """Wait until the keys have been asked for so many times more."""
+    async with asyncio.timeout(10):
+        for _ in range(times):
+            published.arrived.clear()
+            await published.arrived.wait()
 
 
 async def test_the_last_good_set_outlives_an_outage(remote, published, pass_time):
-    assert await remote.public_key("k") is not None
+    assert await remote.public_key("k", time.time()) is not None
     published.status = 503
     pass_time(61)
-    assert await remote.public_key("k") is not None
+    with pytest.raises(UnknownKeyError):
+        await remote.public_key("new", time.time())
+    assert await remote.public_key("k", time.time()) is not None
     assert published.asked == 2
     published.status, published.keys = 200, []
     pass_time(61)
-    with pytest.raises(http.ServiceUnavailableError):
-        await remote.public_key("k")
+    with pytest.raises(UnknownKeyError):
+        await remote.public_key("new", time.time())
 
 
 async def test_without_any_key_nothing_is_known(remote, published):
     published.status = 500
     for _ in range(2):
-        with pytest.raises(http.ServiceUnavailableError):
-            await remote.public_key("k")
+        with pytest.raises(UnknownKeyError):
+            await remote.public_key("k", time.time() - 90)
     published.status = 200
-    assert await remote.public_key("k") is not None
+    assert await remote.public_key("k", time.time()) is not None

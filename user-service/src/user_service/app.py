@@ -41,7 +41,14 @@ def create_app(settings: Settings) -> web.Application:
     def counters() -> Mapping[str, int]:
         return {**app[THROTTLES].counters, **app[ACCOUNTS].hash_counters}
 
-    app.add_routes([*http.health_routes(faults), http.stats_route(counters), *api.ROUTES, *internal_api.ROUTES])
+    app.add_routes(
+        [
+            *http.health_routes(faults, lambda: app[DATABASE].warnings()),
+            http.stats_route(counters),
+            *api.ROUTES,
+            *internal_api.ROUTES,
+        ]
+    )
     return app
 
 
@@ -53,16 +60,17 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         ) as database,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
         hash_pool(settings.hash_threads, settings.hash_deadline) as hashes,
-        open_throttle(settings.redis_url, Networks(settings.throttle_exempt)) as throttle,
+        open_throttle(settings.redis_url, Networks(settings.throttle_exempt), database.now) as throttle,
     ):
         policy = PasswordPolicy(settings.password_min_length, settings.password_blocklist)
         outbox = Outbox(database)
         app[THROTTLES] = Throttles(throttle, settings)
         app[DATABASE] = database
-        app[TOKENS] = InternalTokens(settings.issuer, RemoteKeys(session, settings.jwks_url))
+        keys = RemoteKeys(session, settings.jwks_url, database.now)
+        app[TOKENS] = InternalTokens(settings.issuer, keys, database.now)
         app[ACCOUNTS] = Accounts(database, hashes, policy, settings.phone_region)
         app[OUTBOX] = outbox
-        async with outbox.listening():
+        async with outbox.listening(), keys.following():
             yield
 
 

@@ -1,7 +1,7 @@
 """Authorization server metadata (RFC 8414) and the JWK set (RFC 7517)."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
@@ -30,8 +30,17 @@ def metadata(issuer: str, grant_types: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def routes(document: dict[str, Any], jwks: Callable[[], dict[str, Any]]) -> list[web.RouteDef]:
-    """Both documents may be cached for a minute; a new signing key is published for longer than that."""
+class PublishedKeys(Protocol):
+    def jwks(self) -> dict[str, Any]:
+        """The public keys as a JWK set."""
+
+    @property
+    def age(self) -> float:
+        """How long ago, in seconds, the keys were read."""
+
+
+def routes(document: dict[str, Any], keys: PublishedKeys) -> list[web.RouteDef]:
+    """Both documents may be cached for a minute; a new signing key is usually published for longer than that."""
 
     def respond(body: dict[str, Any]) -> web.Response:
         headers = {**_CACHEABLE, hdrs.CONTENT_TYPE: "application/json; charset=utf-8"}
@@ -41,6 +50,8 @@ def routes(document: dict[str, Any], jwks: Callable[[], dict[str, Any]]) -> list
         return respond(document)
 
     async def get_jwks(_request: web.Request) -> web.Response:
-        return respond(jwks())
+        response = respond(keys.jwks())
+        response.headers[hdrs.AGE] = str(int(keys.age))
+        return response
 
     return [web.get(METADATA_PATH, get_metadata), web.get(JWKS_PATH, get_jwks)]

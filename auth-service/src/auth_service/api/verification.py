@@ -9,12 +9,12 @@ from typing import Protocol
 from aiohttp import hdrs, web
 
 from auth_service.core import scope
-from auth_service.core.errors import InvalidTokenError, UnavailableError
+from auth_service.core.errors import InvalidTokenError, UnavailableError, UnknownKeyError
 from auth_service.core.model import ActiveToken, session_name
 from auth_service.core.verification import Verifier
 from auth_service.dialects import doorkeeper, passport, rfc6749
 from auth_service.dialects.dialect import Dialect, Words, bearer_token, reply
-from servicekit import http, wire
+from servicekit import http, known_keys, wire
 
 PATH = "/verify-token"
 # A deny depends on these: whoever caches one keys by them.
@@ -47,6 +47,8 @@ class VerificationEndpoint:
             response = self._dialect(token, words).render_deny(error, words)
             response.headers[hdrs.VARY] = VARY
             return response
+        except UnknownKeyError as error:
+            raise known_keys.UnknownKeyError from error
         except UnavailableError as error:
             raise http.ServiceUnavailableError("the verdict is unknown") from error
         return self._allow(active)

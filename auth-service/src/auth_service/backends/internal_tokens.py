@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Callable
 
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.core.model import ActiveToken, session_name
@@ -13,11 +14,15 @@ _REMEMBERED = 20_000
 
 
 class InternalTokenMinter:
-    """Internal tokens for the gateway to pass on, and for auth-service's own calls."""
+    """Internal tokens for the gateway to pass on, and for auth-service's own calls.
 
-    def __init__(self, issuer: str, keys: SigningKeys) -> None:
+    `clock` is the database's, in epoch seconds: that of the machine may be wrong.
+    """
+
+    def __init__(self, issuer: str, keys: SigningKeys, clock: Callable[[], float]) -> None:
         self._issuer = issuer
         self._keys = keys
+        self._clock = clock
         self._minted: dict[tuple[str, ...], tuple[float, str]] = {}
 
     def for_token(self, active: ActiveToken) -> str:
@@ -39,12 +44,12 @@ class InternalTokenMinter:
         self, subject: str, client_id: str, scope: str, session_id: str, lifetime: int, expires_at: str = ""
     ) -> str:
         """One whose life is cut short serves for tokens that end when it does: others of the session may end sooner."""
-        now = time.time()
+        now = time.monotonic()
         lifetime = max(1, min(LIFETIME, lifetime))
         wanted = (subject, client_id, scope, session_id, expires_at if lifetime < LIFETIME else "")
-        good_until, token = self._minted.get(wanted, (0.0, ""))
+        good_until, token = self._minted.get(wanted, (float("-inf"), ""))
         if now >= good_until:
-            token = self._sign(subject, client_id, scope, session_id, int(now), lifetime)
+            token = self._sign(subject, client_id, scope, session_id, int(self._clock()), lifetime)
             if len(self._minted) >= _REMEMBERED:
                 self._minted.clear()
             self._minted[wanted] = (now + lifetime / 2, token)

@@ -6,8 +6,8 @@ every signature costs sixty times as much as the signature.
 
 import asyncio
 import base64
+import contextlib
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,17 +19,23 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from auth_service.backends.keyring import Keyring
-from auth_service.core.errors import InvalidTokenError
-from servicekit import jws
+from auth_service.core import errors
+from auth_service.core.errors import InvalidTokenError, UnavailableError
+from servicekit import http, jws
+from servicekit.known_keys import KnownKeys, UnknownKeyError
 from servicekit.postgres import Database
 
-_UNKNOWN_KEY_COOLDOWN = 10.0
+# How often every replica reads the keys. user-service fetches them from there as often (`RemoteKeys`), so whoever
+# verifies has a new key after twice that; the rest is for statements and requests that take long.
+RELOAD_SECONDS = 5.0
+LEAST_PUBLISH_SECONDS = 15
 
 SELECT = "SELECT kid, algorithm, status, private_ciphertext FROM signing_keys ORDER BY created_at"
+ANY_PENDING = "SELECT EXISTS (SELECT FROM signing_keys WHERE kid = ANY($1) AND status = 'pending') AS pending"
 SELECT_ALL = "SELECT kid, algorithm, status, created_at, activates_at, gone_at FROM signing_keys ORDER BY created_at"
 INSERT = """
     INSERT INTO signing_keys (kid, algorithm, status, private_ciphertext, activates_at)
-    VALUES ($1, $2, $3, $4, now() + $5) ON CONFLICT DO NOTHING RETURNING kid
+    SELECT $1, $2, $3, $4, now() + $5 WHERE before_deadline($6) ON CONFLICT DO NOTHING RETURNING kid
 """
 DUE = (
     "SELECT kid, algorithm FROM signing_keys WHERE status = 'pending' AND activates_at <= now() FOR UPDATE SKIP LOCKED"
@@ -37,10 +43,10 @@ DUE = (
 RETIRE = """
     UPDATE signing_keys SET status = 'retiring', gone_at = now() + interval '1 day' + make_interval(secs =>
         (SELECT coalesce(max(access_token_lifetime), 0) FROM clients WHERE dialect = ANY($2)))
-    WHERE algorithm = $1 AND status = 'active'
+    WHERE algorithm = $1 AND status = 'active' AND before_deadline($3)
 """
-ACTIVATE = "UPDATE signing_keys SET status = 'active' WHERE kid = $1"
-REMOVE_GONE = "DELETE FROM signing_keys WHERE status = 'retiring' AND gone_at <= now()"
+ACTIVATE = "UPDATE signing_keys SET status = 'active' WHERE kid = $1 AND before_deadline($2)"
+REMOVE_GONE = "DELETE FROM signing_keys WHERE status = 'retiring' AND gone_at <= now() AND before_deadline($1)"
 
 
 @dataclass(frozen=True)
@@ -62,20 +68,21 @@ class SigningKeys:
         self._database = database
         self._keyring = keyring
         self._dialects = dialects
-        self._keys: dict[str, SigningKey] = {}
+        self._keys: KnownKeys[SigningKey] = KnownKeys(self._read, lambda: database.now())
         self._active: dict[str, SigningKey] = {}
-        self._sought_at = float("-inf")
-        self._reloading = asyncio.Lock()
 
     async def reload(self) -> None:
-        """Read the keys anew; those known already are not parsed again."""
+        """Read the keys again; those known already are not parsed again."""
+        await self._keys.reread()
+
+    async def _read(self) -> tuple[dict[str, SigningKey], float]:
         rows = await self._database.fetch(SELECT)
         keys = {row["kid"]: self._key(row) for row in rows}
-        self._keys = keys
         self._active = {key.algorithm: key for key in keys.values() if key.status == "active"}
+        return keys, 0.0
 
     def _key(self, row: Any) -> SigningKey:
-        known = self._keys.get(row["kid"])
+        known = self._keys.known.get(row["kid"])
         private = known.private if known else _load(self._keyring.decrypt(row["private_ciphertext"], row["kid"]))
         public = private if isinstance(private, bytes) else private.public_key()
         return SigningKey(row["kid"], row["algorithm"], row["status"], private, public)
@@ -91,41 +98,48 @@ class SigningKeys:
         """Make a key that is published now and signs after `publish_for`; None when one is pending already."""
         return await self._insert(algorithm, "pending", publish_for)
 
+    async def have_begun(self, kids: Sequence[str]) -> bool:
+        """Whether the time of all these keys has come, by what the database says now."""
+        await self.advance()
+        row = await self._database.fetchrow(ANY_PENDING, kids)
+        return not row["pending"]
+
     async def _insert(self, algorithm: str, status: str, delay: timedelta) -> str | None:
         kid = secrets.token_urlsafe(12)
         private = await asyncio.to_thread(_generate, algorithm)
-        row = await self._database.fetchrow(INSERT, kid, algorithm, status, self._keyring.encrypt(private, kid), delay)
+        sealed = self._keyring.encrypt(private, kid)
+        row = await self._database.write_row(INSERT, kid, algorithm, status, sealed, delay)
         return row["kid"] if row else None
 
     async def advance(self) -> None:
         """Activate the pending keys whose time has come, retire those they replace, remove those that are gone."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(DUE):
-                await connection.execute(RETIRE, row["algorithm"], self._dialects[row["algorithm"]])
-                await connection.execute(ACTIVATE, row["kid"])
-            await connection.execute(REMOVE_GONE)
+                dialects = self._dialects[row["algorithm"]]
+                await connection.execute(RETIRE, row["algorithm"], dialects, connection.deadline())
+                await connection.execute(ACTIVATE, row["kid"], connection.deadline())
+            await connection.execute(REMOVE_GONE, connection.deadline())
 
     async def all(self) -> Sequence[Any]:
         """Every key as a row, without its private part."""
         return await self._database.fetch(SELECT_ALL)
 
-    async def public_key(self, kid: str) -> Any:
+    async def public_key(self, kid: str, issued_at: float) -> Any:
         """The ES256 public key `kid`; it is what checks internal tokens (`servicekit.internal_tokens.Keys`)."""
-        key = await self._find(kid)
+        try:
+            key = await self._keys.find(kid, issued_at)
+        except UnavailableError as error:
+            raise http.ServiceUnavailableError("signing keys") from error
         return key.public if key is not None and key.algorithm == "ES256" else None
-
-    async def _find(self, kid: str) -> SigningKey | None:
-        """A key by id. An unknown one may be new: the keys are read again, for this at most once in ten seconds."""
-        if kid not in self._keys:
-            async with self._reloading:
-                if kid not in self._keys and time.monotonic() - self._sought_at > _UNKNOWN_KEY_COOLDOWN:
-                    await self.reload()
-                    self._sought_at = time.monotonic()
-        return self._keys.get(kid)
 
     def jwks(self) -> dict[str, Any]:
         """The public keys as a JWK set (RFC 7517); a symmetric key has no public part and is not in it."""
-        return {"keys": [_public_jwk(key) for key in self._keys.values() if not isinstance(key.public, bytes)]}
+        return {"keys": [_public_jwk(key) for key in self._keys.known.values() if not isinstance(key.public, bytes)]}
+
+    @property
+    def age(self) -> float:
+        """How long ago, in seconds, the keys were read."""
+        return self._keys.age
 
     def active_key_id(self, algorithm: str) -> str:
         return self._active[algorithm].kid
@@ -156,22 +170,35 @@ class SigningKeys:
             header, claims = jws.unverified(token)
             if jws.media_type(header) != media_type:
                 raise InvalidTokenError
-            for key in await self._candidates(header, algorithm):
-                try:
-                    jws.verify_signature(token, key.public, algorithm, header)
-                    return claims
-                except jws.InvalidTokenError:
-                    continue
+            issued_at = jws.integer(claims, "iat")
+            if "kid" not in header:
+                await self._verify_without_kid(token, header, algorithm, issued_at)
+                return claims
+            key = await self._keys.find(jws.string(header, "kid"), issued_at)
+            if key is not None and key.algorithm == algorithm:
+                jws.verify_signature(token, key.public, algorithm, header)
+                return claims
         except jws.InvalidTokenError:
             pass
+        except UnknownKeyError as error:
+            raise errors.UnknownKeyError(str(error)) from None
         raise InvalidTokenError
 
-    async def _candidates(self, header: dict[str, Any], algorithm: str) -> list[SigningKey]:
-        """The keys that may have signed: the one that `kid` names; all of the algorithm where the format has no kid."""
-        if "kid" not in header:
-            return [key for key in self._keys.values() if key.algorithm == algorithm]
-        key = await self._find(jws.string(header, "kid"))
-        return [key] if key is not None and key.algorithm == algorithm else []
+    async def _verify_without_kid(self, token: str, header: dict[str, Any], algorithm: str, issued_at: int) -> None:
+        """Where the format has no `kid`, any key of the algorithm may have signed, also one that is not known yet."""
+        if self._verified_by_any(token, header, algorithm):
+            return
+        complete = await self._keys.complete_for(issued_at)
+        if not self._verified_by_any(token, header, algorithm):
+            raise jws.InvalidTokenError("signature") if complete else UnknownKeyError("no known key signed a token")
+
+    def _verified_by_any(self, token: str, header: dict[str, Any], algorithm: str) -> bool:
+        for key in self._keys.known.values():
+            if key.algorithm == algorithm:
+                with contextlib.suppress(jws.InvalidTokenError):
+                    jws.verify_signature(token, key.public, algorithm, header)
+                    return True
+        return False
 
 
 def _generate(algorithm: str) -> bytes:

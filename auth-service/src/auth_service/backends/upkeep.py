@@ -1,19 +1,18 @@
 """Background work of every replica: keys live and die, partitions come and go, expired sessions are deleted."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 
-from auth_service.backends.partitions import create_partition, drop_expired_partitions
-from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.partitions import create_partition, drop_expired_partitions, today
+from auth_service.backends.signing_keys import RELOAD_SECONDS, SigningKeys
 from auth_service.core.errors import UnavailableError
 from servicekit.postgres import Database
 
 log = structlog.get_logger()
 
-KEYS_EVERY = 5.0
+KEYS_EVERY = RELOAD_SECONDS
 TABLES_EVERY = 60.0
 _DAYS_AHEAD = 3
 _BATCH = 5000
@@ -36,7 +35,10 @@ async def keep_up(database: Database, keys: SigningKeys) -> None:
     """Do the background work for ever; what fails is tried again in the next round."""
 
     async def advance_keys() -> None:
-        await keys.advance()
+        try:
+            await keys.advance()
+        except UnavailableError as error:  # a database that cannot be written to can still be read
+            log.warning("background work failed", cause=str(error))
         await keys.reload()
 
     async with asyncio.TaskGroup() as tasks:
@@ -57,8 +59,8 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 
 async def tidy_tables(database: Database) -> None:
     """Make the partitions of the next days, drop those that are over, delete what has expired."""
-    today = int(time.time() // 86400)
-    for day in range(today, today + _DAYS_AHEAD):
+    first = await today(database)
+    for day in range(first, first + _DAYS_AHEAD):
         await create_partition(database, day)
     dropped = await drop_expired_partitions(database)
     deleted = await _delete_sessions(database)

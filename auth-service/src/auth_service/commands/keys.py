@@ -1,12 +1,14 @@
 """`keys …`: signing keys."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
 from auth_service.app import SIGNED_DIALECTS
-from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.signing_keys import LEAST_PUBLISH_SECONDS, RELOAD_SECONDS, SigningKeys
 from auth_service.commands.output import Json, fail, print_json, run, show
 
 ALGORITHMS = tuple(SIGNED_DIALECTS)
@@ -24,7 +26,9 @@ def list_keys(as_json: Json = False) -> None:
 @app.command()
 def rotate(
     algorithm: Annotated[list[str] | None, typer.Option(help=f"{', '.join(ALGORITHMS)}; default: all.")] = None,
-    now: Annotated[bool, typer.Option("--now", help="Sign with it at once, before verifiers have seen it.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Sign with it as soon as every replica knows it, and wait until they all do.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Publish a new key; it signs after AUTH_KEY_PUBLISH_SECONDS. The old one verifies until its tokens are over."""
@@ -34,9 +38,10 @@ def rotate(
 
     async def work(database: Any, keyring: Any, settings: Any) -> dict[str, str | None]:
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
-        publish_for = timedelta(seconds=0 if now else settings.key_publish_seconds)
+        publish_for = timedelta(seconds=LEAST_PUBLISH_SECONDS if now else settings.key_publish_seconds)
         made = {name: await keys.rotate(name, publish_for) for name in chosen}
-        await keys.advance()
+        if now:
+            await _wait_until_they_sign(keys, [kid for kid in made.values() if kid is not None])
         return made
 
     made = run(work)
@@ -45,3 +50,16 @@ def rotate(
     else:
         for name, kid in made.items():
             typer.echo(f"{name}: {kid or 'a key is pending already'}")
+
+
+async def _wait_until_they_sign(keys: SigningKeys, kids: Sequence[str]) -> None:
+    """Wait for the keys' time to come, and until every replica that runs signs with them; say so on standard error."""
+    if not kids:
+        return
+    typer.echo(f"published; every replica knows the new keys in {LEAST_PUBLISH_SECONDS} seconds", err=True)
+    while not await keys.have_begun(kids):  # noqa: ASYNC110 - any replica may be what activates them
+        await asyncio.sleep(0.5)
+    seconds = 2 * RELOAD_SECONDS
+    typer.echo(f"the new keys are active; every replica signs with them in {seconds:g} seconds", err=True)
+    await asyncio.sleep(seconds)
+    typer.echo("every replica signs with the new keys", err=True)

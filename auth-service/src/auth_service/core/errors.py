@@ -101,6 +101,10 @@ class UnavailableError(OAuthError):
         return self._cause or self.description
 
 
+class UnknownKeyError(UnavailableError):
+    """No known key signed the token, which may be due to a new key that has not been read yet."""
+
+
 class CallerLeftError(UnavailableError):
     """Whoever asked has hung up. What was asked of others may have been done all the same."""
 

@@ -57,6 +57,9 @@ class Throttle(Protocol):
 
 
 class Sessions(Protocol):
+    def now(self) -> float:
+        """Epoch seconds by the clock that sessions and stored tokens expire by. Raises nothing."""
+
     async def open(
         self, client: Client, user: User | None, scope: frozenset[str], *, keep_email: bool, token: StoredToken | None
     ) -> Session:
@@ -115,7 +118,10 @@ class ServerKeys(Protocol):
         """The `alg` that a compact JWS names; None when it is not one."""
 
     async def verified_claims(self, token: str, algorithm: str, media_type: str) -> dict[str, Any]:
-        """The claims of a token that a key of ours signed and whose `typ` is `media_type`. Raises InvalidTokenError."""
+        """The claims of a token that a key of ours signed and whose `typ` is `media_type`.
+
+        Raises InvalidTokenError, or UnknownKeyError where a key that is not known yet may have signed it.
+        """
 
     def unverified_claims(self, token: str) -> dict[str, Any]:
         """The claims of a token whose signature decides nothing. Raises InvalidTokenError."""

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import logging
 import secrets
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -96,7 +95,7 @@ class AuthorizationServer:
             raise UnauthorizedClientError
         grant.check(request)
         formats = self._formats[client.dialect]
-        drafted = _draft(formats.access_token, client)
+        drafted = _draft(formats.access_token, self._sessions.now() + client.access_token_lifetime)
         try:
             session = await grant.authorize(
                 request,
@@ -209,8 +208,8 @@ class AuthorizationServer:
         )
 
 
-def _draft(form: AccessTokenFormat, client: Client) -> DraftedToken | None:
-    return form.draft(time.time() + client.access_token_lifetime) if isinstance(form, OpaqueFormat) else None
+def _draft(form: AccessTokenFormat, expires_at: float) -> DraftedToken | None:
+    return form.draft(expires_at) if isinstance(form, OpaqueFormat) else None
 
 
 def _authenticated(client: Client, secret: str | None, grant_type: str | None) -> bool:

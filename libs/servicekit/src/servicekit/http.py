@@ -33,6 +33,7 @@ class ServiceUnavailableError(Exception):
 
     retry_after = 1  # seconds
     headers: Mapping[str, str] = {}
+    logged = True  # with its traceback
 
 
 class OverloadedError(ServiceUnavailableError):
@@ -42,6 +43,7 @@ class OverloadedError(ServiceUnavailableError):
     """
 
     headers: Mapping[str, str] = {OVERLOAD: "1"}
+    logged = False
 
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
@@ -49,6 +51,8 @@ class OverloadedError(ServiceUnavailableError):
 
 class LeftBehindError(ServiceUnavailableError):
     """This process stood still while the request waited; one line for all such requests says so."""
+
+    logged = False
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -132,7 +136,7 @@ def frame(
             except callers.CallerGoneError:
                 response = problem(CLIENT_CLOSED_REQUEST, "Client Closed Request")
             except ServiceUnavailableError as error:
-                if not isinstance(error, (OverloadedError, LeftBehindError)):
+                if error.logged:
                     log.warning("unavailable", exc_info=True)
                 headers = {"Retry-After": str(error.retry_after), **error.headers}
                 response = problem(503, "Service Unavailable", accept=accept, headers=headers)

@@ -4,23 +4,30 @@ auth-service mints them; every service checks them against auth-service's JWKS a
 """
 
 import asyncio
+import contextlib
 import hashlib
-import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiohttp
 import jwt
+import structlog
 from aiohttp import hdrs, web
 
 from servicekit import http, jws, wire
+from servicekit.known_keys import KnownKeys, UnknownKeyError
 
 ALGORITHM = "ES256"
 AUDIENCE = "internal"
 TYPE = "at+jwt"
 MAX_LIFETIME = 300
 LEEWAY = 30
+REFRESH = 5.0
+_RETRY = 1.0
 _REMEMBERED = 10_000
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -47,16 +54,23 @@ class ClocksDifferError(http.ServiceUnavailableError):
 
 
 class Keys(Protocol):
-    async def public_key(self, kid: str) -> Any:
-        """The ES256 public key with this id, or None. Raises `http.ServiceUnavailableError` when it cannot know."""
+    async def public_key(self, kid: str, issued_at: float) -> Any:
+        """The ES256 public key that signed a token issued at this time (epoch seconds), or None.
+
+        Raises `http.ServiceUnavailableError` when it cannot know.
+        """
 
 
 class InternalTokens:
-    """Checks internal tokens; each is remembered by digest until it expires, so no signature is checked twice."""
+    """Checks internal tokens; each is remembered by digest until it expires, so no signature is checked twice.
 
-    def __init__(self, issuer: str, keys: Keys) -> None:
+    `clock` is the database's, in epoch seconds: that of the machine may be wrong.
+    """
+
+    def __init__(self, issuer: str, keys: Keys, clock: Callable[[], float]) -> None:
         self._issuer = issuer
         self._keys = keys
+        self._clock = clock
         self._checked: dict[bytes, InternalToken] = {}
 
     async def verify(self, token: str) -> InternalToken:
@@ -68,7 +82,7 @@ class InternalTokens:
             if len(self._checked) >= _REMEMBERED:
                 self._checked.clear()
             self._checked[digest] = checked
-        if checked.expires_at + LEEWAY <= time.time():
+        if checked.expires_at + LEEWAY <= self._clock():
             self._checked.pop(digest, None)
             raise ClocksDifferError("an internal token that has expired: do clocks differ?")
         return checked
@@ -77,16 +91,16 @@ class InternalTokens:
         header, claims = jws.unverified(token)
         if jws.media_type(header) != TYPE:
             raise jws.InvalidTokenError("typ")
-        key = await self._keys.public_key(jws.string(header, "kid"))
+        issued_at, expires_at = jws.integer(claims, "iat"), jws.integer(claims, "exp")
+        key = await self._keys.public_key(jws.string(header, "kid"), issued_at)
         if key is None:
             raise jws.InvalidTokenError("unknown key")
         jws.verify_signature(token, key, ALGORITHM, header)
         if claims.get("iss") != self._issuer or claims.get("aud") != AUDIENCE:
             raise jws.InvalidTokenError("iss or aud")
-        issued_at, expires_at = jws.integer(claims, "iat"), jws.integer(claims, "exp")
         if not 0 < expires_at - issued_at <= MAX_LIFETIME:
             raise jws.InvalidTokenError("lifetime")
-        if issued_at > time.time() + LEEWAY:
+        if issued_at > self._clock() + LEEWAY:
             raise ClocksDifferError("an internal token of the future: do clocks differ?")
         jws.string(claims, "jti")
         scope = claims.get("scope", "")
@@ -103,44 +117,53 @@ class InternalTokens:
 
 
 class RemoteKeys:
-    """auth-service's JWKS, fetched anew every minute and for an unknown `kid`, at most once in ten seconds.
+    """auth-service's JWKS, fetched every five seconds while `following`, and for a token whose key is not known.
 
     The last good set is kept while auth-service cannot be reached.
     """
 
-    REFRESH = 60.0
-    COOLDOWN = 10.0
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, clock: Callable[[], float]) -> None:
         self._session = session
         self._url = url
-        self._keys: dict[str, Any] = {}
-        self._fetched_at = float("-inf")
-        self._tried_at = float("-inf")
-        self._fetching = asyncio.Lock()
+        self._keys = KnownKeys(self._fetch, clock)
 
-    async def public_key(self, kid: str) -> Any:
-        async with self._fetching:
-            now = time.monotonic()
-            wanted = kid not in self._keys or now - self._fetched_at > self.REFRESH
-            if wanted and (not self._keys or now - self._tried_at > self.COOLDOWN):
-                self._tried_at = now
-                await self._fetch()
-        if not self._keys:
-            raise http.ServiceUnavailableError("auth-service's keys are not known yet")
-        return self._keys.get(kid)
+    async def public_key(self, kid: str, issued_at: float) -> Any:
+        return await self._keys.find(kid, issued_at)
 
-    async def _fetch(self) -> None:
+    @contextlib.asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Learn of new keys and of withdrawn ones for as long as the context lasts."""
+        task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def _follow(self) -> None:
+        while True:
+            pause = _RETRY
+            try:
+                await self._keys.reread()
+                pause = REFRESH
+            except UnknownKeyError as error:
+                log.warning("keys not read", cause=str(error))
+            except Exception:
+                log.exception("keys not read")
+            await asyncio.sleep(pause)
+
+    async def _fetch(self) -> tuple[dict[str, Any], float]:
+        """The keys, and for how many seconds auth-service has had them (`Age`, RFC 9111 section 5.1)."""
         try:
             async with self._session.get(
                 self._url, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=2), headers={"Accept": wire.JSON}
             ) as response:
                 if response.status != 200:
-                    return
-                self._keys = public_keys(wire.read_json(await response.read()))
-                self._fetched_at = time.monotonic()
-        except (aiohttp.ClientError, TimeoutError, wire.MalformedBodyError, jwt.PyJWTError):
-            return
+                    raise UnknownKeyError(f"auth-service answers {response.status}")
+                keys = public_keys(wire.read_json(await response.read()))
+                return keys, int(response.headers.get(hdrs.AGE, "0"))
+        except (aiohttp.ClientError, TimeoutError, ValueError, jwt.PyJWTError) as error:
+            raise UnknownKeyError(f"auth-service's keys cannot be fetched: {type(error).__name__}") from error
 
 
 def public_keys(jwks: dict[str, Any]) -> dict[str, Any]:

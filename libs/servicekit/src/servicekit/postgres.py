@@ -19,7 +19,7 @@ ACQUIRE_TIMEOUT = 2.0
 CONNECT_TIMEOUT = 3.0
 # A process that stops in the middle of a transaction must not keep its locks.
 IDLE_TRANSACTION_TIMEOUT = 1.0
-# More than half of what services allow each other's clocks to differ (`internal_tokens.LEEWAY`) is too much for one.
+# Between this machine's clock and the database's, before an operator is told.
 LARGEST_CLOCK_DIFFERENCE = 15.0
 
 _UNAVAILABLE = (
@@ -134,16 +134,17 @@ class Database:
     async def faults(self) -> list[str]:
         """What keeps the database from serving us now, in words for an operator."""
         try:
-            async with self.connection() as connection:
-                await connection.measure()
-                difference = connection.ahead + time.monotonic() - time.time()
-                writable = await connection.fetchval("SELECT NOT current_setting('transaction_read_only')::boolean")
+            row = await self.fetchrow("SELECT current_setting('transaction_read_only')::boolean AS read_only")
         except self._unavailable as error:
             return [str(error)]
-        found = [] if writable else ["the database cannot be written to"]
-        if abs(difference) > LARGEST_CLOCK_DIFFERENCE:
-            found.append(f"this machine's clock and the database's differ by {abs(difference):.0f} s")
-        return found
+        return ["the database cannot be written to"] if row["read_only"] else []
+
+    def warnings(self) -> list[str]:
+        """What an operator should know of the database although it serves us."""
+        difference = abs(self.now() - time.time())
+        if difference <= LARGEST_CLOCK_DIFFERENCE:
+            return []
+        return [f"this machine's clock and the database's differ by {difference:.0f} s"]
 
 
 def _cause(error: Exception) -> str:
@@ -189,14 +190,16 @@ async def connect(
         try:
             with refusals():
                 pool = await _open_pool(dsn, pool_size)
-            break
-        except _UNAVAILABLE as error:
+            database = Database(pool, unavailable)
+            async with database.connection():
+                break  # its clock is known now
+        except (*_UNAVAILABLE, unavailable) as error:
             if not wait:
                 raise unavailable("the database cannot be reached") from error
             log.warning("waiting for the database", cause=type(error).__name__)
             await asyncio.sleep(0.5)
     try:
-        yield Database(pool, unavailable)
+        yield database
     finally:
         try:
             await asyncio.wait_for(pool.close(), 5)

@@ -184,11 +184,11 @@ class Throttle:
 
 
 @contextlib.asynccontextmanager
-async def open_throttle(redis_url: str | None, exempt: Networks) -> AsyncIterator[Throttle]:
-    """The budgets of a service that was given this `REDIS_URL`."""
+async def open_throttle(redis_url: str | None, exempt: Networks, clock: Callable[[], float]) -> AsyncIterator[Throttle]:
+    """The budgets of a service that was given this `REDIS_URL`. `clock` (epoch seconds) is one its replicas share."""
     if redis_url is None:
         log.warning("no REDIS_URL", consequence="half of each budget, counted in this process")
         yield Throttle(None, exempt)
         return
     async with open_redis(redis_url) as redis:
-        yield Throttle(RedisBudgets(redis, time.time), exempt)
+        yield Throttle(RedisBudgets(redis, clock), exempt)

@@ -1,0 +1,106 @@
+"""The keys that tokens are verified with, as last read from where they are published."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
+from typing import Generic, TypeVar
+
+import structlog
+
+from servicekit import http
+
+# A token says when its session was written, which may be a moment before its key was first used; and after a failover
+# the database's clock may be behind what it was.
+MARGIN = 60.0
+SEEK_INTERVAL = 1.0
+
+K = TypeVar("K")
+
+log = structlog.get_logger()
+
+
+class UnknownKeyError(http.ServiceUnavailableError):
+    """No known key signed the token, and one may have been published since the keys were last read.
+
+    It is not logged: anyone can send tokens that name made-up keys.
+    """
+
+    logged = False
+
+
+class KnownKeys(Generic[K]):
+    """Keys by `kid`, none until the first read.
+
+    `read` returns the keys that are published, and how old that information already was, in seconds. `clock` is the
+    one that tokens are issued by, in epoch seconds.
+    """
+
+    def __init__(
+        self, read: Callable[[], Awaitable[tuple[Mapping[str, K], float]]], clock: Callable[[], float]
+    ) -> None:
+        self.known: Mapping[str, K] = {}
+        self._read = read
+        self._clock = clock
+        self._as_of = float("-inf")  # on the monotonic clock, as the next
+        self._sought_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def age(self) -> float:
+        """How long ago, in seconds, the known keys were all there were."""
+        return time.monotonic() - self._as_of
+
+    async def reread(self) -> None:
+        """Read the keys, or wait for the read that is under way. Raises what `read` raises."""
+        if self._reading is None:
+            # Others may wait for it longer than the request that begins it: it has neither its deadline nor its id.
+            self._reading = asyncio.create_task(self._replace(), context=Context())
+            self._reading.add_done_callback(_retrieve_exception)
+        await asyncio.shield(self._reading)
+
+    async def _replace(self) -> None:
+        begun = time.monotonic()
+        try:
+            keys, age = await self._read()
+            if begun - age >= self._as_of:
+                self.known, self._as_of = keys, begun - age
+        finally:
+            self._reading = None
+
+    async def find(self, kid: str, issued_at: float) -> K | None:
+        """The key that signed a token issued at this time (epoch seconds); None when there is certainly none.
+
+        Raises UnknownKeyError, and what `read` raises.
+        """
+        complete = kid in self.known or await self.complete_for(issued_at)
+        key = self.known.get(kid)
+        if key is None and not complete:
+            raise UnknownKeyError("a token names a key that is not known yet")
+        return key
+
+    async def complete_for(self, issued_at: float) -> bool:
+        """Whether all keys are known that a token presented now, and issued at this time, can be signed with.
+
+        A key is published before it signs. So keys read after a token was issued are enough, and an old token whose
+        key is not among them is refused without a look. Otherwise the keys are read again, at most once a second where
+        some are known.
+        """
+        presented = time.monotonic()
+        needed = presented - max(0.0, self._clock() - issued_at - MARGIN)
+        for _ in range(2):  # a read that is under way may have begun too early
+            if self._as_of >= needed:
+                break
+            if self._reading is None and self.known:
+                if time.monotonic() - self._sought_at < SEEK_INTERVAL:
+                    break
+                self._sought_at = time.monotonic()
+                log.info("unknown key sought")
+            await self.reread()
+        return bool(self.known) and self._as_of >= needed
+
+
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Those who waited have it; if all of them left, nobody needs it."""
+    if not task.cancelled():
+        task.exception()
