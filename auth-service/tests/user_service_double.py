@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,14 +84,19 @@ class UserService:
             await self.before_answer(user)
         return web.json_response(answer)
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _take(self, request: web.Request) -> web.StreamResponse:
         self.bearers.append(request.headers["Authorization"])
         await asyncio.sleep(self.before_events)
-        if not self.events:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        end = time.monotonic() + float(request.query["wait"])
+        while not self.events and time.monotonic() < end:
             self._arrival.clear()
+            await response.write(b" ")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrival.wait(), float(request.query["wait"]))
-        return web.json_response({"events": list(self.events.values())})
+                await asyncio.wait_for(self._arrival.wait(), 0.2)
+        await response.write(msgspec.json.encode({"events": list(self.events.values())}))
+        return response
 
     async def _forget(self, request: web.Request) -> web.Response:
         self.bearers.append(request.headers["Authorization"])

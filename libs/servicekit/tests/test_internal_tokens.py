@@ -2,7 +2,6 @@
 
 import time
 
-import aiohttp
 import jwt
 import pytest
 from aiohttp import web
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from servicekit import http, jws
 from servicekit.internal_tokens import ClocksDifferError, InternalTokens, RemoteKeys, public_keys
 from servicekit.serving import Runner
+from servicekit.upstreams.calls import open_service
 
 ISSUER = "https://parley.example"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -141,8 +141,8 @@ async def published():
 
 @pytest.fixture
 async def remote(published):
-    async with aiohttp.ClientSession() as session:
-        yield RemoteKeys(session, published.url)
+    async with open_service(published.url) as jwks:
+        yield RemoteKeys(jwks)
 
 
 @pytest.fixture

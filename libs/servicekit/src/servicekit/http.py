@@ -157,15 +157,16 @@ def _log_access(request: web.Request, status: int, started: float) -> None:
     )
 
 
-def health_routes(ready: Readiness) -> list[web.RouteDef]:
-    """`/healthz` (the process answers) and `/readyz` (it can serve)."""
+def health_routes(ready: Readiness, degraded: Callable[[], list[str]] = list) -> list[web.RouteDef]:
+    """`/healthz` (the process answers) and `/readyz` (it can serve, though not as well as it should if `degraded`)."""
 
     async def healthz(_request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.Response:
         if await ready():
-            return web.json_response({"status": "ok"})
+            reasons = degraded()
+            return web.json_response({"status": "degraded", "reasons": reasons} if reasons else {"status": "ok"})
         return web.json_response({"status": "unavailable"}, status=503, headers=RETRY_AFTER)
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]

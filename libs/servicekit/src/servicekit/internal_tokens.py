@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import aiohttp
 import jwt
 from aiohttp import hdrs, web
 
-from servicekit import http, jws, wire
+from servicekit import callers, http, jws, wire
+from servicekit.upstreams.calls import CallFailedError, Service
 
 ALGORITHM = "ES256"
 AUDIENCE = "internal"
@@ -111,9 +111,8 @@ class RemoteKeys:
     REFRESH = 60.0
     COOLDOWN = 10.0
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
-        self._url = url
+    def __init__(self, jwks: Service) -> None:
+        self._jwks = jwks
         self._keys: dict[str, Any] = {}
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
@@ -132,14 +131,12 @@ class RemoteKeys:
 
     async def _fetch(self) -> None:
         try:
-            async with self._session.get(
-                self._url, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=2), headers={"Accept": wire.JSON}
-            ) as response:
-                if response.status != 200:
-                    return
-                self._keys = public_keys(wire.read_json(await response.read()))
-                self._fetched_at = time.monotonic()
-        except (aiohttp.ClientError, TimeoutError, wire.MalformedBodyError, jwt.PyJWTError):
+            answer = await self._jwks.call("GET", "", {"Accept": wire.JSON}, timeout=2, caller=callers.Caller())
+            if answer.status != 200:
+                return
+            self._keys = public_keys(wire.read_json(answer.body))
+            self._fetched_at = time.monotonic()
+        except (CallFailedError, wire.MalformedBodyError, jwt.PyJWTError):
             return
 
 
