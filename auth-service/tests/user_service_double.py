@@ -29,7 +29,7 @@ class User:
 class UserService:
     """`fault` answers credential checks instead; `before_answer` is awaited between a check and its answer.
 
-    Events are handed out only after `before_events` seconds.
+    Events are handed out only after `before_events` seconds, and not a byte of them while it is `frozen`.
     """
 
     def __init__(self) -> None:
@@ -41,6 +41,7 @@ class UserService:
         self.fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.before_answer: Callable[[User], Awaitable[None]] | None = None
         self.before_events = 0.0
+        self.frozen = False
         self._arrival = asyncio.Event()
         self._event_ids = itertools.count(1)
 
@@ -92,6 +93,8 @@ class UserService:
         end = time.monotonic() + float(request.query["wait"])
         while not self.events and time.monotonic() < end:
             self._arrival.clear()
+            if self.frozen:
+                await asyncio.Event().wait()
             await response.write(b" ")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrival.wait(), 0.2)

@@ -15,7 +15,7 @@ from servicekit.upstreams.calls import CallFailedError, Service, open_service
 
 log = structlog.get_logger()
 
-_READY_TIMEOUT = 0.5
+_READY_TIMEOUT = 1.0
 
 
 class Serving(Protocol):

@@ -74,8 +74,7 @@ async def _later_events(request: web.Request, wait: float) -> web.StreamResponse
         await response.write(wire.encode({"events": found}))
     except ConnectionError:
         pass  # the caller has left
-    except http.ServiceUnavailableError:
-        # 200 has been said: only an answer that breaks off can tell that it is none.
+    except Exception:  # 200 has been said: only an answer that breaks off can tell that it is none
         log.warning("unavailable", exc_info=True)
         if request.transport is not None:
             request.transport.abort()

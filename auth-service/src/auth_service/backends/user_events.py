@@ -14,6 +14,8 @@ log = structlog.get_logger()
 
 WAIT = 25
 LATE = 1.0  # seconds without a sign from the outbox
+# Events that were read and not applied within so many seconds are read again: newer ones may have been applied since.
+_APPLY_WITHIN = 5.0
 _PAUSE_AFTER_FAILURE = 0.5
 _LOOK_EVERY = 0.2
 
@@ -76,7 +78,8 @@ async def follow_user_events(users: UserService, database: Database, pulse: Puls
         try:
             events = await users.events(WAIT, pulse.beat)
             if events:
-                await apply(events, database)
+                async with asyncio.timeout(_APPLY_WITHIN):
+                    await apply(events, database)
                 await users.acknowledge(events)
         except UnavailableError as error:
             log.warning("user events not read", cause=str(error))

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from aiohttp import web
@@ -93,6 +95,36 @@ async def pair() -> AsyncIterator[Pair]:
         yield Pair(replicas, service)
 
 
+@pytest.fixture
+def stage_of_threads() -> Iterator[tuple[str, list[bytes]]]:
+    """The URL of a service in threads of its own, which answers `old` to its first request, and what it received."""
+    port = free_port()
+    received: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                received.append(connection.recv(65536))
+                body = b"new"
+                if len(received) == 1:
+                    body = b"old"
+                    time.sleep(0.2)  # the process that asked stands still by then
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n" + body)
+                connection.close()
+
+    listeners = [socket.create_server((host, port)) for host in (FIRST, SECOND)]
+    threads = [threading.Thread(target=serve, args=(listener,)) for listener in listeners]
+    for thread in threads:
+        thread.start()
+    yield f"http://replicas.test:{port}", received
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+    for thread in threads:
+        thread.join()
+
+
 async def test_a_call_is_answered_whole(pair: Pair) -> None:
     hosts = {await pair.call() for _ in range(30)}
     assert hosts == {FIRST, SECOND}
@@ -128,6 +160,21 @@ async def test_one_that_is_silent_for_too_long_is_left_though_it_lives(pair: Pai
     assert await asyncio.gather(*(pair.call(silence=0.3) for _ in range(8))) == [SECOND] * 8
     assert pair.first.requests
     assert time.monotonic() - started < 1
+
+
+async def test_an_answer_that_was_there_while_this_process_stood_still_is_asked_for_again(
+    stage_of_threads: tuple[str, list[bytes]],
+) -> None:
+    url, received = stage_of_threads
+
+    async def resolve(_host: str, port: int) -> list[tuple[str, int]]:
+        return [(FIRST, port), (SECOND, port)]
+
+    async with open_service(url, resolve) as service:
+        call = asyncio.create_task(service.call("GET", "/", {}, timeout=5, silence=0.5))
+        await until(lambda: received)
+        time.sleep(1)  # noqa: ASYNC251 - as if it were stopped
+        assert (await call).body == b"new"
 
 
 async def test_it_is_sent_twice_at_the_most(pair: Pair) -> None:

@@ -61,7 +61,8 @@ class Service:
         """The answer, if it comes within `timeout` seconds, and before the caller of the request being served leaves.
 
         The service is told how long it is waited for. A replica from which nothing comes for `silence` seconds is left
-        for another one; `on_heard` is called whenever something comes. Raises CallFailedError.
+        for another one, also where this process itself stood still: what it finds then is an old answer. `on_heard` is
+        called whenever something comes. Raises CallFailedError.
         """
         caller = caller or callers.current()
         loop = asyncio.get_running_loop()
@@ -144,13 +145,13 @@ class _Call:
         self._fail("no replica can be reached")
 
     def on_head(self, head: ResponseHead) -> None:
-        self._head = head
-        self._hear()
-        if self._connection is not None:
+        if self._hear() and self._connection is not None:
+            self._head = head
             self._connection.replica.answered(head.status)
 
     def on_body(self, data: bytes) -> None:
-        self._hear()
+        if not self._hear():
+            return
         self._received += data
         if len(self._received) > ANSWER_LIMIT:
             self.drop()
@@ -186,10 +187,16 @@ class _Call:
         self._repeated = True
         self._upstream.acquire(self, avoid=lost.replica)
 
-    def _hear(self) -> None:
-        self.deadline = self._loop.time() + self._silence
+    def _hear(self) -> bool:
+        """Note that something has come; False where it has come too late."""
+        now = self._loop.time()
+        if now > self.deadline:
+            self.expire()
+            return False
+        self.deadline = now + self._silence
         if self._on_heard is not None:
             self._on_heard()
+        return True
 
     def _fail(self, cause: str) -> None:
         if not self.answer.done():
