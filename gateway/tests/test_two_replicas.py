@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -294,6 +295,26 @@ async def test_one_that_may_have_been_executed_is_answered_as_soon_as_its_replic
     for request in requests:
         request.cancel()
     await asyncio.gather(*requests, return_exceptions=True)
+
+
+async def test_a_replica_that_hangs_while_it_is_sent_a_body_is_left_out(start_pair):
+    pair = await start_pair(stall_timeout=0.2, body_limit=2**25)
+
+    async def reading_nothing(_message, _reader, _writer):
+        await asyncio.Event().wait()
+
+    pair.backends[0].script = reading_nothing
+    pair.backends[0].health = silent
+    started = time.monotonic()
+
+    async def outcome():
+        try:
+            return (await pair.request("POST", KEYS, body=bytes(2**24))).status
+        except ConnectionError:
+            return 504  # the connection ended while the client was still sending, and so without the answer
+
+    assert set(await asyncio.gather(*(outcome() for _ in range(4)))) == {200, 504}
+    assert time.monotonic() - started < 3
 
 
 async def test_a_replica_that_waits_for_somebody_else_is_waited_for(start_pair):
