@@ -29,7 +29,8 @@ class User:
 class UserService:
     """`fault` answers credential checks instead; `before_answer` is awaited between a check and its answer.
 
-    Events are handed out only after `before_events` seconds, and not a byte of them while it is `frozen`.
+    Events are handed out only after `before_events` seconds. While it is `frozen` not a byte comes of them, and while
+    it `refuses_events` they are answered 503.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class UserService:
         self.before_answer: Callable[[User], Awaitable[None]] | None = None
         self.before_events = 0.0
         self.frozen = False
+        self.refuses_events = False
         self._arrival = asyncio.Event()
         self._event_ids = itertools.count(1)
 
@@ -88,6 +90,8 @@ class UserService:
     async def _take(self, request: web.Request) -> web.StreamResponse:
         self.bearers.append(request.headers["Authorization"])
         await asyncio.sleep(self.before_events)
+        if self.refuses_events:
+            return web.Response(status=503)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         end = time.monotonic() + float(request.query["wait"])
@@ -95,6 +99,8 @@ class UserService:
             self._arrival.clear()
             if self.frozen:
                 await asyncio.Event().wait()
+            if self.refuses_events and request.transport is not None:
+                request.transport.abort()
             await response.write(b" ")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrival.wait(), 0.2)

@@ -75,7 +75,7 @@ class UserService:
     async def events(self, wait: int, on_heard: Callable[[], None] | None = None) -> Sequence[UserEvent]:
         """The events not acknowledged yet; waits up to `wait` seconds for one.
 
-        `on_heard` is called whenever a byte comes, which happens several times a second while user-service waits.
+        `on_heard` is called when they come, and several times a second while user-service waits for one.
         """
         raw = await self._call(
             *("GET", f"/internal/events?wait={wait}", "events:consume"),

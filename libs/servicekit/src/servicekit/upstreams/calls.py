@@ -5,6 +5,7 @@ import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from servicekit import callers
@@ -62,7 +63,7 @@ class Service:
 
         The service is told how long it is waited for. A replica from which nothing comes for `silence` seconds is left
         for another one, also where this process itself stood still: what it finds then is an old answer. `on_heard` is
-        called whenever something comes. Raises CallFailedError.
+        called whenever a part of an answer with status 200 comes. Raises CallFailedError.
         """
         caller = caller or callers.current()
         loop = asyncio.get_running_loop()
@@ -145,8 +146,8 @@ class _Call:
         self._fail("no replica can be reached")
 
     def on_head(self, head: ResponseHead) -> None:
+        self._head = head
         if self._hear() and self._connection is not None:
-            self._head = head
             self._connection.replica.answered(head.status)
 
     def on_body(self, data: bytes) -> None:
@@ -194,7 +195,7 @@ class _Call:
             self.expire()
             return False
         self.deadline = now + self._silence
-        if self._on_heard is not None:
+        if self._on_heard is not None and self._head is not None and self._head.status == HTTPStatus.OK:
             self._on_heard()
         return True
 
