@@ -99,6 +99,7 @@ async def revoked_after(http: aiohttp.ClientSession, freeze: Callable[[], None],
         await asyncio.sleep(0.02)
     seconds = time.monotonic() - acknowledged
     assert await person.is_let_in(acting)
+    assert [wait for wait in person.waits if wait[1] >= BOUND] == []
     return seconds
 
 
