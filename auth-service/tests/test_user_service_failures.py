@@ -2,7 +2,6 @@
 
 import asyncio
 
-import aiohttp
 import jwt
 import pytest
 from aiohttp import web
@@ -53,7 +52,7 @@ async def slow(_request):
 
 @pytest.mark.parametrize("fault", [broken, busy, refusing, garbage, incomplete, silent, elsewhere, cut, slow])
 async def test_a_login_that_cannot_be_checked_is_unavailable(service, parties, monkeypatch, fault):
-    monkeypatch.setattr(user_service, "CHECK_TIMEOUT", aiohttp.ClientTimeout(total=0.2))
+    monkeypatch.setattr(user_service, "CHECK_TIMEOUT", 0.2)
     user = service.users.add()
     service.users.fault = fault
     replies = await asyncio.gather(*(service.login(party, user) for party in parties.values()))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,8 @@ class User:
 class UserService:
     """`fault` answers credential checks instead; `before_answer` is awaited between a check and its answer.
 
-    Events are handed out only after `before_events` seconds.
+    Events are handed out only after `before_events` seconds. While it is `frozen` not a byte comes of them, and while
+    it `refuses_events` they are answered 503.
     """
 
     def __init__(self) -> None:
@@ -40,6 +42,8 @@ class UserService:
         self.fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.before_answer: Callable[[User], Awaitable[None]] | None = None
         self.before_events = 0.0
+        self.frozen = False
+        self.refuses_events = False
         self._arrival = asyncio.Event()
         self._event_ids = itertools.count(1)
 
@@ -83,14 +87,25 @@ class UserService:
             await self.before_answer(user)
         return web.json_response(answer)
 
-    async def _take(self, request: web.Request) -> web.Response:
+    async def _take(self, request: web.Request) -> web.StreamResponse:
         self.bearers.append(request.headers["Authorization"])
         await asyncio.sleep(self.before_events)
-        if not self.events:
+        if self.refuses_events:
+            return web.Response(status=503)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        end = time.monotonic() + float(request.query["wait"])
+        while not self.events and time.monotonic() < end:
             self._arrival.clear()
+            if self.frozen:
+                await asyncio.Event().wait()
+            if self.refuses_events and request.transport is not None:
+                request.transport.abort()
+            await response.write(b" ")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrival.wait(), float(request.query["wait"]))
-        return web.json_response({"events": list(self.events.values())})
+                await asyncio.wait_for(self._arrival.wait(), 0.2)
+        await response.write(msgspec.json.encode({"events": list(self.events.values())}))
+        return response
 
     async def _forget(self, request: web.Request) -> web.Response:
         self.bearers.append(request.headers["Authorization"])

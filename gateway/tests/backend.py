@@ -44,7 +44,7 @@ def allowing(**changes: object) -> Script:
 
 
 class Backend:
-    """An upstream. `script` answers a request after its head; `verdict` one for /verify-token."""
+    """An upstream. `script` answers a request after its head; `verdict` one for /verify-token, `health` a probe."""
 
     def __init__(self) -> None:
         self.reset()
@@ -54,6 +54,7 @@ class Backend:
         self.connections = 0
         self.script = answering(200, b"answer", ("Content-Type", "text/plain"))
         self.verdict = allowing()
+        self.health = answering(200)
         self._arrival = asyncio.Event()
 
     def answers(self, *answer: Any, **framed: bool) -> None:
@@ -87,6 +88,9 @@ class Backend:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while not writer.is_closing():
                 message = await read_head(reader)
+                if message.target == "/healthz":
+                    await self.health(message, reader, writer)
+                    continue
                 self.received.append(message)
                 self._arrival.set()
                 await (self.verdict if message.target == "/verify-token" else self.script)(message, reader, writer)

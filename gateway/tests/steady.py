@@ -13,6 +13,7 @@ from pathlib import Path
 from wire import PATIENCE, Connection, request_bytes
 
 REQUESTS = (("GET", "/api/v1/users/me", b""), ("POST", "/api/v1/users/157/password", b"{}"))
+REFRESHES = (("POST", "/oauth/token", b"grant_type=refresh_token"),)
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,22 @@ class Outcome:
     seconds: float
     status: int | str
     answered_by: str
+    method: str
 
 
 class Load:
     """`rate` requests a second from `clients` clients; `port` says where the next connection leads."""
 
-    def __init__(self, port: Callable[[], int], *, rate: float, clients: int) -> None:
+    def __init__(
+        self,
+        port: Callable[[], int],
+        *,
+        rate: float,
+        clients: int,
+        requests: tuple[tuple[str, str, bytes], ...] = REQUESTS,
+    ) -> None:
         self.outcomes: list[Outcome] = []
+        self._requests = requests
         self._port = port
         self._pause = clients / rate
         self._clients = clients
@@ -67,7 +77,7 @@ class Load:
         connection = None
         for turn in itertools.count():
             await asyncio.sleep(max(0.0, start + turn * self._pause - time.perf_counter()))
-            connection = await self._request(connection, *REQUESTS[(turn + number) % len(REQUESTS)])
+            connection = await self._request(connection, *self._requests[(turn + number) % len(self._requests)])
 
     async def _request(self, connection: Connection | None, method: str, target: str, body: bytes) -> Connection | None:
         """Send one; the connection to use for the next, if any."""
@@ -87,7 +97,7 @@ class Load:
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             status, connection = type(error).__name__, None
         async with self._passed:
-            self.outcomes.append(Outcome(started, time.perf_counter() - started, status, answered_by))
+            self.outcomes.append(Outcome(started, time.perf_counter() - started, status, answered_by, method))
             self._passed.notify_all()
         return connection
 

@@ -12,7 +12,8 @@ import pytest
 from gateway.app import DataPath
 from gateway.settings import Settings
 from processes import free_ports, spawn
-from steady import Load, Replica, p99
+from servicekit.upstreams import replicas as standing
+from steady import REFRESHES, REQUESTS, Load, Replica, p99
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
@@ -28,7 +29,7 @@ async def replicas():
 
 
 @contextlib.asynccontextmanager
-async def _loaded(port, addresses, **settings):
+async def _loaded(port, addresses, *, requests=REQUESTS, **settings):
     """A gateway whose upstreams' name has these addresses, however they change, under load."""
 
     async def resolve(_host, _port):
@@ -39,7 +40,7 @@ async def _loaded(port, addresses, **settings):
     data_path = DataPath(chosen, resolve=resolve)
     await data_path.start()
     try:
-        async with Load(lambda: data_path.port, rate=200, clients=10).running() as load:
+        async with Load(lambda: data_path.port, rate=200, clients=10, requests=requests).running() as load:
             yield load
     finally:
         await data_path.close()
@@ -86,6 +87,39 @@ async def test_a_replica_that_hangs_is_left_out(replicas):
     assert HOSTS[1] not in {outcome.answered_by for outcome in later}
     assert {outcome.status for outcome in later} == {200}
     assert p99(later) < max(10 * usual, 0.2), "nobody waits for the one that hangs"
+    assert max(outcome.seconds for outcome in load.outcomes) < 2
+    assert {(outcome.method, outcome.status) for outcome in load.failures} <= {("POST", 504)}
+
+
+async def test_a_replica_that_answers_again_is_back_within_two_seconds(replicas):
+    started, port = replicas
+    async with _loaded(port, HOSTS[:2]) as load:
+        await load.passes(100)
+        started[1].send(signal.SIGSTOP)
+        await load.lasts(4)
+        assert HOSTS[1] not in {outcome.answered_by for outcome in await load.passes(50)}
+        started[1].send(signal.SIGCONT)
+        assert HOSTS[1] in {outcome.answered_by for outcome in await load.lasts(2)}
+
+
+async def test_refreshes_survive_a_freeze_while_the_other_replica_comes_back(replicas, monkeypatch):
+    """The one that is left has just failed, so that it is ejected, on trial or gets a small share."""
+    monkeypatch.setattr(standing, "EJECTION", 2.0)
+    started, port = replicas
+    for pause in (0.0, 1.5, 3.0):
+        async with _loaded(port, HOSTS[:2], requests=REFRESHES) as load:
+            await load.passes(100)
+            await started[0].stop()
+            await load.passes(100)
+            await started[0].start()
+            await asyncio.sleep(pause)
+            started[1].send(signal.SIGSTOP)
+            frozen = await load.lasts(4)
+            started[1].send(signal.SIGCONT)
+            await load.lasts(1)
+        assert load.failures == []
+        assert max(outcome.seconds for outcome in load.outcomes) < 2
+        assert HOSTS[0] in {outcome.answered_by for outcome in frozen}
 
 
 class Beside:

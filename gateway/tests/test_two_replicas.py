@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from wire import Connection, Message, request_bytes, until
 
 ME = "/api/v1/users/me"
 TOKEN = "/oauth/token"
+KEYS = "/.well-known/jwks.json"  # not repeatable, whatever the method
 SAFE, UNSAFE = ("GET", "HEAD", "OPTIONS"), ("POST", "PUT", "PATCH", "DELETE")
 HOSTS = ("127.0.0.1", "127.0.0.2")
 
@@ -43,6 +45,11 @@ class Pair:
     @property
     def received(self) -> list[Message]:
         return [message for backend in self.backends for message in backend.requests]
+
+    async def arrives(self) -> None:
+        """Wait for one more request than there was."""
+        before = len(self.received)
+        await until(lambda: len(self.received) > before)
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
@@ -113,7 +120,7 @@ async def test_a_safe_request_is_tried_at_the_other(pair, method):
 async def test_one_that_may_have_been_done_is_not(pair, method):
     for backend in pair.backends:
         backend.script = dropping
-    answer = await pair.request(method, TOKEN)
+    answer = await pair.request(method, KEYS)
     assert (answer.status, answer.get("Retry-After")) == (502, "0")
     assert len(pair.received) == 1
 
@@ -161,7 +168,7 @@ async def test_a_kept_connection_that_closes_as_it_is_used(pair, method):
     await _keep_connections(pair)
     for backend in pair.backends:
         backend.script = dropping
-    assert (await pair.request(method, TOKEN)).status == 502
+    assert (await pair.request(method, KEYS)).status == 502
     assert [backend.connections for backend in pair.backends] == [1, 1], "it was not the kept one"
     assert len(pair.received) == 2 + (2 if method in SAFE else 1)
 
@@ -173,7 +180,7 @@ async def test_a_body_that_was_read_is_not_sent_again(pair, method, framing):
         backend.script = dropping
     body = b"0123456789" if framing[1] == "10" else b"a\r\n0123456789\r\n0\r\n\r\n"
     async with pair.connect() as connection:
-        await connection.send(request_bytes(method, TOKEN, framing) + body)
+        await connection.send(request_bytes(method, KEYS, framing) + body)
         assert (await connection.response()).status == 502
     assert [message.body for message in pair.received] == [b"0123456789"]
 
@@ -206,10 +213,133 @@ async def test_nor_is_it_tried_more_than_twice(pair):
     assert [len(backend.questions) for backend in pair.backends] == [1, 1]
 
 
+REPEATABLE = [
+    TOKEN,
+    "/oauth2/token",
+    "/oauth/revoke",
+    "/oauth/introspect",
+    "/api/oauth/access-token/v1/",
+    "/api/oauth/157/verify-token/v1/",
+]
+
+
+@pytest.mark.parametrize("target", REPEATABLE)
+@pytest.mark.parametrize("fault", [dropping, silent])
+async def test_one_that_may_be_executed_twice_is_sent_whole_to_the_other(start_pair, target, fault):
+    pair = await start_pair(stall_timeout=0.2)
+    pair.backends[0].script = pair.backends[0].health = fault
+    body = bytes(range(256)) * 256  # 64 KiB
+    answers = await asyncio.gather(*(pair.request("POST", target, body=body) for _ in range(6)))
+    assert [answer.status for answer in answers] == [200] * 6
+    assert pair.backends[0].requests
+    assert [message.body for message in pair.backends[1].requests] == [body] * 6
+    assert pair.counter("retries") == len(pair.backends[0].requests)
+
+
+async def test_a_chunked_body_is_sent_again_as_it_was_framed(pair):
+    pair.backends[0].script = dropping
+    for _ in range(4):
+        async with pair.connect() as connection:
+            await connection.send(request_bytes("POST", TOKEN, ("Transfer-Encoding", "chunked")) + b"3\r\nabc\r\n")
+            await pair.arrives()
+            await connection.send(b"2\r\nde\r\n0\r\n\r\n")
+            assert (await connection.response()).status == 200
+    assert pair.backends[0].requests
+    assert {message.body for message in pair.backends[1].requests} == {b"abcde"}
+
+
+async def test_a_body_that_is_not_all_there_is_not_sent_again(pair):
+    async def breaking(_message, reader, _writer):
+        await reader.readexactly(5)
+        raise ConnectionResetError
+
+    for backend in pair.backends:
+        backend.script = breaking
+    async with pair.connect() as connection:
+        await connection.send(request_bytes("POST", TOKEN, ("Content-Length", "10")) + b"01234")
+        assert (await connection.response()).status == 502
+    assert len(pair.received) == 1
+
+
+async def test_a_body_larger_than_any_token_request_is_not_held(pair):
+    for backend in pair.backends:
+        backend.script = dropping
+    assert (await pair.request("POST", TOKEN, body=bytes(64 * 1024 + 1))).status == 502
+    assert len(pair.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", "/api/v1/users"),
+        ("PATCH", "/api/v1/users/157"),
+        ("POST", "/api/v1/users/157/password"),
+        ("DELETE", "/api/v1/sessions"),
+    ],
+)
+async def test_one_that_may_have_been_executed_is_answered_as_soon_as_its_replica_hangs(start_pair, method, target):
+    pair = await start_pair(stall_timeout=0.2)
+    for backend in pair.backends:
+        backend.script = silent
+    pair.backends[0].health = silent
+    requests = [asyncio.create_task(pair.request(method, target, body=b"{}")) for _ in range(6)]
+    await until(lambda: len(pair.received) == 6)
+    held = len(pair.backends[0].requests)
+    assert 0 < held < 6
+    async with asyncio.timeout(2):
+        while sum(request.done() for request in requests) < held:
+            await asyncio.wait([request for request in requests if not request.done()], return_when="FIRST_COMPLETED")
+    answers = [request.result() for request in requests if request.done()]
+    assert [(answer.status, answer.get("Retry-After")) for answer in answers] == [(504, "1")] * held
+    assert len(pair.received) == 6, "nothing was sent again"
+    for request in requests:
+        request.cancel()
+    await asyncio.gather(*requests, return_exceptions=True)
+
+
+async def test_a_replica_that_hangs_while_it_is_sent_a_body_is_left_out(start_pair):
+    pair = await start_pair(stall_timeout=0.2, body_limit=2**25)
+
+    async def reading_nothing(_message, _reader, _writer):
+        await asyncio.Event().wait()
+
+    pair.backends[0].script = reading_nothing
+    pair.backends[0].health = silent
+    started = time.monotonic()
+
+    async def outcome():
+        try:
+            return (await pair.request("POST", KEYS, body=bytes(2**24))).status
+        except ConnectionError:
+            return 504  # the connection ended while the client was still sending, and so without the answer
+
+    assert set(await asyncio.gather(*(outcome() for _ in range(4)))) == {200, 504}
+    assert time.monotonic() - started < 3
+
+
+async def test_a_replica_that_waits_for_somebody_else_is_waited_for(start_pair):
+    pair = await start_pair(stall_timeout=0.1)
+    answer = asyncio.Event()
+
+    async def waiting(message, reader, writer):
+        await message.read_body(reader)
+        await answer.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    for backend in pair.backends:
+        backend.script = waiting
+    requests = [asyncio.create_task(pair.request("POST", TOKEN, body=b"{}")) for _ in range(6)]
+    await asyncio.wait(requests, timeout=1.5)  # silent for seven times as long as it takes to be left out
+    answer.set()
+    assert [(await request).status for request in requests] == [200] * 6
+    assert len(pair.received) == 6
+    assert not any(entry["ejected"] for entry in pair.data_path.status()["upstreams"]["auth"]["replicas"])
+
+
 @pytest.mark.parametrize("method", SAFE)
 async def test_a_replica_that_hangs_is_left_out_and_its_safe_requests_answered(start_pair, method):
     pair = await start_pair(stall_timeout=0.3)
-    pair.backends[0].script = silent
+    pair.backends[0].script = pair.backends[0].health = silent
     answers = await asyncio.gather(*(pair.request(method, TOKEN) for _ in range(6)))
     assert {answer.status for answer in answers} == {200}
     replicas = pair.data_path.status()["upstreams"]["auth"]["replicas"]

@@ -1,10 +1,14 @@
 """The outbox: which changes auth-service hears of, when, and until when."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
+import aiohttp
+import asyncpg
 import pytest
 
 from user_service.keys import ACCOUNTS
@@ -150,6 +154,60 @@ async def test_an_event_is_found_though_the_connection_that_listens_was_lost(ser
     started = time.monotonic()
     assert [entry["user_id"] for entry in await waiting] == [user.id]
     assert time.monotonic() - started < 1.5
+
+
+async def waiting_for_events(service: Any, client: Any, wait: float) -> Any:
+    """The answer's stream, from its head on."""
+    headers = {"Authorization": f"Bearer {service.issuer.service_token('events:consume')}"}
+    return client.get(f"{service.url}/internal/events?wait={wait}", headers=headers)
+
+
+async def test_who_waits_is_told_three_times_a_second_that_it_is_waited_for(service: Any, client: Any) -> None:
+    async with await waiting_for_events(service, client, 1.5) as response:
+        assert (response.status, response.content_type) == (200, "application/json")
+        times, body = [time.monotonic()], b""
+        async for part in response.content.iter_any():
+            times.append(time.monotonic())
+            body += part
+    assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 0.7
+    assert body.lstrip(b" ") == b'{"events":[]}'
+    assert len(body) - len(body.lstrip(b" ")) >= 4
+
+
+async def test_who_waits_is_not_told_that_there_is_nothing_when_nobody_knows(
+    service: Any, client: Any, postgres: str
+) -> None:
+    database = urlsplit(service.database_url).path.removeprefix("/")
+    administrator = await asyncpg.connect(postgres)
+    try:
+        async with await waiting_for_events(service, client, 10) as response:
+            assert await response.content.readany() == b" "
+            await administrator.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
+            await administrator.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database
+            )
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
+    finally:
+        await administrator.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS true')
+        await administrator.close()
+
+
+async def test_an_acknowledgement_waits_for_none_that_froze_in_the_middle(service: Any) -> None:
+    await service.rows(
+        "INSERT INTO outbox (type, user_id, epoch) VALUES ('sessions_ended', 1, 1), ('sessions_ended', 2, 1)"
+    )
+    first, second = [entry["id"] for entry in await service.events()]
+    frozen = await asyncpg.connect(service.database_url)
+    try:
+        async with frozen.transaction():
+            await frozen.execute("DELETE FROM outbox WHERE id = $1", first)
+            started = time.monotonic()
+            await service.acknowledge(first, second)
+            assert time.monotonic() - started < 1
+            assert [entry["id"] for entry in await service.events()] == [first]
+    finally:
+        await frozen.close()
 
 
 async def listening_connections(service: Any, number: int) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator
 
-import aiohttp
 from aiohttp import web
 
 from auth_service.api import discovery
@@ -19,7 +18,7 @@ from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.backends.throttle import Throttling
 from auth_service.backends.upkeep import keep_up
-from auth_service.backends.user_events import catch_up, follow_user_events
+from auth_service.backends.user_events import Pulse, catch_up, follow_user_events, say_when_late
 from auth_service.backends.user_service import UserService
 from auth_service.core.access_tokens import SignedFormat
 from auth_service.core.errors import UnavailableError
@@ -41,6 +40,7 @@ from servicekit.schema import is_current
 from servicekit.serving import HEADER_LIMIT
 from servicekit.throttling.networks import Networks, client_address
 from servicekit.throttling.throttle import Throttle, open_throttle
+from servicekit.upstreams.calls import open_service
 
 DIALECTS = {
     module.DIALECT.name: module.DIALECT for module in (rfc6749, doorkeeper_jwt, doorkeeper, cubux, passport, bongo)
@@ -88,23 +88,21 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
     async with (
         open_store(settings) as (database, keyring),
         open_throttle(settings.redis_url, Networks(settings.throttle_exempt), database.now) as throttle,
-        aiohttp.ClientSession(
-            # The name stands for the replicas there are: old ones must not be asked for long after they went.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ttl_dns_cache=1),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        ) as session,
+        open_service(settings.users_url) as user_service,
     ):
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         await keys.ensure()
         minter = InternalTokenMinter(settings.issuer, keys, database.now)
-        users = UserService(session, settings.users_url, minter)
+        users = UserService(user_service, minter)
+        pulse = Pulse()
         await catch_up(users, database)
         background = [
             asyncio.create_task(keep_up(database, keys)),
-            asyncio.create_task(follow_user_events(users, database)),
+            asyncio.create_task(follow_user_events(users, database, pulse)),
+            asyncio.create_task(say_when_late(pulse)),
         ]
         try:
-            yield _routes(settings, database, keyring, keys, minter, users, throttle)
+            yield _routes(settings, database, keyring, keys, minter, users, throttle, pulse)
         finally:
             for task in background:
                 task.cancel()
@@ -119,6 +117,7 @@ def _routes(
     minter: InternalTokenMinter,
     users: UserService,
     counted: Throttle,
+    pulse: Pulse,
 ) -> list[web.RouteDef]:
     clients = PostgresClients(database, keyring)
     sessions = PostgresSessions(database, settings.refresh_grace_seconds)
@@ -140,6 +139,6 @@ def _routes(
         *discovery.routes(document, keys),
         *VerificationEndpoint(verifier, minter, DIALECTS).routes(),
         *SessionsApi(sessions, InternalTokens(settings.issuer, keys, database.now)).routes(),
-        *http.health_routes(database.faults, database.warnings),
+        *http.health_routes(database.faults, lambda: [*database.warnings(), *pulse.warnings()]),
         http.stats_route(lambda: counted.counters),
     ]

@@ -5,17 +5,17 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-import aiohttp
 import structlog
 from aiohttp import web
 
 from gateway.settings import Settings
 from servicekit import http
 from servicekit.serving import Runner
+from servicekit.upstreams.calls import CallFailedError, Service, open_service
 
 log = structlog.get_logger()
 
-_READY_TIMEOUT = aiohttp.ClientTimeout(total=0.5)
+_READY_TIMEOUT = 1.0
 
 
 class Serving(Protocol):
@@ -29,12 +29,12 @@ class Serving(Protocol):
         """What each process told last."""
 
 
-def application(serving: Serving, session: aiohttp.ClientSession, auth_url: str) -> web.Application:
+def application(serving: Serving, auth_service: Service) -> web.Application:
     """`/healthz`, `/readyz` and `/stats`. Not ready without auth-service: almost nothing could be answered."""
 
     async def faults() -> list[str]:
         found = [] if serving.ready else ["not every worker serves, or they are to stop"]
-        if not await _is_ready(session, auth_url):
+        if not await _is_ready(auth_service):
             found.append("auth-service is not ready")
         return found
 
@@ -47,12 +47,12 @@ def application(serving: Serving, session: aiohttp.ClientSession, auth_url: str)
     return app
 
 
-async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+async def _is_ready(service: Service) -> bool:
     try:
-        async with session.get(f"{url}/readyz", allow_redirects=False, timeout=_READY_TIMEOUT) as response:
-            return response.status == 200
-    except (aiohttp.ClientError, TimeoutError):
+        answer = await service.call("GET", "/readyz", {}, timeout=_READY_TIMEOUT, silence=_READY_TIMEOUT / 2)
+    except CallFailedError:
         return False
+    return answer.status == 200
 
 
 def total_counters(workers: list[dict[str, Any]]) -> dict[str, int]:
@@ -69,8 +69,8 @@ async def listening(serving: Serving, settings: Settings) -> AsyncIterator[int]:
 
     Leaves the process with status 1 and one line when the address cannot be listened on.
     """
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        runner = Runner(application(serving, session, settings.auth_url))
+    async with open_service(settings.auth_url) as auth_service:
+        runner = Runner(application(serving, auth_service))
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.host, settings.ops_port).start()

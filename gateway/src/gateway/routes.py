@@ -27,7 +27,8 @@ class Route:
     `policy`: `pass` leaves the client's `Authorization` as it is, `verified` needs a token and swaps it for an internal
     one, `optional` does so where one was sent. `methods` None leaves it to the upstream to answer 405 in its dialect.
     `users_only` asks for a token that acts as a user. `body_limit` is the most bytes in a body where that is less than
-    the setting: no more would be read behind it, and a refusal needs no dialect.
+    the setting: no more would be read behind it, and a refusal needs no dialect. `repeatable` says that a request may
+    be executed twice, whatever its method: when its replica hangs or breaks off, it is sent to another one.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Route:
     methods: tuple[str, ...] | None = None
     users_only: bool = False
     body_limit: int | None = None
+    repeatable: bool = False
 
     @functools.cached_property
     def template(self) -> bytes:
@@ -48,12 +50,13 @@ def _user_route(path: str, upstream: Upstream, *methods: str) -> Route:
 
 
 ROUTES = (
-    Route("/oauth/token", "auth", "pass"),
-    Route("/oauth2/token", "auth", "pass"),
-    Route("/oauth/revoke", "auth", "pass"),
-    Route("/oauth/introspect", "auth", "pass"),
-    Route("/api/oauth/access-token/v1/", "auth", "pass"),
-    Route(f"/api/oauth/{{{_USER_ID}}}/verify-token/v1/", "auth", "pass"),
+    # A refresh that comes twice gets the same successor; a login that does is a session which nobody holds.
+    Route("/oauth/token", "auth", "pass", repeatable=True),
+    Route("/oauth2/token", "auth", "pass", repeatable=True),
+    Route("/oauth/revoke", "auth", "pass", repeatable=True),
+    Route("/oauth/introspect", "auth", "pass", repeatable=True),
+    Route("/api/oauth/access-token/v1/", "auth", "pass", repeatable=True),
+    Route(f"/api/oauth/{{{_USER_ID}}}/verify-token/v1/", "auth", "pass", repeatable=True),
     Route("/.well-known/oauth-authorization-server", "auth", "pass"),
     Route("/.well-known/jwks.json", "auth", "pass"),
     _user_route("/api/v1/sessions", "auth", "GET", "HEAD", "DELETE"),

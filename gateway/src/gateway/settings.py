@@ -56,7 +56,11 @@ class Settings(ServiceSettings):
     dns_interval: Seconds = Field(2.0, description="Between two questions for an upstream's addresses.")
     connect_timeout: Seconds = Field(1.0, description="For a connection to an upstream, or a place in its pool.")
     read_timeout: Seconds = Field(30.0, description="For an upstream's answer, and between two parts of it.")
-    stall_timeout: Seconds = Field(2.0, description="Of silence until a replica with requests in flight is left out.")
+    stall_timeout: Seconds = Field(
+        0.5,
+        description="Of silence until a replica with requests in flight is asked whether it lives, "
+        "and again until it is left out.",
+    )
     verify_timeout: Seconds = Field(1.0, description="For a verdict on a token.")
     verify_connect_timeout: Seconds = Field(0.25, description="For a connection to ask for it.")
     verdict_lifetime: float = Field(2.0, ge=0, le=20, description="A verdict is remembered for; 0 asks every time.")

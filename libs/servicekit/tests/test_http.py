@@ -144,6 +144,18 @@ async def test_a_body_has_limits(ask, monkeypatch, port):
         assert (await asyncio.wait_for(reader.readline(), 5)).split()[1] == b"408"
 
 
+async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_error_of_ours(port, log):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    framing = b"Content-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    writer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\n" + framing)
+    assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+    writer.transport.abort()
+    async with asyncio.timeout(5):
+        while '"status": 499' not in log.getvalue():  # noqa: ASYNC110 - nothing tells of what is written
+            await asyncio.sleep(0.01)
+    assert "unexpected error" not in log.getvalue()
+
+
 async def test_what_a_handler_lets_through_is_unavailable_and_quotes_nothing(ask, log):
     for path in ("/fail/s3cr3t-id", "/unavailable"):
         status, headers, body = await ask("GET", path)

@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-import aiohttp
 import jwt
 import pytest
 from aiohttp import web
@@ -13,6 +12,7 @@ from servicekit import internal_tokens, jws
 from servicekit.internal_tokens import ClocksDifferError, InternalTokens, RemoteKeys, public_keys
 from servicekit.known_keys import UnknownKeyError
 from servicekit.serving import Runner
+from servicekit.upstreams.calls import open_service
 
 ISSUER = "https://parley.example"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -146,8 +146,8 @@ async def published():
 
 @pytest.fixture
 async def remote(published):
-    async with aiohttp.ClientSession() as session:
-        yield RemoteKeys(session, published.url, time.time)
+    async with open_service(published.url) as jwks:
+        yield RemoteKeys(jwks, time.time)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-import aiohttp
 from aiohttp import web
 
 from servicekit import http, postgres, schema
@@ -11,6 +10,7 @@ from servicekit.http import ServiceUnavailableError
 from servicekit.internal_tokens import InternalTokens, RemoteKeys
 from servicekit.throttling.networks import Networks
 from servicekit.throttling.throttle import open_throttle
+from servicekit.upstreams.calls import open_service
 from user_service import api, internal_api
 from user_service.accounts import Accounts
 from user_service.bodies import refusals
@@ -58,7 +58,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         postgres.connect(
             settings.database_url, pool_size=settings.database_pool_size, unavailable=ServiceUnavailableError
         ) as database,
-        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+        open_service(settings.jwks_url) as jwks,
         hash_pool(settings.hash_threads, settings.hash_deadline) as hashes,
         open_throttle(settings.redis_url, Networks(settings.throttle_exempt), database.now) as throttle,
     ):
@@ -66,7 +66,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         outbox = Outbox(database)
         app[THROTTLES] = Throttles(throttle, settings)
         app[DATABASE] = database
-        keys = RemoteKeys(session, settings.jwks_url, database.now)
+        keys = RemoteKeys(jwks, database.now)
         app[TOKENS] = InternalTokens(settings.issuer, keys, database.now)
         app[ACCOUNTS] = Accounts(database, hashes, policy, settings.phone_region)
         app[OUTBOX] = outbox

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import msgspec
+import structlog
 from aiohttp import web
 from msgspec import Meta
 
@@ -12,6 +13,8 @@ from user_service.bodies import reply
 from user_service.keys import ACCOUNTS, OUTBOX, TOKENS
 from user_service.login_names import LoginType
 from user_service.users import InvalidFieldsError
+
+log = structlog.get_logger()
 
 CALLER = "auth-service"
 LONGEST_WAIT = 30.0
@@ -47,9 +50,35 @@ async def check_credentials(request: web.Request) -> web.Response:
     return reply(request, {"user": found})
 
 
-async def events(request: web.Request) -> web.Response:
+async def events(request: web.Request) -> web.StreamResponse:
+    """The events that are pending. Where the caller waits for one, spaces before the answer say that it is waited for.
+
+    JSON may begin with white space, and a caller can tell a replica that waits from one that hangs.
+    """
     await _check_caller(request, "events:consume")
-    return reply(request, {"events": await request.app[OUTBOX].pending(_wait(request))})
+    wait = _wait(request)
+    found = await request.app[OUTBOX].pending(0)
+    return reply(request, {"events": found}) if found or not wait else await _later_events(request, wait)
+
+
+async def _later_events(request: web.Request, wait: float) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**http.NO_STORE, "Content-Type": wire.JSON})
+    await response.prepare(request)
+
+    async def beat() -> None:
+        await response.write(b" ")
+
+    try:
+        await beat()
+        found = await request.app[OUTBOX].pending(wait, beat)
+        await response.write(wire.encode({"events": found}))
+    except ConnectionError:
+        pass  # the caller has left
+    except Exception:  # 200 has been said: only an answer that breaks off can tell that it is none
+        log.warning("unavailable", exc_info=True)
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 def _wait(request: web.Request) -> float:

@@ -16,9 +16,12 @@ from servicekit.postgres import Database
 
 log = structlog.get_logger()
 
+Beat = Callable[[], Awaitable[None]]
+
 BATCH = 100
 # A notification can be lost with the connection that listens: who waits looks again after this many seconds.
 LOOK_AGAIN = 1.0
+BEAT = 0.3
 LISTEN_AGAIN = 0.25
 
 
@@ -42,9 +45,12 @@ class Outbox:
         self._acknowledged = _Bell()
         self._closing = False
 
-    async def pending(self, wait: float) -> list[dict[str, Any]]:
-        """The oldest events, at most 100; where there is none, waits up to `wait` seconds for one."""
-        events: list[dict[str, Any]] = await self._poll(self._pending_now, self._added, wait)
+    async def pending(self, wait: float, beat: Beat | None = None) -> list[dict[str, Any]]:
+        """The oldest events, at most 100; where there is none, waits up to `wait` seconds for one.
+
+        `beat` is called every 0.3 s while it waits for one, but not while it waits for the database.
+        """
+        events: list[dict[str, Any]] = await self._poll(self._pending_now, self._added, wait, beat)
         return events
 
     async def acknowledge(self, ids: list[int]) -> None:
@@ -68,7 +74,9 @@ class Outbox:
         self._added.ring()
         self._acknowledged.ring()
 
-    async def _poll(self, look: Callable[[], Awaitable[Any]], bell: _Bell, wait: float) -> Any:
+    async def _poll(
+        self, look: Callable[[], Awaitable[Any]], bell: _Bell, wait: float, beat: Beat | None = None
+    ) -> Any:
         """What `look` finds, as soon as it finds something or when `wait` seconds are over."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
@@ -78,9 +86,7 @@ class Outbox:
             remaining = deadline - loop.time()
             if found or remaining <= 0 or self._closing:
                 return found
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(remaining, LOOK_AGAIN)):
-                    await next_ring.wait()
+            await _until_rung(next_ring, loop.time() + min(remaining, LOOK_AGAIN), beat)
 
     async def _pending_now(self) -> list[dict[str, Any]]:
         rows = await self._database.fetch(
@@ -127,3 +133,14 @@ class Outbox:
                 await connection.execute("SELECT 1")  # one that was lost without a word shows only when it is used
         finally:
             connection.terminate()  # it goes back to the pool closed: another user of it would not want to listen
+
+
+async def _until_rung(ring: asyncio.Event, end: float, beat: Beat | None) -> None:
+    """Wait for the ring until `end`, in `loop.time()`, and call `beat` all the while."""
+    loop = asyncio.get_running_loop()
+    while not ring.is_set() and (left := end - loop.time()) > 0:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(left, BEAT) if beat is not None else left):
+                await ring.wait()
+        if beat is not None and not ring.is_set():
+            await beat()

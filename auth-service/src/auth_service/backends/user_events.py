@@ -1,6 +1,7 @@
 """Applies user-service's outbox: ends the sessions of users who changed. Idempotent: at least once is enough."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -12,7 +13,11 @@ from servicekit.postgres import Database
 log = structlog.get_logger()
 
 WAIT = 25
+LATE = 1.0  # seconds without a sign from the outbox
+# Events that were read and not applied within so many seconds are read again: newer ones may have been applied since.
+_APPLY_WITHIN = 5.0
 _PAUSE_AFTER_FAILURE = 0.5
+_LOOK_EVERY = 0.2
 
 # The session that is kept rises with the user, and only from the epoch just before: one that had ended stays ended.
 END_SESSIONS = """
@@ -24,6 +29,37 @@ END_SESSIONS = """
     UPDATE sessions SET epoch = $2 WHERE id = $3 AND user_id = $1 AND epoch = $2 - 1 AND before_deadline($4)
 """
 CHANGE_EMAIL = "UPDATE sessions SET email = $2 WHERE user_id = $1 AND email IS NOT NULL AND before_deadline($3)"
+
+
+class Pulse:
+    """When user-service's outbox was last heard from: an answer, or the sign that there is no event yet."""
+
+    def __init__(self) -> None:
+        self._heard_at = time.monotonic()
+
+    def beat(self) -> None:
+        self._heard_at = time.monotonic()
+
+    @property
+    def late(self) -> bool:
+        """Whether there may be events that have not come."""
+        return time.monotonic() - self._heard_at > LATE
+
+    def warnings(self) -> list[str]:
+        """What an operator should know of it."""
+        return ["user events are late"] if self.late else []
+
+
+async def say_when_late(pulse: Pulse) -> None:
+    """Log a line when events begin to be late, and one when they flow again, for ever."""
+    late = False
+    while True:
+        await asyncio.sleep(_LOOK_EVERY)
+        if pulse.late and not late:
+            log.warning("user events are late")
+        elif late and not pulse.late:
+            log.info("user events flow again")
+        late = pulse.late
 
 
 async def catch_up(users: UserService, database: Database) -> None:
@@ -40,13 +76,14 @@ async def catch_up(users: UserService, database: Database) -> None:
         log.warning("user events not caught up with", cause=str(error))
 
 
-async def follow_user_events(users: UserService, database: Database) -> None:
+async def follow_user_events(users: UserService, database: Database, pulse: Pulse) -> None:
     """Take events from user-service's outbox and apply them, for ever."""
     while True:
         try:
-            events = await users.events(WAIT)
+            events = await users.events(WAIT, pulse.beat)
             if events:
-                await apply(events, database)
+                async with asyncio.timeout(_APPLY_WITHIN):
+                    await apply(events, database)
                 await users.acknowledge(events)
         except UnavailableError as error:
             log.warning("user events not read", cause=str(error))

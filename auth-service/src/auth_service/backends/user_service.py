@@ -1,18 +1,20 @@
 """user-service over HTTP: whose password this is, and which users' sessions must end."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-import aiohttp
 import msgspec
 
 from auth_service.backends.concurrency_limit import ConcurrencyLimit, NoRoomError
 from auth_service.core.errors import CallerLeftError, UnavailableError
 from auth_service.core.model import User
 from servicekit import callers, http, request_ids, wire
+from servicekit.upstreams.calls import CallFailedError, Service
 
-CHECK_TIMEOUT = aiohttp.ClientTimeout(total=10, connect=1)
+CHECK_TIMEOUT = 10.0  # seconds
+# A replica that waits for an event says so three times a second: one that is silent for as long is left for another.
+POLL_SILENCE = 1.0
 
 
 class ServiceTokens(Protocol):
@@ -51,9 +53,8 @@ class UserEvents(msgspec.Struct):
 class UserService:
     """The port `Users`, and the outbox of user-service."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, tokens: ServiceTokens) -> None:
-        self._session = session
-        self._url = url
+    def __init__(self, service: Service, tokens: ServiceTokens) -> None:
+        self._service = service
         self._tokens = tokens
         self._checks = ConcurrencyLimit()
 
@@ -65,52 +66,62 @@ class UserService:
         body = {"login": login, "password": password, "login_type": login_type}
         try:
             with self._checks.in_flight():
-                raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body, CHECK_TIMEOUT)
+                raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body)
         except NoRoomError:
             raise UnavailableError("user-service has no room") from None
         user = _decode(raw, CredentialCheck).user
         return User(user.id, user.email, user.epoch) if user is not None else None
 
-    async def events(self, wait: int) -> Sequence[UserEvent]:
-        """The events not acknowledged yet; waits up to `wait` seconds for one."""
-        timeout = aiohttp.ClientTimeout(total=wait + 5, connect=1)
-        raw = await self._call("GET", f"/internal/events?wait={wait}", "events:consume", None, timeout)
+    async def events(self, wait: int, on_heard: Callable[[], None] | None = None) -> Sequence[UserEvent]:
+        """The events not acknowledged yet; waits up to `wait` seconds for one.
+
+        `on_heard` is called when they come, and several times a second while user-service waits for one.
+        """
+        raw = await self._call(
+            *("GET", f"/internal/events?wait={wait}", "events:consume"),
+            timeout=wait + 5,
+            silence=POLL_SILENCE,
+            on_heard=on_heard,
+        )
         return _decode(raw, UserEvents).events
 
     async def acknowledge(self, events: Sequence[UserEvent]) -> None:
         """Have user-service forget events that have been applied."""
         body = {"ids": [event.id for event in events]}
-        await self._call("POST", "/internal/events/ack", "events:consume", body, CHECK_TIMEOUT)
+        await self._call("POST", "/internal/events/ack", "events:consume", body)
 
-    async def _call(self, method: str, path: str, scope: str, body: Any, timeout: aiohttp.ClientTimeout) -> bytes:
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        scope: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        silence: float = math.inf,
+        on_heard: Callable[[], None] | None = None,
+    ) -> bytes:
         """Waits no longer than the caller of the request being served, which user-service is told, nor once it left."""
-        caller = callers.current()
-        seconds = min(timeout.total or math.inf, caller.remaining())
-        if seconds <= 0 or caller.gone:
-            raise UnavailableError("the caller waits no longer")
         headers = {"Authorization": f"Bearer {self._tokens.for_service(scope)}", "Content-Type": wire.JSON}
-        headers |= request_ids.outgoing_request_id() | callers.outgoing_timeout(seconds)
         try:
-            async with (
-                caller.waiting(),
-                self._session.request(
-                    method,
-                    self._url + path,
-                    data=wire.encode(body) if body is not None else None,
-                    headers=headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                ) as response,
-            ):
-                if http.OVERLOAD in response.headers:
-                    raise NoRoomError
-                if response.status not in (200, 204):
-                    raise UnavailableError(f"user-service answers {response.status}")
-                return await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if caller.gone:
+            answer = await self._service.call(
+                method,
+                path,
+                headers | request_ids.outgoing_request_id(),
+                wire.encode(body) if body is not None else None,
+                timeout=CHECK_TIMEOUT if timeout is None else timeout,
+                silence=silence,
+                on_heard=on_heard,
+            )
+        except CallFailedError as error:
+            if callers.current().gone:
                 raise CallerLeftError("the caller left") from error
-            raise UnavailableError("user-service cannot be reached") from error
+            raise UnavailableError(f"user-service: {error}") from error
+        if http.OVERLOAD.lower() in answer.headers:
+            raise NoRoomError
+        if answer.status not in (200, 204):
+            raise UnavailableError(f"user-service answers {answer.status}")
+        return answer.body
 
 
 def _decode(raw: bytes, form: type[T]) -> T:

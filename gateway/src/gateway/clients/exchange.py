@@ -175,6 +175,7 @@ class Exchange:
             read_timeout=proxy.read_timeout,
             private=private,
             upgrade=upgrade,
+            repeatable=route.repeatable,
         )
         self._relay.start()
 

@@ -8,13 +8,15 @@ from gateway.messages import refusals, response
 from gateway.messages.refusals import RefusedError
 from gateway.messages.request import Request
 from servicekit.http1.parser import ResponseHead
-from servicekit.upstreams.connection import UpstreamConnection
+from servicekit.upstreams.connection import STALLED, UpstreamConnection
 from servicekit.upstreams.pool import Upstream
 
 if TYPE_CHECKING:
     from gateway.clients.connection import Connection
 
 _SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+# Of a body that may have to be sent again; the routes on which that is so read no more.
+_MOST_HELD = 64 * 1024
 
 
 class Ends(Protocol):
@@ -31,10 +33,11 @@ class Ends(Protocol):
 
 
 class Relay:
-    """One request on its way to `upstream` and back; of either body it holds nothing.
+    """One request on its way to `upstream` and back.
 
     `head` is what is sent up, `private` keeps shared caches from the answer, and `upgrade` says that a WebSocket may
-    come of it. Times are in seconds.
+    come of it. Neither body is held, except that of a `repeatable` request, which may be executed twice. Times are in
+    seconds.
     """
 
     __slots__ = (
@@ -42,6 +45,7 @@ class Relay:
         "_body_received",
         "_chunked",
         "_client",
+        "_congested",
         "_connection",
         "_counters",
         "_ends",
@@ -50,9 +54,11 @@ class Relay:
         "_keep_alive",
         "_private",
         "_read_timeout",
+        "_repeatable",
         "_request",
         "_retried",
         "_sent",
+        "_sent_body",
         "_status",
         "_upgrade",
         "_upstream",
@@ -71,6 +77,7 @@ class Relay:
         read_timeout: float,
         private: bool,
         upgrade: bool,
+        repeatable: bool,
     ) -> None:
         self._ends = ends
         self._client = client
@@ -82,6 +89,9 @@ class Relay:
         self._read_timeout = read_timeout
         self._private = private
         self._upgrade = upgrade
+        self._repeatable = repeatable or (request.method in _SAFE_METHODS and not request.has_body)
+        self._sent_body = b""  # as it was framed, where the request is repeatable
+        self._congested = False
         self._connection: UpstreamConnection | None = None
         self._body_received = 0
         self._sent = not request.has_body  # the whole request has gone up
@@ -98,13 +108,8 @@ class Relay:
 
     @property
     def awaiting(self) -> bool:
-        """Whether it is the upstream's turn: all was sent, and nothing of an answer has come."""
-        return self._sent and not self._status
-
-    @property
-    def retriable(self) -> bool:
-        """Whether it does no harm to ask another replica for the same."""
-        return self.awaiting and self._request.method in _SAFE_METHODS and not self._request.has_body
+        """Whether it is the upstream's turn: to answer, or to read on."""
+        return not self._status and (self._sent or self._congested)
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         request = self._request
@@ -113,7 +118,7 @@ class Relay:
             self._leave_undone()
             return
         connection.expects(request.method, upgrade=self._upgrade)
-        connection.write(self._head)
+        connection.write(self._head + self._sent_body)
         self._await_upstream()
         if not self._sent:
             if request.expects_continue and not self._client.has_begun_body:
@@ -139,6 +144,7 @@ class Relay:
             end = b"0\r\n\r\n" if complete else b""
             content = (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + end
         if content:
+            self._hold(content)
             connection.write(content)
         if complete:
             self._sent = True
@@ -149,16 +155,26 @@ class Relay:
         self.drop()
         self._fail(refusals.unavailable("the service did not run for a while"))
 
+    def _hold(self, content: bytes) -> None:
+        """Keep it in case that the request has to be sent again."""
+        if self._repeatable and len(self._sent_body) + len(content) <= _MOST_HELD:
+            self._sent_body += content
+        else:
+            self._repeatable = False
+            self._sent_body = b""
+
     def on_request_fault(self, fault: RefusedError) -> None:
         """The client's body is late, too large or malformed: the upstream must not take it for a whole one."""
         self.drop()
         self._fail(fault)
 
     def on_congested(self) -> None:
+        self._congested = True
         self._client.hold_body()
         self._await_upstream()
 
     def on_drained(self) -> None:
+        self._congested = False
         if not self._sent:
             self._client.want_body()
 
@@ -209,17 +225,25 @@ class Relay:
                 connection.abort()  # half a body has gone up: whatever is sent next would be taken for the rest
         self._ends.finish(self._status, keep_alive=self._keep_alive)
 
-    def on_lost(self, fault: str) -> None:  # noqa: ARG002 - the client is told the same
+    def on_lost(self, fault: str) -> None:
         connection, self._connection = self._connection, None
         self._counters.upstream_failures += 1
         if connection is not None and not self._status:
-            connection.replica.failed()
-            if self.retriable and not self._retried and self._upstream.may_retry():
+            if fault != STALLED:
+                connection.replica.failed()
+            if self._may_repeat():
                 self._retried = True
                 self._counters.retries += 1
                 self._upstream.acquire(self, avoid=connection.replica)
                 return
-        self._fail(refusals.upstream_failed(502, "the service broke off", retry_after="0"))
+        if fault == STALLED:
+            self._fail(refusals.upstream_failed(504, "the service hangs", retry_after="1"))
+        else:
+            self._fail(refusals.upstream_failed(502, "the service broke off", retry_after="0"))
+
+    def _may_repeat(self) -> bool:
+        """Whether to ask another replica for the same, which takes the whole request."""
+        return self._repeatable and self._sent and not self._retried and self._upstream.may_retry()
 
     def on_client_congested(self) -> None:
         if self._connection is not None:

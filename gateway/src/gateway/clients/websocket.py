@@ -77,7 +77,6 @@ class Tunnel:
     """
 
     awaiting = False
-    retriable = False
 
     def __init__(
         self,

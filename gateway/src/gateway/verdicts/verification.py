@@ -61,8 +61,7 @@ class Question:
     `now` there are `timeout` seconds; where half of them bring nothing from one replica, another one is asked.
     """
 
-    awaiting = True
-    retriable = True
+    awaiting = True  # not a byte of an answer has come
 
     def __init__(
         self,
@@ -108,7 +107,7 @@ class Question:
 
     def on_head(self, head: ResponseHead) -> None:
         self._answer = head
-        self.awaiting = self.retriable = False
+        self.awaiting = False
         if self._connection is not None:
             self._connection.replica.answered(head.status)
 
@@ -138,7 +137,7 @@ class Question:
     on_drained = on_congested
 
     def _may_retry(self) -> bool:
-        return self.retriable and not self._retried and self._upstream.may_retry()
+        return self.awaiting and not self._retried and self._upstream.may_retry()
 
     def _ask_another(self, lost: UpstreamConnection) -> None:
         self._connection = None

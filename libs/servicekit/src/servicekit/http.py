@@ -58,7 +58,8 @@ class LeftBehindError(ServiceUnavailableError):
 async def read_body(request: web.Request) -> bytes:
     """The request's body, at most 64 KiB, read within ten seconds.
 
-    Raises `wire.MalformedBodyError` with status 408, 413 or 415: aiohttp has no time limit on a body of its own.
+    Raises `wire.MalformedBodyError` with status 408, 413 or 415, since aiohttp has no time limit on a body of its own,
+    and `callers.CallerGoneError`.
     """
     if hdrs.CONTENT_ENCODING in request.headers:
         raise wire.MalformedBodyError("a content encoding is not supported", 415)
@@ -75,6 +76,8 @@ async def read_body(request: web.Request) -> bytes:
         raise wire.MalformedBodyError("the body did not arrive in time", 408) from None
     except web.RequestPayloadError:
         raise wire.MalformedBodyError("the body is framed wrongly") from None
+    except ConnectionError:
+        raise callers.CallerGoneError from None
     return bytes(body)
 
 

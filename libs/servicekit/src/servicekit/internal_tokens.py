@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import aiohttp
 import jwt
 import structlog
 from aiohttp import hdrs, web
 
 from servicekit import http, jws, wire
 from servicekit.known_keys import KnownKeys, UnknownKeyError
+from servicekit.upstreams.calls import Service
 
 ALGORITHM = "ES256"
 AUDIENCE = "internal"
@@ -122,9 +122,8 @@ class RemoteKeys:
     The last good set is kept while auth-service cannot be reached.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, clock: Callable[[], float]) -> None:
-        self._session = session
-        self._url = url
+    def __init__(self, jwks: Service, clock: Callable[[], float]) -> None:
+        self._jwks = jwks
         self._keys = KnownKeys(self._fetch, clock)
 
     async def public_key(self, kid: str, issued_at: float) -> Any:
@@ -155,14 +154,11 @@ class RemoteKeys:
     async def _fetch(self) -> tuple[dict[str, Any], float]:
         """The keys, and for how many seconds auth-service has had them (`Age`, RFC 9111 section 5.1)."""
         try:
-            async with self._session.get(
-                self._url, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=2), headers={"Accept": wire.JSON}
-            ) as response:
-                if response.status != 200:
-                    raise UnknownKeyError(f"auth-service answers {response.status}")
-                keys = public_keys(wire.read_json(await response.read()))
-                return keys, int(response.headers.get(hdrs.AGE, "0"))
-        except (aiohttp.ClientError, TimeoutError, ValueError, jwt.PyJWTError) as error:
+            answer = await self._jwks.call("GET", "", {"Accept": wire.JSON}, timeout=2)
+            if answer.status != 200:
+                raise UnknownKeyError(f"auth-service answers {answer.status}")
+            return public_keys(wire.read_json(answer.body)), int(answer.headers.get("age", "0"))
+        except (CallFailedError, ValueError, jwt.PyJWTError) as error:
             raise UnknownKeyError(f"auth-service's keys cannot be fetched: {type(error).__name__}") from error
 
 

@@ -13,6 +13,7 @@ from servicekit.upstreams.connection import UpstreamConnection
 from servicekit.upstreams.pool import Upstream
 from servicekit.upstreams.replicas import Replica
 
+PROBE = b"GET /healthz HTTP/1.1\r\nhost: replicas.test:"
 REQUEST = b"GET / HTTP/1.1\r\nHost: replicas.test\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 CLOSING_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK"
@@ -33,12 +34,21 @@ class Peer(asyncio.Protocol):
         self.server = server
         self.received = b""
         self.closed = False
+        self.probing = False
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.server.peers.append(self)
 
     def data_received(self, data: bytes) -> None:
+        if data.startswith(PROBE):
+            self.server.peers.remove(self)
+            self.probing = True
+            self.server.probes += 1
+            self.server.probes_left += 1
+            if self.server.lives:
+                self.transport.write(ANSWER)
+            return
         self.received += data
         self.server.requests += data.count(b"\r\n\r\n")
         if self.server.answer:
@@ -46,14 +56,18 @@ class Peer(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.closed = True
+        self.server.probes_left -= self.probing
 
 
 class Server:
-    """A replica. It answers every request with `answer`, if there is one."""
+    """A replica. It answers every request with `answer`, if there is one, and probes as long as it `lives`."""
 
     def __init__(self) -> None:
         self.peers: list[Peer] = []
         self.requests = 0
+        self.probes = 0
+        self.probes_left = 0  # those whose connection has not ended
+        self.lives = True
         self.answer = ANSWER
         self.listener: asyncio.Server | None = None
 
@@ -96,9 +110,8 @@ class Names:
 class Client:
     """A user that asks once and keeps its connection until it is told to release it."""
 
-    def __init__(self, upstream: Upstream, *, safe: bool = True) -> None:
+    def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
-        self.retriable = safe
         self.connection: UpstreamConnection | None = None
         self.status = 0
         self.body = b""
@@ -207,8 +220,8 @@ class Stage:
     async def close(self) -> None:
         await self._stack.aclose()
 
-    def client(self, *, safe: bool = True) -> Client:
-        return Client(self.upstream, safe=safe)
+    def client(self) -> Client:
+        return Client(self.upstream)
 
     async def clients(self, number: int) -> list[Client]:
         """So many at once, who have their connections and keep them."""
@@ -247,6 +260,7 @@ class Stage:
             await until(lambda last=last: self.upstream._replicas.now != last)
 
     def ejected(self) -> list[str]:
+        """Those left out, for failures or because they hang."""
         listed: Any = self.upstream.status()["replicas"]
         return [entry["address"].removesuffix(f":{self.port}") for entry in listed if entry["ejected"]]
 

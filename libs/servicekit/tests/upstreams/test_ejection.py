@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from servicekit.upstreams import replicas
 
-from .stage import ANSWER, FIRST, LOOK, SECOND, THIRD, Client, Stage, eject, until
+from .stage import FIRST, LOOK, SECOND, THIRD, Stage, eject, until
 
 # Ejection
 
@@ -120,7 +120,7 @@ async def test_one_that_fails_on_trial_is_out_for_longer(stage: Stage, monkeypat
     await stage.open(FIRST, SECOND)
     first = await stage.replica(FIRST)
     with capture_logs() as lines:
-        stage.upstream._replicas.eject_hanging(first)
+        await eject(first)
         await until(lambda: not stage.ejected())
         first.failed()
         assert stage.ejected() == [FIRST]
@@ -146,87 +146,3 @@ async def test_ejections_are_forgotten_in_time(stage: Stage, monkeypatch: pytest
         await eject(first)
     ejections = [line["seconds"] for line in lines if "seconds" in line]
     assert ejections == pytest.approx([0.1, 0.2, 0.1])
-
-
-# Silence
-
-
-async def stalling(stage: Stage, *hosts: str, number: int = 2) -> list[Client]:
-    """By turns who may ask again and who may not, all of the first address, which is silent from now on."""
-    await stage.serve(*hosts)
-    await stage.open(*hosts, stall_timeout=5 * LOOK)
-    first = await stage.replica(FIRST)
-    others = [replica for replica in stage.upstream._replicas.all if replica is not first]
-    stage.servers[FIRST].answer = b""
-    clients = [stage.client(safe=turn % 2 == 0) for turn in range(number)]
-    for client in clients:
-        for other in others:
-            other.in_flight += 1000
-        client.ask()
-        for other in others:
-            other.in_flight -= 1000
-    await until(lambda: all(client.connection for client in clients))
-    assert {client.host for client in clients} == {FIRST}
-    return clients
-
-
-async def test_one_that_hangs_is_ejected_and_safe_requests_are_told(stage: Stage) -> None:
-    safe, unsafe, *others = await stalling(stage, FIRST, SECOND, number=4)
-    for other in others:
-        other.status = 200  # its answer has begun
-    await stage.looks(1)
-    assert not safe.settled
-    await until(lambda: safe.settled)
-    assert safe.lost == "stalled"
-    assert stage.ejected() == [FIRST]
-    await stage.looks(5)
-    assert not any(client.settled for client in (unsafe, *others))
-    for peer in stage.servers[FIRST].open:
-        peer.transport.write(ANSWER)
-    await until(lambda: unsafe.ended)
-
-
-async def test_one_that_hangs_is_not_tried_even_when_no_other_is_left(stage: Stage) -> None:
-    safe, _ = await stalling(stage, FIRST, SECOND)
-    await until(lambda: safe.settled)
-    stage.servers[SECOND].stop()
-    await until(lambda: stage.count("idle") == 0)
-    assert (await stage.answered()).refused == "none"
-
-
-async def test_a_single_one_that_hangs_is_waited_for(stage: Stage) -> None:
-    safe, unsafe = await stalling(stage, FIRST)
-    await stage.looks(7)
-    assert not stage.ejected()
-    assert not safe.settled
-    assert not unsafe.settled
-
-
-async def test_one_that_hangs_and_is_gone(stage: Stage) -> None:
-    safe, unsafe = await stalling(stage, FIRST, SECOND)
-    stage.names.hosts = [SECOND]
-    await until(lambda: safe.settled)
-    assert safe.lost == "stalled"
-    assert not unsafe.settled
-
-
-async def test_one_that_answers_others_does_not_hang(stage: Stage) -> None:
-    safe, _ = await stalling(stage, FIRST, SECOND)
-    for _ in range(8):
-        await stage.looks(1)
-        stage.servers[FIRST].peers[-1].transport.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-    assert not stage.ejected()
-    assert not safe.settled
-
-
-async def test_one_from_whom_no_answer_is_due_does_not_hang(stage: Stage) -> None:
-    clients = await stalling(stage, FIRST, SECOND)
-    for client in clients:
-        client.status = 200  # the answer has begun, or the request is not whole yet
-    await stage.looks(8)
-    assert not stage.ejected()
-    for client in clients:
-        client.status = 0
-    await stage.looks(1)
-    assert not stage.ejected()
-    await until(stage.ejected)

@@ -20,11 +20,7 @@ class User(Protocol):
 
     @property
     def awaiting(self) -> bool:
-        """The request is written whole and not a byte of an answer has come: now silence is the replica's doing."""
-
-    @property
-    def retriable(self) -> bool:
-        """Its method is safe, and not a byte of an answer has come."""
+        """The replica owes it something: silence from now on is the replica's doing."""
 
     def on_connection(self, connection: "UpstreamConnection") -> None:
         """It is the user's now, who says what it expects and writes."""
@@ -41,7 +37,10 @@ class User(Protocol):
         """The answer is whole. The connection is still the user's, who releases it."""
 
     def on_lost(self, fault: str, /) -> None:
-        """The answer will not come, or not come whole: `closed`, `malformed` or `stalled`. The connection is gone."""
+        """The answer will not come, or not come whole, and the connection is gone.
+
+        `closed`, `malformed`, or `stalled`: the replica hangs, and there is another one that does not.
+        """
 
     def on_congested(self) -> None:
         """The replica reads more slowly than is written."""

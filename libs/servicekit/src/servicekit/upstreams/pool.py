@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from servicekit.deadlines import Deadlines
 from servicekit.upstreams.connection import CLOSED, UpstreamConnection, User
+from servicekit.upstreams.probes import Probes
 from servicekit.upstreams.replicas import EJECTED, GONE, Replica, Replicas, format_address
-from servicekit.upstreams.resolver import Resolve, Resolver, ask_system
+from servicekit.upstreams.resolver import Address, Resolve, Resolver, ask_system
 from servicekit.upstreams.retries import RetryBudget
 from servicekit.upstreams.waiting import Attempt, Waiting
 
@@ -25,6 +26,8 @@ class Upstream:
     """An http or https origin whose name stands for any number of replicas.
 
     What nobody must wait for is done when `deadlines` looks: idle connections, silence, ejections, who waited too long.
+    A replica that owes an answer and is silent for `stall_timeout` seconds is asked for `health_path`; if it is silent
+    for as long again, it hangs.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Upstream:
         dns_interval: float,
         stall_timeout: float,
         deadlines: Deadlines,
+        health_path: str = "/healthz",
         resolve: Resolve = ask_system,
     ) -> None:
         url = urlsplit(origin)
@@ -45,9 +49,9 @@ class Upstream:
         self._tls = ssl.create_default_context() if tls else None
         self._limit = connections
         self._connect_timeout = connect_timeout
-        self._stall_timeout = stall_timeout
         self._deadlines = deadlines
         self._replicas = Replicas(origin)
+        self._probes = Probes(self._replicas, self._dial, self.host, health_path, stall_timeout)
         self._resolver = Resolver(
             self._host,
             url.port or (443 if tls else 80),
@@ -72,6 +76,7 @@ class Upstream:
         """Whoever waits gets no connection, whoever has one loses it."""
         self._deadlines.discard(self)
         await self._resolver.close()
+        await self._probes.close()
         self._replicas.update([])
         for task in self._tasks:
             task.cancel()
@@ -137,7 +142,8 @@ class Upstream:
                     "address": format_address(replica.address),
                     "in_flight": replica.in_flight,
                     "idle": len(replica.idle),
-                    "ejected": replica.state is EJECTED,
+                    "ejected": replica not in self._replicas.serving,
+                    "hanging": replica.hanging,
                 }
                 for replica in self._replicas.all
             ],
@@ -149,10 +155,11 @@ class Upstream:
         self._replicas.look(now)
         while self._waiting and (waiting := next(iter(self._waiting.values()))).deadline <= now:
             self._give_up(waiting, late=True)
+        self._probes.look(elapsed)
         for replica in (*self._replicas.all, *self._replicas.leaving):
             self._close_idle(replica, now - IDLE)
-            if replica.hangs(elapsed, self._stall_timeout) and self._replicas.eject_hanging(replica):
-                replica.tell_stalled()
+            if self._replicas.leaves_out(replica):
+                replica.give_up_requests()
         if self._waiting:
             self._place_all()
 
@@ -183,7 +190,7 @@ class Upstream:
         connection.disconnect()
 
     def _close_idle(self, replica: Replica, before: float) -> None:
-        if replica.state in (EJECTED, GONE):
+        if replica.state in (EJECTED, GONE) or self._replicas.leaves_out(replica):
             before = math.inf
         while replica.idle and replica.idle[0].idle_since <= before:
             self._remove(replica.idle[0])
@@ -268,12 +275,14 @@ class Upstream:
 
     async def _open(self, replica: Replica) -> UpstreamConnection:
         connection = UpstreamConnection(replica, self, self._loop.time() + uniform(*AGE))  # noqa: S311
-        host, port = replica.address
-        name = self._host if self._tls is not None else None
-        await self._loop.create_connection(lambda: connection, host, port, ssl=self._tls, server_hostname=name)
+        await self._dial(connection, replica.address)
         if connection.closing:
             raise ConnectionAbortedError
         return connection
+
+    async def _dial(self, protocol: asyncio.Protocol, address: Address) -> None:
+        name = self._host if self._tls is not None else None
+        await self._loop.create_connection(lambda: protocol, *address, ssl=self._tls, server_hostname=name)
 
     def _try_next(self, waiting: Waiting, replica: Replica, *, late: bool) -> None:
         """It could not be reached, so not a byte was written, and any other may be tried."""

@@ -1,4 +1,9 @@
-"""The replicas of an upstream: which one gets a request, which is left out for a while, and how it comes back."""
+"""The replicas of an upstream: which one gets a request, which is left out for a while, and how it comes back.
+
+A replica is left out for one of two reasons: it failed several times in a row (it is ejected), or it hangs, which a
+probe has found. Never more than half are ejected; of those that hang each is left out as long as another one is there
+that does not.
+"""
 
 import enum
 from collections.abc import Collection
@@ -46,6 +51,7 @@ class Replica:
         "heard",
         "idle",
         "in_flight",
+        "probe_after",
         "silent_for",
         "since",
         "state",
@@ -59,13 +65,14 @@ class Replica:
         self.in_flight = 0
         self.connecting = 0
         self.heard = False  # a byte has come since the last look
-        self.silent_for = 0.0
+        self.silent_for = 0.0  # seconds for which an answer was due
+        self.probe_after = 0.0  # it is not asked before then whether it lives
         self.state = SERVING
         self.since = 0.0  # when it came back
         self.until = 0.0  # when its ejection ends
         self.failures = 0
         self.ejections = 0
-        self.hanging = False
+        self.hanging = False  # the last probe found no sign of life
         self._replicas = replicas
 
     def answered(self, status: int) -> None:
@@ -85,7 +92,7 @@ class Replica:
         """It refused, broke off or was late before its answer began, or answered 500, 502 or 504."""
         self.failures += 1
         if self.failures >= FAILURES or self.state is ON_TRIAL:
-            self._replicas.eject(self, "failures")
+            self._replicas.eject(self)
 
     @property
     def load(self) -> int:
@@ -94,31 +101,27 @@ class Replica:
     @property
     def absent(self) -> bool:
         """Whether it counts among those left out: one on trial has not come back yet."""
-        return self.state in (EJECTED, ON_TRIAL)
+        return self.hanging or self.state in (EJECTED, ON_TRIAL)
 
     @property
     def open(self) -> bool:
         """Whether a request may be sent to it."""
-        return self.state not in (EJECTED, GONE) and not (self.state is ON_TRIAL and self.load)
-
-    def hangs(self, elapsed: float, stall_timeout: float) -> bool:
-        """Whether answers are due and not a byte has come for `stall_timeout`. To be asked at every look."""
-        if (
-            self.heard
-            or not self.in_flight
-            or not any(c.user is not None and c.user.awaiting for c in self.connections)
-        ):
-            self.heard = False
-            self.silent_for = 0.0
+        if self.state in (EJECTED, GONE) or self._replicas.leaves_out(self):
             return False
-        self.silent_for += elapsed
-        return self.silent_for >= stall_timeout
+        return not (self.state is ON_TRIAL and self.load)
 
-    def tell_stalled(self) -> None:
-        """The requests that may be tried elsewhere are; the others wait until their own limit."""
+    def note_silence(self, elapsed: float) -> None:
+        """Count the time since the last look as silence if an answer was due and not a byte has come."""
+        silent = (
+            not self.heard and self.in_flight and any(c.user is not None and c.user.awaiting for c in self.connections)
+        )
+        self.silent_for = self.silent_for + elapsed if silent else 0.0
+        self.heard = False
+
+    def give_up_requests(self) -> None:
+        """Tell every user to whom it owes an answer that none will come."""
         for connection in list(self.connections):
-            user = connection.user
-            if user is not None and user.awaiting and user.retriable:
+            if connection.user is not None and connection.user.awaiting:
                 connection.fail(STALLED)
 
 
@@ -128,7 +131,8 @@ class Replicas:
     def __init__(self, name: str) -> None:
         self.all: list[Replica] = []
         self.leaving: list[Replica] = []  # gone, with connections that still end
-        self.serving: list[Replica] = []
+        self.serving: list[Replica] = []  # those that requests are sent to
+        self._all_hang = False
         self.now = 0.0
         self._name = name
 
@@ -142,9 +146,10 @@ class Replicas:
         for replica in self.all:
             if replica.state is GONE:
                 replica.state = SERVING
-                replica.hanging = False
-        while 2 * self._absent() > len(self.all):
-            self.take_back(min((replica for replica in self.all if replica.absent), key=lambda replica: replica.until))
+        ejected = [replica for replica in self.all if replica.absent and not replica.hanging]
+        for replica in sorted(ejected, key=lambda replica: replica.until):
+            if 2 * self._absent() > len(self.all):
+                self.take_back(replica)
         self._sort()
 
     def choose(self) -> Replica | None:
@@ -157,12 +162,12 @@ class Replicas:
     def choose_except(self, tried: Collection[Replica], avoid: Replica | None) -> Replica | None:
         """One that was not tried, `avoid` only when no other is left, and before giving up one that was ejected.
 
-        An ejected one that hangs is left out: it would take the connection, and never answer.
+        One that hangs is left out even then: it would take the connection, and never answer.
         """
-        untried = [replica for replica in self.all if replica not in tried]
+        untried = [replica for replica in self.all if replica not in tried and not self.leaves_out(replica)]
         choices = [replica for replica in untried if replica.open]
         preferred = [replica for replica in choices if replica is not avoid]
-        left = preferred or choices or [replica for replica in untried if not replica.hanging]
+        left = preferred or choices or untried
         return self._lesser(left) if left else None
 
     def _lesser(self, among: list[Replica]) -> Replica:
@@ -186,30 +191,42 @@ class Replicas:
             return random() * RAMP < self.now - replica.since  # noqa: S311
         return replica.open
 
-    def eject(self, replica: Replica, cause: str) -> bool:
-        """Leave it out for a while, unless more than half would be; whether it is out."""
+    def eject(self, replica: Replica) -> None:
+        """Leave it out for a while, unless more than half would be."""
         if replica.state in (EJECTED, GONE):
-            return True
-        if replica.state is not ON_TRIAL and 2 * (self._absent() + 1) > len(self.all):
-            return False
+            return
+        if replica.state is not ON_TRIAL and 2 * (self._absent() + (not replica.hanging)) > len(self.all):
+            return
         replica.ejections += 1
         seconds = min(EJECTION * replica.ejections, LONGEST_EJECTION)
         replica.state = EJECTED
         replica.until = self.now + seconds
         self._sort()
-        log.warning("replica ejected", **self._names(replica), cause=cause, seconds=seconds)
-        return True
+        log.warning("replica ejected", **self._names(replica), seconds=seconds)
 
-    def eject_hanging(self, replica: Replica) -> bool:
-        replica.hanging = self.eject(replica, "silence")
-        return replica.hanging
+    def hangs(self, replica: Replica) -> None:
+        """A probe found no sign of life: leave it out at once if there is another one that does not hang."""
+        if not replica.hanging:
+            replica.hanging = True
+            log.warning("replica hangs", **self._names(replica))
+            self._sort()
+
+    def lives(self, replica: Replica) -> None:
+        """A probe found that it lives: it is needed again if it hung, also where it was ejected in the meantime."""
+        if replica.hanging:
+            replica.hanging = False
+            if replica.state is not GONE:
+                self.take_back(replica)
+
+    def leaves_out(self, replica: Replica) -> bool:
+        """Whether it hangs, and there is another one that does not."""
+        return replica.hanging and not self._all_hang
 
     def take_back(self, replica: Replica) -> None:
         """It has proved itself, or is needed: its share begins to grow."""
         replica.state = RAMPING
         replica.since = self.now
         replica.failures = 0
-        replica.hanging = False
         self._sort()
         log.info("replica returned", **self._names(replica))
 
@@ -219,7 +236,6 @@ class Replicas:
         for replica in self.all:
             if replica.state is EJECTED and replica.until <= now:
                 replica.state = ON_TRIAL
-                replica.hanging = False
                 self._sort()
             elif replica.state is RAMPING and now - replica.since >= RAMP:
                 replica.state = SERVING
@@ -231,7 +247,12 @@ class Replicas:
         return sum(replica.absent for replica in self.all)
 
     def _sort(self) -> None:
-        self.serving = [replica for replica in self.all if replica.state is not EJECTED]
+        answering = [replica for replica in self.all if not replica.hanging]
+        self._all_hang = not answering
+        if all(replica.absent for replica in answering):
+            for replica in answering:
+                self.take_back(replica)
+        self.serving = [replica for replica in answering if replica.state is not EJECTED] or self.all
 
     def _names(self, replica: Replica) -> dict[str, str]:
         return {"upstream": self._name, "address": format_address(replica.address)}
