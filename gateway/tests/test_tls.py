@@ -1,14 +1,17 @@
 """TLS on the public port: the certificate of two files, another one after SIGHUP, and none that is no use."""
 
 import asyncio
+import contextlib
 import datetime
+import itertools
 import signal
 import ssl
+import threading
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from processes import failure_of, free_ports, spawn
 from wire import Connection, request_bytes
@@ -21,9 +24,14 @@ def files(tmp_path):
     return tmp_path / "certificate.pem", tmp_path / "key.pem"
 
 
-def _issue(files, name, key_of=None):
-    """Write a certificate for `name` and its key, or a key of another one."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def _issue(files, name, key=None, key_of=None):
+    """Write a certificate for `name` and its key, or a key of another one. Each file is replaced by renaming."""
+    for file, content in zip(files, _pair(name, key, key_of), strict=True):
+        _replace(file, content)
+
+
+def _pair(name, key=None, key_of=None):
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
@@ -33,9 +41,14 @@ def _issue(files, name, key_of=None):
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    files[0].write_bytes(certificate.public_bytes(pem))
-    written = key_of or key
-    files[1].write_bytes(written.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    form = serialization.PrivateFormat.PKCS8
+    return certificate.public_bytes(pem), (key_of or key).private_bytes(pem, form, serialization.NoEncryption())
+
+
+def _replace(file, content):
+    written = file.with_suffix(".new")
+    written.write_bytes(content)
+    written.rename(file)
 
 
 @pytest.fixture
@@ -108,6 +121,76 @@ async def test_a_new_certificate_is_read_on_sighup_and_a_bad_one_is_not(port, fi
     process.send_signal(signal.SIGHUP)
     assert b'"certificate not reloaded"' in await asyncio.wait_for(process.stdout.readline(), 5)
     assert (await _connect(number))[1] == "second"
+
+
+@pytest.mark.parametrize("kinds", [("EC", "RSA"), ("RSA", "EC")])
+async def test_a_new_certificate_may_have_a_key_of_another_kind(port, files, kinds):
+    keys = {"EC": ec.generate_private_key(ec.SECP256R1()), "RSA": rsa.generate_private_key(65537, 2048)}
+    for kind in kinds:
+        _issue(files, kind, keys[kind])
+        port[1].send_signal(signal.SIGHUP)
+        assert b'"certificate reloaded"' in await asyncio.wait_for(port[1].stdout.readline(), 5)
+    assert (await _connect(port[0]))[1] == kinds[-1]
+
+
+async def test_no_handshake_fails_while_the_files_are_replaced(port, files):
+    """Certificate and key are renamed one after the other, again and again, and SIGHUPs come at any time in between."""
+    number, process = port
+    reading = asyncio.create_task(process.stdout.read())
+    names = []
+
+    async def connect():
+        for _ in range(100):
+            connection, name, _ = await _connect(number)
+            names.append(name)
+            connection.close()
+
+    async with _renewing(files), _hanging_up(process):
+        await asyncio.gather(connect(), connect())
+    assert len(set(names)) > 1
+    _issue(files, "last")
+    process.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(5):
+        while (await _connect(number))[1] != "last":
+            pass
+    process.kill()
+    written = await reading
+    assert b'"certificate not reloaded"' in written, "no SIGHUP came while the files did not fit"
+    assert b'"exception"' not in written
+
+
+@contextlib.asynccontextmanager
+async def _renewing(files):
+    pairs = [_pair(f"renewed-{number}") for number in range(20)]
+    ended = threading.Event()
+
+    def renew():
+        for pair in itertools.cycle(pairs):
+            for file, content in zip(files, pair, strict=True):
+                _replace(file, content)
+                if ended.wait(0.0005):
+                    return
+
+    renewal = asyncio.create_task(asyncio.to_thread(renew))
+    try:
+        yield
+    finally:
+        ended.set()
+        await renewal
+
+
+@contextlib.asynccontextmanager
+async def _hanging_up(process):
+    async def hang_up():
+        while True:
+            process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.003)
+
+    hanging_up = asyncio.create_task(hang_up())
+    try:
+        yield
+    finally:
+        hanging_up.cancel()
 
 
 async def test_files_that_are_no_use_are_named_at_start(files):
