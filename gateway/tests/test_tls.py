@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import itertools
+import os
 import signal
 import ssl
 import threading
@@ -12,6 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from test_workers import Parent
 
 from processes import failure_of, free_ports, spawn
 from wire import Connection, request_bytes
@@ -150,9 +152,7 @@ async def test_no_handshake_fails_while_the_files_are_replaced(port, files):
     assert len(set(names)) > 1
     _issue(files, "last")
     process.send_signal(signal.SIGHUP)
-    async with asyncio.timeout(5):
-        while (await _connect(number))[1] != "last":
-            pass
+    await _until_served(number, "last", 1)
     process.kill()
     written = await reading
     assert b'"certificate not reloaded"' in written, "no SIGHUP came while the files did not fit"
@@ -191,6 +191,60 @@ async def _hanging_up(process):
         yield
     finally:
         hanging_up.cancel()
+
+
+async def test_a_worker_that_is_just_starting_serves_with_the_newest_certificate(gateway, files):
+    """SIGHUP comes when it has read the old one and does not serve yet: the key that it reads is a pipe."""
+    _issue(files, "first")
+    old_key = files[1].read_bytes()
+    parent = Parent(gateway, GATEWAY_TLS_CERTIFICATE=str(files[0]), GATEWAY_TLS_KEY=str(files[1]))
+    await parent.start()
+    try:
+        pids = await parent.pids()
+        _replace_by_pipe(files[1])
+        os.kill(min(pids), signal.SIGKILL)
+        for reads in ("to check its settings", "to serve"):
+            pipe = await _when_it_reads(files[1])
+            if reads == "to serve":
+                _issue(files, "second")
+                parent.process.send_signal(signal.SIGHUP)
+                await _until_served(parent.port, "second", 1)  # by the other worker
+            else:
+                _replace_by_pipe(files[1])
+            os.write(pipe, old_key)
+            os.close(pipe)
+        async with asyncio.timeout(20):
+            while not await parent.ready():
+                pass
+        await _until_served(parent.port, "second", 30)
+        assert len(await parent.pids() & pids) == 1
+    finally:
+        await parent.stop()
+
+
+def _replace_by_pipe(file):
+    pipe = file.with_suffix(".pipe")
+    os.mkfifo(pipe)
+    pipe.rename(file)
+
+
+async def _when_it_reads(file):
+    """The writing end of a pipe, once it is being read from."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(OSError):
+                return os.open(file, os.O_WRONLY | os.O_NONBLOCK)
+            await asyncio.sleep(0.005)
+
+
+async def _until_served(port, name, number):
+    """Wait until so many connections in a row are shown the certificate for `name`."""
+    async with asyncio.timeout(20):
+        row = 0
+        while row < number:
+            connection, shown, _ = await _connect(port)
+            connection.close()
+            row = row + 1 if shown == name else 0
 
 
 async def test_files_that_are_no_use_are_named_at_start(files):
