@@ -1,6 +1,7 @@
 """Several processes on one public port: they serve, are counted together, are replaced, and stop as one."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -54,7 +55,11 @@ class Parent:
 
     async def stop(self):
         if self.process.returncode is None:
+            workers = psutil.Process(self.process.pid).children()
             self.process.kill()
+            for worker in workers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()  # one that stands still would not end by itself
         await self.process.wait()
         async with asyncio.timeout(10):  # until its workers, who write to the same, have ended too
             self.written = (await self._reading).decode()
