@@ -69,7 +69,8 @@ async def port(gateway, files):
         assert b'"listening"' in await asyncio.wait_for(process.stdout.readline(), 10)
     port_and_process = port, process
     yield port_and_process
-    process.kill()
+    with contextlib.suppress(ProcessLookupError):  # a test may have ended it
+        process.kill()
     await process.wait()
 
 
