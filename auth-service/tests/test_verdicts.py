@@ -55,12 +55,24 @@ async def test_an_allow_says_the_same_in_body_and_headers(service, party):
     assert (facts["sub"], facts["client_id"], facts["dialect"]) == (str(user.id), party.client_id, party.dialect)
     assert (facts["scope"], facts["token_type"]) == (scope, "Bearer")
     assert abs(facts["exp"] - time.time() - lifetime) < 60
-    for name in ("sub", "client_id", "scope", "exp", "sid", "dialect"):
+    assert lifetime - 60 < facts["expires_in"] <= lifetime
+    for name in ("sub", "client_id", "scope", "exp", "expires_in", "sid", "dialect"):
         assert reply.headers[f"X-Parley-{name.replace('_', '-')}"] == str(facts[name])
     assert reply.headers["Authorization"] == f"Bearer {facts['internal_token']}"
     assert reply.headers["Cache-Control"] == "no-store"
     posted = await service.request("POST", "/verify-token", json={"token": login.access})
-    assert {**posted.json, "internal_token": ""} == {**facts, "internal_token": ""}
+    assert facts["expires_in"] - 60 < posted.json["expires_in"] <= facts["expires_in"]
+    later = {"internal_token": "", "expires_in": 0}
+    assert {**posted.json, **later} == {**facts, **later}
+
+
+@pytest.mark.parametrize("ahead", [-1200, 1200])
+async def test_how_long_a_token_still_lives_is_told_by_the_database_s_clock(service, monkeypatch, ahead):
+    party = await service.register("cubux", access_token_lifetime=600)
+    login = await service.login(party, service.users.add())
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + ahead)
+    assert 540 < (await service.verify(login.access)).json["expires_in"] <= 600
 
 
 async def test_the_internal_token_says_the_same_for_a_minute(service, party):

@@ -14,6 +14,7 @@ ALLOW = {
     "client_id": "demo",
     "scope": "",
     "exp": 4_000_000_000,
+    "expires_in": 900,
     "sid": "00000000000000aa",
     "dialect": "rfc6749",
     "token_type": "access_token",

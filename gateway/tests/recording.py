@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from aiohttp import web
 
 ALLOW = json.dumps(
-    {"active": True, "sub": "157", "client_id": "demo", "scope": "", "exp": 4_000_000_000, "internal_token": "internal"}
+    {"active": True, "sub": "157", "client_id": "demo", "scope": "", "expires_in": 900, "internal_token": "internal"}
 )
 _BUFFER = 2**20
 _PATIENCE = 5.0

@@ -1,14 +1,19 @@
 """TLS on the public port: the certificate of two files, another one after SIGHUP, and none that is no use."""
 
 import asyncio
+import contextlib
 import datetime
+import itertools
+import os
 import signal
 import ssl
+import threading
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from test_workers import Parent
 
 from processes import failure_of, free_ports, spawn
 from wire import Connection, request_bytes
@@ -21,9 +26,14 @@ def files(tmp_path):
     return tmp_path / "certificate.pem", tmp_path / "key.pem"
 
 
-def _issue(files, name, key_of=None):
-    """Write a certificate for `name` and its key, or a key of another one."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def _issue(files, name, key=None, key_of=None):
+    """Write a certificate for `name` and its key, or a key of another one. Each file is replaced by renaming."""
+    for file, content in zip(files, _pair(name, key, key_of), strict=True):
+        _replace(file, content)
+
+
+def _pair(name, key=None, key_of=None):
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
@@ -33,9 +43,14 @@ def _issue(files, name, key_of=None):
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    files[0].write_bytes(certificate.public_bytes(pem))
-    written = key_of or key
-    files[1].write_bytes(written.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    form = serialization.PrivateFormat.PKCS8
+    return certificate.public_bytes(pem), (key_of or key).private_bytes(pem, form, serialization.NoEncryption())
+
+
+def _replace(file, content):
+    written = file.with_suffix(".new")
+    written.write_bytes(content)
+    written.rename(file)
 
 
 @pytest.fixture
@@ -54,7 +69,8 @@ async def port(gateway, files):
         assert b'"listening"' in await asyncio.wait_for(process.stdout.readline(), 10)
     port_and_process = port, process
     yield port_and_process
-    process.kill()
+    with contextlib.suppress(ProcessLookupError):  # a test may have ended it
+        process.kill()
     await process.wait()
 
 
@@ -108,6 +124,128 @@ async def test_a_new_certificate_is_read_on_sighup_and_a_bad_one_is_not(port, fi
     process.send_signal(signal.SIGHUP)
     assert b'"certificate not reloaded"' in await asyncio.wait_for(process.stdout.readline(), 5)
     assert (await _connect(number))[1] == "second"
+
+
+@pytest.mark.parametrize("kinds", [("EC", "RSA"), ("RSA", "EC")])
+async def test_a_new_certificate_may_have_a_key_of_another_kind(port, files, kinds):
+    keys = {"EC": ec.generate_private_key(ec.SECP256R1()), "RSA": rsa.generate_private_key(65537, 2048)}
+    for kind in kinds:
+        _issue(files, kind, keys[kind])
+        port[1].send_signal(signal.SIGHUP)
+        assert b'"certificate reloaded"' in await asyncio.wait_for(port[1].stdout.readline(), 5)
+    assert (await _connect(port[0]))[1] == kinds[-1]
+
+
+async def test_no_handshake_fails_while_the_files_are_replaced(port, files):
+    """Certificate and key are renamed one after the other, again and again, and SIGHUPs come at any time in between."""
+    number, process = port
+    reading = asyncio.create_task(process.stdout.read())
+    names = []
+
+    async def connect():
+        for _ in range(100):
+            connection, name, _ = await _connect(number)
+            names.append(name)
+            connection.close()
+
+    async with _renewing(files), _hanging_up(process):
+        await asyncio.gather(connect(), connect())
+    assert len(set(names)) > 1
+    _issue(files, "last")
+    process.send_signal(signal.SIGHUP)
+    await _until_served(number, "last", 1)
+    process.kill()
+    written = await reading
+    assert b'"certificate not reloaded"' in written, "no SIGHUP came while the files did not fit"
+    assert b'"exception"' not in written
+
+
+@contextlib.asynccontextmanager
+async def _renewing(files):
+    pairs = [_pair(f"renewed-{number}") for number in range(20)]
+    ended = threading.Event()
+
+    def renew():
+        for pair in itertools.cycle(pairs):
+            for file, content in zip(files, pair, strict=True):
+                _replace(file, content)
+                if ended.wait(0.0005):
+                    return
+
+    renewal = asyncio.create_task(asyncio.to_thread(renew))
+    try:
+        yield
+    finally:
+        ended.set()
+        await renewal
+
+
+@contextlib.asynccontextmanager
+async def _hanging_up(process):
+    async def hang_up():
+        while True:
+            process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.003)
+
+    hanging_up = asyncio.create_task(hang_up())
+    try:
+        yield
+    finally:
+        hanging_up.cancel()
+
+
+async def test_a_worker_that_is_just_starting_serves_with_the_newest_certificate(gateway, files):
+    """SIGHUP comes when it has read the old one and does not serve yet: the key that it reads is a pipe."""
+    _issue(files, "first")
+    old_key = files[1].read_bytes()
+    parent = Parent(gateway, GATEWAY_TLS_CERTIFICATE=str(files[0]), GATEWAY_TLS_KEY=str(files[1]))
+    await parent.start()
+    try:
+        pids = await parent.pids()
+        _replace_by_pipe(files[1])
+        os.kill(min(pids), signal.SIGKILL)
+        for reads in ("to check its settings", "to serve"):
+            pipe = await _when_it_reads(files[1])
+            if reads == "to serve":
+                _issue(files, "second")
+                parent.process.send_signal(signal.SIGHUP)
+                await _until_served(parent.port, "second", 1)  # by the other worker
+            else:
+                _replace_by_pipe(files[1])
+            os.write(pipe, old_key)
+            os.close(pipe)
+        async with asyncio.timeout(20):
+            while not await parent.ready():
+                pass
+        await _until_served(parent.port, "second", 30)
+        assert len(await parent.pids() & pids) == 1
+    finally:
+        await parent.stop()
+
+
+def _replace_by_pipe(file):
+    pipe = file.with_suffix(".pipe")
+    os.mkfifo(pipe)
+    pipe.rename(file)
+
+
+async def _when_it_reads(file):
+    """The writing end of a pipe, once it is being read from."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(OSError):
+                return os.open(file, os.O_WRONLY | os.O_NONBLOCK)
+            await asyncio.sleep(0.005)
+
+
+async def _until_served(port, name, number):
+    """Wait until so many connections in a row are shown the certificate for `name`."""
+    async with asyncio.timeout(20):
+        row = 0
+        while row < number:
+            connection, shown, _ = await _connect(port)
+            connection.close()
+            row = row + 1 if shown == name else 0
 
 
 async def test_files_that_are_no_use_are_named_at_start(files):

@@ -92,7 +92,7 @@ async def test_leaving_clients_mix_up_nothing(start_gateway, lifetime):
 
 
 def test_a_verdict_that_many_share_is_nobodys_to_change():
-    allow = Allow("157", frozenset({"UserActivity"}), b"token", 1.0)
+    allow = Allow("157", frozenset({"UserActivity"}), b"token", 1.0, 2.0)
     for field in dataclasses.fields(allow):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(allow, field.name, None)

@@ -1,10 +1,13 @@
 """WebSockets: verified before anybody hears of them, passed on byte for byte, and ended so that both sides know why."""
 
 import asyncio
+import contextlib
+import time
 
 import pytest
 
-from gateway.clients.websocket import Frames, close_frame
+from gateway.clients import websocket
+from gateway.clients.frames import PING, Frames, close_frame
 from wire import until
 
 ME = "/api/v1/users/me"
@@ -61,8 +64,8 @@ class Peer:
         self.writer.close()
 
 
-async def _opened(gateway, connection, peer, more=b""):
-    await connection.send(gateway.bytes("GET", ME, *OPENING, AUTHORIZATION) + more)
+async def _opened(gateway, connection, peer, more=b"", token="good"):
+    await connection.send(gateway.bytes("GET", ME, *OPENING, ("Authorization", f"Bearer {token}")) + more)
     answer = await connection.head()
     assert answer.status == 101
     return answer, await peer.accepted()
@@ -170,6 +173,185 @@ async def test_a_verdict_that_cannot_be_had_ends_nothing(start_gateway):
         await until(lambda: len(gateway.auth.questions) == 3)
         peer.writer.write(frame(b"still here"))
         assert await connection.reader.readexactly(12) == frame(b"still here")
+        peer.end()
+
+
+AGES = (0.0, 0.5, 1.0, 1.5, 1.9)
+
+
+async def test_a_revocation_ends_it_as_soon_as_it_ends_everything_else(start_gateway):
+    """However old the verdict was that let it in: at the latest two seconds after the token was revoked."""
+    gateway = await start_gateway(verdict_lifetime=2)
+    async with contextlib.AsyncExitStack() as stack:
+        started = time.monotonic()
+        for age in AGES:
+            answer = await gateway.request("GET", ME, token=f"of-age-{age}")
+            assert answer.status == 200
+        gateway.auth.judges(401, b"no")
+        revoked = time.monotonic()
+        assert revoked - started < 0.5
+        connections = []
+        for age in AGES:
+            await asyncio.sleep(started + age - time.monotonic())
+            connection = await stack.enter_async_context(gateway.connect())
+            await _opened(gateway, connection, Peer(gateway.users), token=f"of-age-{age}")
+            connections.append(connection)
+        assert [await connection.rest() for connection in connections] == [POLICY_VIOLATION] * len(AGES)
+        assert time.monotonic() - revoked < 2.5
+
+
+@pytest.mark.parametrize(("lifetime", "bound"), [(2, 2.5), (0.5, 1.0), (0, 1.5)])
+async def test_a_revocation_ends_one_that_is_open(start_gateway, lifetime, bound):
+    async def revoke(after):
+        gateway = await start_gateway(verdict_lifetime=lifetime)
+        async with gateway.connect() as connection:
+            await _opened(gateway, connection, Peer(gateway.users))
+            await asyncio.sleep(after)
+            gateway.auth.judges(401, b"no")
+            revoked = time.monotonic()
+            assert await connection.rest() == POLICY_VIOLATION
+            assert time.monotonic() - revoked < bound
+
+    await asyncio.gather(*(revoke(after) for after in (0.1, 1.1, 1.7, 3.1)))
+
+
+async def test_a_slow_verdict_counts_from_when_it_was_asked_for(start_gateway):
+    """It may have been given before the token was revoked, and have waited to be read since."""
+    gateway = await start_gateway(verdict_lifetime=2, verify_timeout=4)
+    judge = gateway.auth.verdict
+
+    async def slow(message, reader, writer):
+        await asyncio.sleep(1)
+        await judge(message, reader, writer)
+
+    gateway.auth.verdict = slow
+    async with gateway.connect() as connection:
+        started = time.monotonic()
+        await _opened(gateway, connection, Peer(gateway.users))
+        gateway.auth.judges(401, b"no")
+        assert await connection.rest() == POLICY_VIOLATION
+        assert time.monotonic() - started < 2.5
+
+
+@pytest.mark.parametrize("away", ["at once", "later"])
+async def test_an_expired_token_ends_it_though_nobody_can_be_asked(start_gateway, away):
+    gateway = await start_gateway(verdict_lifetime=0.3)
+    gateway.auth.allows(expires_in=2)
+    async with gateway.connect() as connection:
+        started = time.monotonic()
+        _, peer = await _opened(gateway, connection, Peer(gateway.users))
+        if away == "later":
+            await until(lambda: len(gateway.auth.questions) == 3)
+            started = time.monotonic()
+        gateway.auth.judges(503)
+        assert await connection.rest() == POLICY_VIOLATION
+        assert await _closing_code(peer.reader) == 1008
+        assert 1 < time.monotonic() - started < 2.5
+        peer.end()
+
+
+@pytest.mark.parametrize("ahead", [-1200, 1200])
+async def test_a_gateway_whose_clock_is_wrong_ends_nothing(start_gateway, ahead):
+    gateway = await start_gateway(verdict_lifetime=0.2)
+    gateway.auth.allows(expires_in=900, exp=int(time.time()) + 900 - ahead)
+    async with gateway.connect() as connection:
+        _, peer = await _opened(gateway, connection, Peer(gateway.users))
+        await until(lambda: len(gateway.auth.questions) == 4)
+        peer.writer.write(frame(b"still here"))
+        assert await connection.reader.readexactly(12) == frame(b"still here")
+        peer.end()
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Quiet seconds that a test can wait for."""
+    monkeypatch.setattr(websocket, "QUIET_SECONDS", 0.5)
+
+
+async def test_a_client_that_has_vanished_gives_its_place_back(start_gateway, quiet):
+    """It is pinged once, and when that brings nothing either both sides are told."""
+    gateway = await start_gateway(connections=1)
+    async with gateway.connect() as connection:
+        started = time.monotonic()
+        _, peer = await _opened(gateway, connection, Peer(gateway.users))
+        assert await asyncio.wait_for(connection.reader.readexactly(2), 2) == PING
+        assert 0.4 < time.monotonic() - started < 1.0
+        assert await _closing_code(peer.reader) == 1001
+        assert 0.9 < time.monotonic() - started < 1.7
+        assert await asyncio.wait_for(peer.reader.read(), 4) == b"", "it is cut off where it does not end by itself"
+        peer.end()
+        await until(lambda: gateway.serving.statuses()[0]["connections"] == 0)
+        assert await connection.rest() == GOING_AWAY
+    gateway.users.answers(200)
+    assert (await gateway.request("GET", ME)).status == 200
+
+
+async def test_a_client_that_answers_pings_lives_on(start_gateway, quiet):
+    gateway = await start_gateway()
+    pong = b"\x8a\x80" + bytes(4)
+    async with gateway.connect() as connection:
+        _, peer = await _opened(gateway, connection, Peer(gateway.users))
+        for _ in range(4):
+            assert await asyncio.wait_for(connection.reader.readexactly(2), 2) == PING
+            await connection.send(pong)
+            assert await asyncio.wait_for(peer.reader.readexactly(6), 2) == pong
+        peer.end()
+        assert await connection.rest() == b""
+
+
+async def test_a_client_that_sends_is_not_pinged(start_gateway, quiet):
+    gateway = await start_gateway()
+    async with gateway.connect() as connection:
+        _, peer = await _opened(gateway, connection, Peer(gateway.users))
+        for _ in range(15):
+            await asyncio.sleep(0.1)
+            await connection.send(frame(b"data", mask=bytes(4)))
+        assert await peer.reader.readexactly(150) == frame(b"data", mask=bytes(4)) * 15
+        peer.end()
+        assert await connection.rest() == b""
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5, 60_000])
+async def test_a_ping_is_never_put_into_a_frame(start_gateway, quiet, cut):
+    """A client that is sent a frame for longer than it may be quiet lives on, since it cannot be asked meanwhile."""
+    gateway = await start_gateway()
+    sent, following = frame(b"d" * 66_000), frame(b"next")
+    async with gateway.connect() as connection:
+        _, peer = await _opened(gateway, connection, Peer(gateway.users))
+        peer.writer.write(sent[:cut])
+        for position in range(cut, cut + 15):
+            await asyncio.sleep(0.1)
+            peer.writer.write(sent[position : position + 1])
+        peer.writer.write(sent[cut + 15 :] + following)
+        passed = sent + PING + following
+        assert await asyncio.wait_for(connection.reader.readexactly(len(passed)), 2) == passed
+        peer.end()
+
+
+async def test_a_client_that_vanished_within_a_frame_gives_its_place_back_too(start_gateway, quiet):
+    gateway = await start_gateway()
+    async with gateway.connect() as connection:
+        _, peer = await _opened(gateway, connection, Peer(gateway.users))
+        peer.writer.write(frame(b"whole")[:4])
+        assert await _closing_code(peer.reader) == 1001
+        await until(lambda: gateway.serving.statuses()[0]["connections"] == 0)
+        assert await connection.rest() == frame(b"whole")[:4]
+        peer.end()
+
+
+async def test_a_client_that_reads_slowly_lives_on(start_gateway, quiet):
+    gateway = await start_gateway()
+    async with gateway.connect() as connection:
+        _, peer = await _opened(gateway, connection, Peer(gateway.users))
+        flood = asyncio.create_task(_flood(peer.writer))
+        transport = connection.writer.transport
+        for _ in range(20):
+            transport.pause_reading()
+            await asyncio.sleep(0.1)
+            transport.resume_reading()
+            async with asyncio.timeout(4):
+                assert len(await connection.reader.readexactly(2 * 1024 * 1024)) == 2 * 1024 * 1024
+        flood.cancel()
         peer.end()
 
 

@@ -1,13 +1,16 @@
 """Several processes on one public port: they serve, are counted together, are replaced, and stop as one."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import time
 
 import psutil
 import pytest
 
+from gateway import workers
 from processes import failure_of, free_ports, spawn
 from wire import Connection, request_bytes, until
 
@@ -15,9 +18,9 @@ ME = "/api/v1/users/me"
 
 
 class Parent:
-    """A gateway with two workers."""
+    """A gateway with two workers. `written` is what it has written to its log, once it was stopped."""
 
-    def __init__(self, gateway):
+    def __init__(self, gateway, **variables):
         self.port, self.ops_port = free_ports()
         self._variables = {
             "GATEWAY_PORT": str(self.port),
@@ -25,6 +28,7 @@ class Parent:
             "GATEWAY_WORKERS": "2",
             "GATEWAY_DRAIN_TIMEOUT": "3",
             **{f"GATEWAY_{name}_URL": f"http://127.0.0.1:{port}" for name, port in gateway.upstream_ports.items()},
+            **variables,
         }
 
     async def start(self):
@@ -51,9 +55,14 @@ class Parent:
 
     async def stop(self):
         if self.process.returncode is None:
+            workers = psutil.Process(self.process.pid).children()
             self.process.kill()
+            for worker in workers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()  # one that stands still would not end by itself
         await self.process.wait()
-        self._reading.cancel()
+        async with asyncio.timeout(10):  # until its workers, who write to the same, have ended too
+            self.written = (await self._reading).decode()
 
 
 @pytest.fixture
@@ -65,7 +74,7 @@ async def parent(gateway):
 
 
 async def _eventually(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not await condition():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -94,6 +103,52 @@ async def test_a_worker_that_dies_is_replaced(parent):
     await _eventually(replaced)
     for _ in range(20):
         assert (await parent.request(parent.port, ME)).status == 200
+
+
+async def test_a_worker_that_stands_still_is_replaced(parent):
+    before = await parent.pids()
+    started = time.monotonic()
+    os.kill(min(before), signal.SIGSTOP)
+
+    async def is_not_ready():
+        return not await parent.ready()
+
+    async def replaced():
+        return await parent.ready() and len(await parent.pids() - before) == 1
+
+    await _eventually(is_not_ready)
+    assert time.monotonic() - started < 4.5
+    await _eventually(replaced)
+    assert min(before) not in await parent.pids()
+    for _ in range(40):
+        assert (await parent.request(parent.port, ME)).status == 200
+    await parent.stop()
+    lines = [json.loads(line) for line in parent.written.splitlines() if "worker" in json.loads(line)]
+    assert [(line["event"], line["pid"]) for line in lines] == [("worker silent, killed", min(before))]
+
+
+async def test_a_parent_that_stood_still_kills_no_worker(parent):
+    before = await parent.pids()
+    parent.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(2 * workers._SILENCE)
+    parent.process.send_signal(signal.SIGCONT)
+    for _ in range(20):
+        assert await parent.ready()
+        await asyncio.sleep(0.1)
+    assert await parent.pids() == before
+    await parent.stop()
+    assert '"worker"' not in parent.written
+
+
+async def test_a_worker_is_replaced_while_certificates_are_read_again(parent):
+    before = await parent.pids()
+    os.kill(min(before), signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while len(await parent.pids() - before) != 1 or not await parent.ready():
+            parent.process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.01)
+    await parent.stop()
+    assert parent.written.count('"a worker died"') == 1
 
 
 async def test_all_stop_together(parent, gateway):

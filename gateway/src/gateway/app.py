@@ -28,8 +28,8 @@ from servicekit.upstreams.resolver import Resolve, ask_system
 log = structlog.get_logger()
 
 BACKLOG = 1024
-# A WebSocket's token is verified again this often at the most, where verdicts are not remembered at all.
-_LEAST_WEBSOCKET_INTERVAL = 1.0
+# In seconds: how often a WebSocket's token is verified again where verdicts are not remembered at all.
+_WEBSOCKET_INTERVAL = 1.0
 
 
 class DataPath:
@@ -155,7 +155,7 @@ class DataPath:
             standstills=self._standstills,
             body_limit=settings.body_limit,
             read_timeout=settings.read_timeout,
-            websocket_interval=max(settings.verdict_lifetime, _LEAST_WEBSOCKET_INTERVAL),
+            websocket_interval=settings.verdict_lifetime or _WEBSOCKET_INTERVAL,
             time=self._loop.time,
         )
 

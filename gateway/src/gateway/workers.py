@@ -1,4 +1,4 @@
-"""Several processes on the public port: they are started, listened to, replaced when they die, and told to stop."""
+"""Several processes on the public port: they are started, listened to, replaced when they fail, and told to stop."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,8 +19,44 @@ log = structlog.get_logger()
 # Before a worker that died is replaced: from the first to the longest pause, in seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _LIVED_WELL = 10.0
-# How much longer than it takes to drain a worker may take to end.
-_GRACE = 2.0
+# How much longer than it takes to drain a worker may take to end; its last log lines may take three of these seconds.
+_GRACE = 5.0
+# A worker reports once a second. One that has been silent for so long does not serve either, and is killed.
+_SILENCE = 3.0
+# Silence is counted in steps of this length, each of which gives the parent a chance to read what has arrived: the time
+# for which the parent itself stood still, or was held up, is held against nobody.
+_STEP = 0.25
+
+
+@dataclass
+class _Worker:
+    """A process of ours: what it reported last, None before it serves, and for how many seconds it has been silent."""
+
+    process: asyncio.subprocess.Process
+    status: dict[str, Any] | None = None
+    silence: float = 0.0
+    has_to_reload: bool = False  # as soon as it has reported: before that, a signal may end it
+
+    @property
+    def serves(self) -> bool:
+        return self.status is not None and self.silence < _SILENCE
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+
+    def reload(self) -> None:
+        if self.status is not None:
+            self.signal(signal.SIGHUP)
+        else:
+            self.has_to_reload = True
+
+    def on_report(self, status: dict[str, Any]) -> None:
+        self.status = status
+        self.silence = 0.0
+        if self.has_to_reload:
+            self.has_to_reload = False
+            self.signal(signal.SIGHUP)
 
 
 class Workers:
@@ -31,9 +68,9 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._draining = False
-        self._processes: dict[int, asyncio.subprocess.Process] = {}
-        self._statuses: dict[int, dict[str, Any]] = {}
+        self._workers: dict[int, _Worker] = {}  # by number, each from its start to its end
         self._keepers: list[asyncio.Task[None]] = []
+        self._watch: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         # Bound and never listening: it finds out whether the port can be had, and holds it while workers come and go.
         self._reserved = _reserve(settings.host, settings.port)
@@ -44,14 +81,17 @@ class Workers:
 
     @property
     def ready(self) -> bool:
-        return not self._draining and len(self._statuses) == self._settings.workers
+        serving = [worker for worker in self._workers.values() if worker.serves]
+        return not self._draining and len(serving) == self._settings.workers
 
     def statuses(self) -> list[dict[str, Any]]:
-        return [self._statuses[number] for number in sorted(self._statuses)]
+        workers = (self._workers[number] for number in sorted(self._workers))
+        return [worker.status for worker in workers if worker.status is not None]
 
     async def start(self) -> None:
         """Start all, and wait until each has told that it serves, or one has ended instead."""
         self._keepers = [asyncio.create_task(self._keep(number)) for number in range(self._settings.workers)]
+        self._watch = asyncio.create_task(self._kill_silent())
         while not self.ready:
             self._changed.clear()
             await self._changed.wait()
@@ -60,7 +100,9 @@ class Workers:
                 raise SystemExit(1)  # the worker has said why
 
     def reload(self) -> None:
-        self._signal(signal.SIGHUP)
+        """Have every worker read the certificate again, one that is just starting as soon as it serves."""
+        for worker in self._workers.values():
+            worker.reload()
 
     async def drain(self) -> None:
         self._draining = True
@@ -72,12 +114,25 @@ class Workers:
         self._draining = True
         self._signal(signal.SIGKILL)
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        if self._watch is not None:
+            self._watch.cancel()
         self._reserved.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        for process in self._processes.values():
-            if process.returncode is None:
-                process.send_signal(number)
+        for worker in self._workers.values():
+            worker.signal(number)
+
+    async def _kill_silent(self) -> None:
+        """Kill every worker that goes silent, whatever stopped it; it is replaced like any that dies."""
+        while True:
+            await asyncio.sleep(_STEP)
+            for number, worker in list(self._workers.items()):
+                if not worker.serves:  # it is starting, or was killed
+                    continue
+                worker.silence += _STEP
+                if not worker.serves:
+                    log.error("worker silent, killed", worker=number, pid=worker.process.pid, seconds=_SILENCE)
+                    worker.signal(signal.SIGKILL)
 
     async def _keep(self, number: int) -> None:
         """Have a worker with this number, until all are to stop. Ends early where the first one never served."""
@@ -85,17 +140,18 @@ class Workers:
         pause, ever_served = _FIRST_PAUSE, False
         while not self._draining:
             started = loop.time()
-            served = await self._run(number)
-            ever_served = ever_served or served
+            worker = await self._run(number)
+            ever_served = ever_served or worker.status is not None
             if self._draining or not ever_served:
                 break
-            log.error("a worker died", worker=number)
+            if worker.silence < _SILENCE:
+                log.error("a worker died", worker=number)
             pause = _FIRST_PAUSE if loop.time() - started > _LIVED_WELL else min(pause * 2, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
         self._changed.set()
 
-    async def _run(self, number: int) -> bool:
-        """Run one worker to its end; whether it has served."""
+    async def _run(self, number: int) -> _Worker:
+        """Run one worker to its end."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -104,26 +160,20 @@ class Workers:
                 stdin=asyncio.subprocess.DEVNULL,
                 env={**os.environ, "GATEWAY_PORT": str(self.port)},
             )
-        self._processes[number] = process
+        worker = self._workers[number] = _Worker(process)
         if self._draining:  # told to stop while it was being started
             process.send_signal(signal.SIGTERM)
         reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
         try:
-            served = await self._listen(number, reader)
+            while (line := await reader.readline()).endswith(b"\n"):
+                worker.on_report(json.loads(line))
+                self._changed.set()
             await process.wait()
         finally:
             writer.close()
-            self._statuses.pop(number, None)
+            del self._workers[number]
             self._changed.set()
-        return served
-
-    async def _listen(self, number: int, reader: asyncio.StreamReader) -> bool:
-        served = False
-        while line := await reader.readline():
-            served = True
-            self._statuses[number] = json.loads(line)
-            self._changed.set()
-        return served
+        return worker
 
 
 def _reserve(host: str, port: int) -> socket.socket:

@@ -69,6 +69,7 @@ class VerificationEndpoint:
             "client_id": active.client_id,
             "scope": scope.join(active.scope),
             "exp": int(active.expires_at),
+            "expires_in": int(active.expires_at - active.now),
             "sid": session_name(active.session_id),
             "dialect": active.dialect,
             "token_type": "Bearer",

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway import routes
 from gateway.clients import policy
@@ -63,6 +63,7 @@ class Exchange:
     """A request on a client's connection, from its head to the end of its answer."""
 
     __slots__ = (
+        "_allow",
         "_client",
         "_identity",
         "_logged",
@@ -82,6 +83,7 @@ class Exchange:
         self._started = proxy.time()
         self._identity = trace_context.identify(request.given)
         self._route: routes.Route | None = None
+        self._allow: Allow | None = None  # that let it in, where its route asks for one
         self._relay: Relay | None = None
         self._place: Places | None = None
         self._logged = True
@@ -109,7 +111,7 @@ class Exchange:
         self._require_place(route)  # before anybody is asked about a token that would not be of use
         given = request.authorization
         if route.policy == "pass" or (route.policy == "optional" and not given):
-            self._forward(route, bearer.single(given), private=False)
+            self._forward(route, bearer.single(given))
             return
         allow = None
         if len(given) == 1 and given[0].startswith(b"Bearer ") and not request.query:
@@ -135,7 +137,8 @@ class Exchange:
 
     def _let_through(self, route: routes.Route, allow: Allow) -> None:
         policy.authorize(route, allow)
-        self._forward(route, b"Bearer " + allow.internal_token, private=True)
+        self._allow = allow
+        self._forward(route, b"Bearer " + allow.internal_token)
 
     def _require_place(self, route: routes.Route) -> Places:
         places = self._proxy.places[route.upstream]
@@ -145,7 +148,7 @@ class Exchange:
             raise refusals.unavailable("the service has too many requests")
         return places
 
-    def _forward(self, route: routes.Route, authorization: bytes | None, *, private: bool) -> None:
+    def _forward(self, route: routes.Route, authorization: bytes | None) -> None:
         if self.left_behind:
             raise refusals.unavailable("the service did not run for a while")
         self._place = self._require_place(route)  # others may have come while the token was verified
@@ -159,6 +162,7 @@ class Exchange:
             proxy.timeout_line,
             identity.trace_lines,
         )
+        private = self._allow is not None
         upgrade = private and request.upgrades and request.asks_for_websocket()
         if upgrade:
             said += b"connection: upgrade\r\nupgrade: websocket\r\n"
@@ -243,12 +247,13 @@ class Exchange:
     def switch(self, head: ResponseHead, connection: UpstreamConnection) -> None:
         """The upstream opens the WebSocket that was asked for."""
         proxy, request, identity = self._proxy, self.request, self._identity
+        allow = cast(Allow, self._allow)  # without one no upstream is asked for a WebSocket
 
         def ask(tunnel: Tunnel) -> None:
             proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel)
 
         self._client.write(response.switching(head, self.added(keep_alive=True)))
-        tunnel = Tunnel(self._client, connection, ask, proxy.websocket_interval)
+        tunnel = Tunnel(self._client, connection, allow, ask, proxy.websocket_interval)
         connection.user = tunnel
         self._end(head.status)
         self._client.hand_over(tunnel)

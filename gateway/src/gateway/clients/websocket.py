@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gateway.clients.frames import PING, Frames, close_frame
 from gateway.verdicts.verification import Allow, Deny, Verdict
 from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import UpstreamConnection
@@ -17,63 +17,18 @@ GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 # How long a peer may take to end after it was told to.
 _CLOSING_SECONDS = 2.0
-
-
-class Frames:
-    """Follows a stream of frames, to know when one has ended: only then may one of ours be put in between."""
-
-    __slots__ = ("_header", "_missing")
-
-    def __init__(self) -> None:
-        self._header = bytearray()
-        self._missing = 0
-
-    @property
-    def between(self) -> bool:
-        return not self._missing and not self._header
-
-    def feed(self, data: bytes) -> int:
-        """Follow `data`; how many of its bytes end with its first boundary, 0 where it has none."""
-        position, boundary = 0, 0
-        while position < len(data):
-            if self._missing:
-                step = min(self._missing, len(data) - position)
-                self._missing -= step
-                position += step
-            else:
-                self._header.append(data[position])
-                position += 1
-                self._read_header()
-            if self.between and not boundary:
-                boundary = position
-        return boundary
-
-    def _read_header(self) -> None:
-        header = self._header
-        if len(header) < 2:
-            return
-        code = header[1] & 0x7F
-        size = {126: 2, 127: 8}.get(code, 0)
-        if len(header) < 2 + size:
-            return
-        length = int.from_bytes(header[2 : 2 + size], "big") if size else code
-        self._missing = length + (4 if header[1] & 0x80 else 0)
-        header.clear()
-
-
-def close_frame(code: int, *, masked: bool) -> bytes:
-    """A close frame (RFC 6455 §5.5.1), masked as what goes to a server must be."""
-    payload = code.to_bytes(2, "big")
-    if not masked:
-        return b"\x88\x02" + payload
-    mask = os.urandom(4)
-    return b"\x88\x82" + mask + bytes(byte ^ key for byte, key in zip(payload, mask, strict=False))
+# A client that has sent nothing for so long is pinged, and given as long to answer. Half of the minute after which many
+# address translators and proxies forget a quiet connection, so that the ping also keeps that of a client that is there.
+QUIET_SECONDS = 30.0
+# Between two questions for a verdict where nobody could tell.
+_RETRY_SECONDS = 1.0
 
 
 class Tunnel:
     """A WebSocket between a client's connection and an upstream's, as long as the client's token is good.
 
-    `ask(self)` asks for the verdict, which comes to `on_verdict`; it is asked again `interval` seconds after each.
+    `allow` let it in. `ask(self)` asks for another verdict, which comes to `on_verdict`; that is done when the last one
+    is `interval` seconds old.
     """
 
     awaiting = False
@@ -82,6 +37,7 @@ class Tunnel:
         self,
         client: "Connection",
         upstream: UpstreamConnection,
+        allow: Allow,
         ask: Callable[["Tunnel"], None],
         interval: float,
     ) -> None:
@@ -90,23 +46,31 @@ class Tunnel:
         self._ask = ask
         self._interval = interval
         self._time = asyncio.get_running_loop().time
-        self._expires_at = math.inf  # of the token, where a verdict has told
+        self._expires_at = allow.expires_at
+        self._ask_at = allow.given_at + interval  # math.inf while an answer is awaited
+        self._heard_at = self._time()  # when the client last gave a sign of life
+        self._pinged_at = -math.inf
+        self._ping_owed = False  # it has to wait for the end of a frame
         self._up, self._down = Frames(), Frames()
         self._code: int | None = None  # why it is being ended, once it is
         self._told = False
-        client.deadline = self._time() + interval
+        self._wait()
 
     # From the client
 
     def from_client(self, data: bytes) -> None:
         if self._code is None:
+            self._hear()
             self._up.feed(data)
+            # The answer to a ping of ours goes up with the rest: to the upstream it is an unsolicited pong, which RFC
+            # 6455 §5.5.3 allows, and to which nobody answers.
             self._upstream.write(data)
 
     def on_client_congested(self) -> None:
         self._upstream.pause()
 
     def on_client_drained(self) -> None:
+        self._hear()  # it has read what was held back for it
         self._upstream.resume()
 
     def on_client_eof(self) -> None:
@@ -119,32 +83,82 @@ class Tunnel:
     def on_drain(self) -> None:
         self._end(GOING_AWAY)
 
+    # Time
+
     def expire(self) -> None:
-        """Ask whether the token is still good; or the client did not end when it was told to."""
+        """Something is due: the end of the token, another verdict, a sign of life, or the end that was announced."""
+        now = self._time()
         if self._code is not None:
             self._client.abort()
-        else:
-            self._client.deadline = math.inf
-            self._ask(self)
-
-    def on_verdict(self, verdict: Verdict) -> None:
-        if self._code is not None:
-            return
-        now = self._time()
-        if isinstance(verdict, Allow):
-            self._expires_at = now + verdict.lifetime
-        if isinstance(verdict, Deny) or self._expires_at <= now:
+        elif self._expires_at <= now:
             self._end(POLICY_VIOLATION)
         else:
-            self._client.deadline = now + self._interval
+            self._look_after_client(now)
+            if self._ask_at <= now:
+                self._ask_at = math.inf
+                self._ask(self)
+            self._wait()
+
+    def on_verdict(self, verdict: Verdict) -> None:
+        if isinstance(verdict, Deny):
+            self._end(POLICY_VIOLATION)
+        elif isinstance(verdict, Allow):
+            self._expires_at = verdict.expires_at
+            self._ask_at = verdict.given_at + self._interval
+        else:
+            self._ask_at = self._time() + min(self._interval, _RETRY_SECONDS)
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._code is None:
+            self._client.deadline = min(self._expires_at, self._ask_at, self._quiet_until())
+
+    def _hear(self) -> None:
+        self._heard_at = self._time()
+        self._ping_owed = False
+
+    def _quiet_until(self) -> float:
+        """When a client of which nothing is heard until then is pinged, or ended where it was pinged already."""
+        return max(self._heard_at, self._pinged_at) + QUIET_SECONDS
+
+    def _look_after_client(self, now: float) -> None:
+        if now < self._quiet_until():
+            return
+        if self._pinged_at > self._heard_at:
+            self._end(GOING_AWAY)
+        else:
+            self._ping_owed = True
+            self._pinged_at = now
+            if self._down.between:
+                self._ping()
+
+    def _ping(self) -> None:
+        self._ping_owed = False
+        self._pinged_at = self._time()
+        self._client.write(PING)
 
     # From the upstream
 
     def on_body(self, data: bytes) -> None:
         boundary = self._down.feed(data)
-        if self._code is None:
+        if self._code is not None:
+            self._pass_last(data, boundary)
+        elif self._ping_owed:
+            self._pass_with_ping(data, boundary)
+        else:
             self._client.write(data)
-        elif not self._told:
+
+    def _pass_with_ping(self, data: bytes, boundary: int) -> None:
+        self._pinged_at = self._time()  # while a long frame goes on, the client cannot be asked
+        if boundary:
+            self._client.write(data[:boundary])
+            self._ping()
+            data = data[boundary:]
+        self._client.write(data)
+
+    def _pass_last(self, data: bytes, boundary: int) -> None:
+        """Pass on the frame that has begun, and behind it the end."""
+        if not self._told:
             self._client.write(data[:boundary] if boundary else data)
             if boundary:
                 self._tell_client()

@@ -150,8 +150,9 @@ class Verdicts:
             return
         now = self._time()
         if isinstance(verdict, Allow):
-            if verdict.lifetime > 0:
-                self._allows.put(digest, verdict, now, now + min(self._lifetime, verdict.lifetime))
+            until = min(verdict.given_at + self._lifetime, verdict.expires_at)
+            if until > now:
+                self._allows.put(digest, verdict, now, until)
         elif isinstance(verdict, Deny) and len(verdict.answer.body) <= MAX_DENY_BODY:
             self._denies.put(key, verdict, now, now + self._lifetime)
 

@@ -1,6 +1,5 @@
 """Asking auth-service who a token acts for. Whatever is not exactly an allow or a deny lets nobody in."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,12 +19,16 @@ _RELAYED = frozenset((b"content-type", b"www-authenticate", b"cache-control", b"
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """The token is good for `lifetime` more seconds. `subject` is a user's id in decimal or `client:<client_id>`."""
+    """The token was good at `given_at` and is so until `expires_at` at the most, both in `loop.time()`.
+
+    `subject` is a user's id in decimal or `client:<client_id>`.
+    """
 
     subject: str
     scope: frozenset[str]
     internal_token: bytes
-    lifetime: float
+    given_at: float
+    expires_at: float
 
     @property
     def is_user(self) -> bool:
@@ -73,6 +76,7 @@ class Question:
         timeout: float,
         has_token: bool,
     ) -> None:
+        self._asked_at = now
         self.deadline = now + timeout / 2
         self._end_of_patience = now + timeout
         self._upstream = upstream
@@ -160,12 +164,12 @@ class Question:
 
     def _read(self, head: ResponseHead) -> Verdict:
         try:
-            return _verdict(head, bytes(self._body), has_token=self._has_token)
+            return _verdict(head, bytes(self._body), has_token=self._has_token, asked_at=self._asked_at)
         except (wire.MalformedBodyError, UnreadableVerdictError):
             return Unknown()
 
 
-def _verdict(head: ResponseHead, body: bytes, *, has_token: bool) -> Verdict:
+def _verdict(head: ResponseHead, body: bytes, *, has_token: bool, asked_at: float) -> Verdict:
     if head.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         return Unknown(_retry_after(head))
     if head.status == HTTPStatus.UNAUTHORIZED:
@@ -176,7 +180,7 @@ def _verdict(head: ResponseHead, body: bytes, *, has_token: bool) -> Verdict:
         raise UnreadableVerdictError
     if content_types[0].partition(b";")[0].strip().lower() != wire.JSON.encode():
         raise UnreadableVerdictError
-    return _allow(wire.read_json(body))
+    return _allow(wire.read_json(body), asked_at)
 
 
 def _retry_after(head: ResponseHead) -> str:
@@ -184,13 +188,17 @@ def _retry_after(head: ResponseHead) -> str:
     return given[0].decode() if len(given) == 1 and given[0].isdigit() and len(given[0]) <= 5 else "1"
 
 
-def _allow(answer: dict[str, Any]) -> Allow:
-    """Read an allow by its exact types: the text "true" is not true."""
+def _allow(answer: dict[str, Any], asked_at: float) -> Allow:
+    """Read an allow by its exact types: the text "true" is not true.
+
+    What it says was so when it was asked for or later, which is all that is known: it counts from then. How long the
+    token still lives is told in seconds, so that no clock of this machine decides about it.
+    """
     texts = [answer.get(name) for name in ("sub", "client_id", "scope", "internal_token")]
     if answer.get("active") is not True or not all(isinstance(text, str) for text in texts):
         raise UnreadableVerdictError
     subject, client_id, scope, token = map(str, texts)
-    expires_at = answer.get("exp")
-    if not subject or not client_id or not bearer.is_token(token.encode()) or type(expires_at) is not int:
+    remaining = answer.get("expires_in")
+    if not subject or not client_id or not bearer.is_token(token.encode()) or type(remaining) is not int:
         raise UnreadableVerdictError
-    return Allow(subject, frozenset(scope.split()), token.encode(), expires_at - time.time())
+    return Allow(subject, frozenset(scope.split()), token.encode(), asked_at, asked_at + remaining)

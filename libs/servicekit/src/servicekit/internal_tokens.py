@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 
 from servicekit import http, jws, wire
 from servicekit.known_keys import KnownKeys, UnknownKeyError
-from servicekit.upstreams.calls import Service
+from servicekit.upstreams.calls import CallFailedError, Service
 
 ALGORITHM = "ES256"
 AUDIENCE = "internal"
