@@ -32,9 +32,12 @@ _QUICK_RECOVERY = ("-c", "recovery_init_sync_method=syncfs") if sys.platform == 
 
 
 class Postgres:
-    """A server whose files are in `directory`. It listens on a Unix socket only, and trusts whoever may open that."""
+    """A server whose files are in `directory`. It listens on a Unix socket, and trusts anyone who may open that.
 
-    def __init__(self, directory: Path, log: Path) -> None:
+    Where an `address` of this machine is given it listens on port 5432 there, too.
+    """
+
+    def __init__(self, directory: Path, log: Path, *, address: str = "") -> None:
         """Makes the files at the first start, which takes a second."""
         self._directory = directory
         os.environ["LC_ALL"] = "C"  # PostgreSQL refuses a locale that the machine lacks
@@ -48,7 +51,7 @@ class Postgres:
             Program(
                 name="PostgreSQL",
                 command=[
-                    *(str(server.bin_path / "postgres"), "-D", str(directory), "-h", "", "-k", f'"{self._sockets}"'),
+                    *(str(server.bin_path / "postgres"), "-D", str(directory), "-h", address, "-k", f'"{self._sockets}"'),
                     *_QUICK_RECOVERY,
                 ],
                 environment=os.environ,

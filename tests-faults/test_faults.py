@@ -1,0 +1,52 @@
+"""Each fault under a steady load: nothing that was promised is broken, and all is well again in time."""
+
+import asyncio
+import time
+
+import pytest
+
+import checks
+import history
+from catalogue import FAULTS
+from doors import opened
+from fault import Fault
+from hops import address, replicas
+from ledger import Ledger
+from load import Load
+from replicas import Stack
+
+SETTLES_WITHIN = 60.0
+
+
+@pytest.fixture
+async def load(stack: Stack):
+    gateways = {
+        name: (f"http://{host}:8080", f"http://{address(name)}:8090/readyz")
+        for name, host in zip(replicas("gateway"), stack.hops.addresses("client", "gateway"), strict=True)
+    }
+    async with opened(gateways, Ledger()) as doors:
+        yield Load(doors)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_fault(stack: Stack, load: Load, fault: Fault):
+    ledger, began = load.ledger, time.time()
+    async with load.running():
+        ledger.fault_at = time.time()
+        async with fault.inject(stack):
+            await asyncio.sleep(fault.hold)
+        ended_at = time.time()
+        if not await load.has_turned(3, SETTLES_WITHIN):
+            ledger.broken(f"clients do not get anywhere in {SETTLES_WITHIN:g} s after the fault")
+        await asyncio.sleep(max(0.0, ended_at + min(fault.over, 3.0) - time.time()))
+    await load.audit()
+    async with stack.superuser("auth") as auth, stack.superuser("users") as users:
+        effects = await history.since(began, auth, users)
+    checks.check(ledger, fault, ended_at, effects)
+    print(f"\n{fault.name}: {checks.outcome(ledger, fault, ended_at)}, loop {load.latest:.2f} s late")
+    assert not ledger.violations, _told(ledger, ended_at)
+
+
+def _told(ledger: Ledger, ended_at: float) -> str:
+    head = f"{len(ledger.violations)} promises broken; times count from the fault, which ended at "
+    return head + f"{ended_at - ledger.fault_at:.3f} s:\n    " + "\n    ".join(ledger.violations[:12])
