@@ -43,6 +43,7 @@ class Postgres:
         os.environ["LC_ALL"] = "C"  # PostgreSQL refuses a locale that the machine lacks
         server = _initialised(directory)
         self.programs: Path = server.bin_path
+        self.user: str | None = server.system_user  # who runs it, where root may not
         self._sockets = find_suitable_socket_dir(directory, server.runtime_path)
         if server.system_user is not None:
             shutil.chown(self._sockets, server.system_user)
@@ -57,7 +58,7 @@ class Postgres:
                 environment=os.environ,
                 log=log,
                 directory=directory,
-                user=server.system_user,
+                user=self.user,
                 stop_signals=(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL),  # fast, immediate, at once
                 orphan_signal=signal.SIGINT,
                 before_start=self._dismiss_predecessor,

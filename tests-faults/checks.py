@@ -1,5 +1,6 @@
 """What must hold in every fault, checked against the ledger of what was sent and the history of what was done."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ def outcome(ledger: Ledger, fault: Fault, ended_at: float) -> Outcome:
         requests=len(during),
         failures=dict(Counter(str(attempt.outcome) for attempt in failed)),
         longest=round(max((attempt.seconds for attempt in during), default=0.0), 2),
-        over=round(max((attempt.start - counted_from for attempt in failed), default=0.0), 2),
+        over=round(max([0.0, *(attempt.start - counted_from for attempt in failed)]), 2),
     )
 
 
@@ -79,7 +80,10 @@ def _executed_in_time(ledger: Ledger, effects: list[Effect]) -> None:
     """Each write is one request's, which was still waited for. What was acknowledged was written."""
     by_subject: dict[tuple[str, str], list[Attempt]] = {}
     for attempt in ledger.attempts:
-        by_subject.setdefault((attempt.operation, str(attempt.subject)), []).append(attempt)
+        if attempt.outcome != "refused":  # then nothing was sent
+            by_subject.setdefault((attempt.operation, str(attempt.subject)), []).append(attempt)
+    for attempts in by_subject.values():
+        attempts.sort(key=lambda attempt: attempt.end or math.inf)
     done: set[int] = set()
     for effect in effects:
         attempts = by_subject.get((effect.operation, effect.subject), [])
@@ -90,7 +94,8 @@ def _executed_in_time(ledger: Ledger, effects: list[Effect]) -> None:
         if first is not None:
             done.add(first.number)
         elif waited:
-            ledger.broken(f"{effect.operation} is executed twice", *waited)
+            last = attempts.index(waited[-1])
+            ledger.broken(f"{effect.operation} is executed twice, or late", *attempts[max(0, last - 2) : last + 1])
         else:
             _not_waited_for(ledger, effect, attempts)
     lost = [

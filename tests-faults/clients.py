@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from doors import Answer, Doors, Request
 from drivers import Driver
 from exchange import Reply, bearer, post_form, post_json, send
-from ledger import Attempt
+from ledger import Attempt, LostError
 
 REVOKED_WITHIN = 2.0
 # By when a write that was begun in time has reached the database.
 LATE = 0.5
 CALM = 5.0
-
-
-class LostError(Exception):
-    """A promise was broken so that this client cannot go on as it is. It has been noted."""
 
 
 @dataclass
@@ -80,6 +76,7 @@ class Client:
         await self.must_be_accepted(self.session)
 
     def fail(self, promise: str, *attempts: Attempt) -> LostError:
+        """Note a promise that is broken; returns what to raise."""
         self._ledger.broken(promise, *attempts)
         return LostError(promise)
 

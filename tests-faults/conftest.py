@@ -1,6 +1,8 @@
 """The running stack that one fault after the other is brought upon, in a network of its own."""
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,15 +16,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--form", choices=("short", "whole"), default="whole", help="which faults to bring about")
 
 
-@pytest.fixture(scope="session")
-def private_network(tmp_path_factory: pytest.TempPathFactory) -> None:
-    namespaces.enter(tmp_path_factory.mktemp("etc"))
+DISK_MEGABYTES, LOG_MEGABYTES = 640, 128
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In the short form only what belongs to it; faults between relays come last, as the stack starts again for them."""
+    faults = [item for item in items if hasattr(item, "callspec")]
+    if config.getoption("--form") == "short":
+        left_out = [item for item in faults if not item.callspec.params["fault"].short]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: hasattr(item, "callspec") and item.callspec.params["fault"].ways == "relayed")
 
 
 @pytest.fixture(scope="session")
-async def stack(private_network: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+def disk() -> Iterator[Path]:
+    """A directory on a small file system of its own; pytest's own directories are not for other users to enter."""
+    with tempfile.TemporaryDirectory(prefix="parley-faults-", ignore_cleanup_errors=True) as directory:
+        namespaces.enter(Path(directory))
+        disk = Path(directory) / "disk"
+        disk.mkdir()
+        namespaces.mount_small(disk, DISK_MEGABYTES)
+        logs = disk / "logs"
+        logs.mkdir()
+        namespaces.mount_small(logs, LOG_MEGABYTES)
+        yield disk
+        for mounted in (logs, disk):
+            namespaces.unmount(mounted)
+
+
+@pytest.fixture(scope="session")
+async def stack(disk: Path) -> AsyncIterator[Stack]:
+    """Every replica of every service, PostgreSQL and Redis."""
     async with running(namespaces.NAME_SERVER) as names:
-        stack = Stack(tmp_path_factory.mktemp("stack") / "data", names)
+        stack = Stack(disk, names)
         try:
             await stack.start()
             async with stack.superuser("auth") as auth, stack.superuser("users") as users:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import aiohttp
 
 from exchange import Reply
-from ledger import FAILURES, Attempt, Ledger
+from ledger import FAILURES, Attempt, Ledger, LostError
 
 LOOK_EVERY = 0.25
 LOOK_TIMEOUT = aiohttp.ClientTimeout(total=0.75)
 PAUSE = 0.1
-GIVES_UP_AFTER = 240.0
+LONGEST_PAUSE = 0.5
+GIVES_UP_AFTER = 75.0
 
 Request = Callable[[aiohttp.ClientSession], Awaitable[Reply]]
 
@@ -100,15 +101,18 @@ class Doors:
 
     async def answer(self, client: str, patience: float, what: tuple[str, int | str, str], request: Request) -> Answer:
         """Send a request until it is answered with something else than a failure, each time to another gateway."""
-        started, door = time.monotonic(), None
+        started, door, pause = time.monotonic(), None, PAUSE
         repeated = False
         while True:
             attempt, reply, door = await self.attempt(client, patience, what, request, door)
             if reply is not None and reply.status not in FAILURES:
                 return Answer(reply, attempt, repeated)
-            assert time.monotonic() - started < GIVES_UP_AFTER, attempt
+            if time.monotonic() - started > GIVES_UP_AFTER:
+                self.ledger.broken(f"not answered in {GIVES_UP_AFTER:g} s", attempt)
+                raise LostError
             repeated = repeated or attempt.outcome != "refused"
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
 
 @contextlib.asynccontextmanager

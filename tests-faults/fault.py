@@ -1,20 +1,26 @@
 """A fault as a row of a table: how it is brought about and undone, and what it may cost."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal
 
+from hops import Ways
 from replicas import Stack
 
 Inject = Callable[[Stack], AbstractAsyncContextManager[None]]
-Ways = Literal["direct", "relayed"]
 
 # What clients may see of a fault that leaves no replica: try again later, or nothing within a client's patience.
 UNAVAILABLE = (502, 503, 504, "timeout", "reset", "refused")
 # What may become of the requests that a replica held when it was lost: others are answered.
 HELD = (502, 503, 504, "timeout", "reset")
 NOTHING = ()
+
+
+@contextlib.asynccontextmanager
+async def unprepared(_stack: Stack) -> AsyncIterator[None]:
+    """The stack as it is."""
+    yield
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Fault:
     `sees` are the failures that clients may see at all, and `spares` the operations that never fail. No request waits
     longer than `longest`. None that is sent more than `over` seconds after the fault's end fails, or after its
     beginning where `of_itself`, because the rest of the stack gets over it. `short` says that the short form has it.
+    `prepared` makes the stack fit for it before there is any load. In `relayed` ways networks can be cut.
     """
 
     name: str
@@ -36,3 +43,4 @@ class Fault:
     spares: tuple[str, ...] = ()
     short: bool = False
     ways: Ways = "direct"
+    prepared: Inject = unprepared

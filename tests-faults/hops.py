@@ -1,5 +1,7 @@
 """The ways between processes: the names that callers know, the addresses behind them, and a relay for each way."""
 
+from typing import Literal
+
 from name_server import NameServer
 from relay import Relay, Weather
 
@@ -12,6 +14,8 @@ CALLS = {
     "user-service": ("auth-service", "postgres", "standby", "redis"),
 }
 _KINDS = tuple(PORTS)
+
+Ways = Literal["direct", "relayed"]
 
 
 def address(name: str) -> str:

@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 FAILURES = ("timeout", "reset", "refused", 502, 503, 504)
 
 
+class LostError(Exception):
+    """A promise was broken so that a client cannot go on as it is. It has been noted."""
+
+
 @dataclass
 class Attempt:
     """One request of one client. Times are the machine's, in seconds since 1970; `outcome` None is still waited for.

@@ -14,18 +14,26 @@ import psutil
 
 from dev import processes, redis, seed, services
 from dev.data_directory import DataDirectory
+from dev.errors import StartError
 from dev.migrations import migrate
 from dev.postgres import Postgres
 from dev.processes import Process
 from dev.services import Service
 from dev.settings import Settings
 from drivers import REFRESHING
-from hops import Hops, address
+from hops import Hops, Ways, address
 from name_server import NameServer
 
 COUNTS = {"gateway": 2, "auth-service": 2, "user-service": 3}
 ISSUER = "http://parley.test"
 STOP_PATIENCE = 40.0
+READY_TIMEOUT = aiohttp.ClientTimeout(total=2)
+# All clients have one address. Redis is asked all the same.
+NO_LIMIT = "1000000/minute"
+AUTH_BUDGETS = ("LOGIN_PAIR", "LOGIN_NETWORK", "SECRET_PAIR", "SECRET_NETWORK", "REFRESH")
+USERS_BUDGETS = ("SIGN_UP", "PASSWORD_PAIR", "PASSWORD_NETWORK")
+# So that what PostgreSQL keeps of a load of hours fits onto a small disk.
+SMALL = ("ALTER SYSTEM SET max_wal_size = '96MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "SELECT pg_reload_conf()")
 
 
 @dataclass
@@ -60,6 +68,7 @@ class Stack:
         self.variables: dict[str, dict[str, str]] = {kind: {} for kind in COUNTS}
         self.replicas: dict[str, Replica] = {}
         self.redis: Process | None = None
+        self.standby: Postgres | None = None
         self._settings = Settings(gateway_port=8080, gateway_ops_port=8090, auth_port=8081, users_port=8082)
 
     async def start(self) -> None:
@@ -72,6 +81,9 @@ class Stack:
         )
         await self.postgres.start()
         await self.postgres.create_databases()
+        async with self.superuser("postgres") as connection:
+            for statement in SMALL:
+                await connection.execute(statement)
         await self._start_redis()
         auth = services.auth_service(self._settings, self.data, self.postgres, {})
         users = services.user_service(self._settings, self.postgres, {})
@@ -98,7 +110,7 @@ class Stack:
     async def start_replicas(self, names: Iterable[str]) -> None:
         """Start these and wait until each says that it is ready."""
         started = [await self._start_replica(name) for name in names]
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        async with aiohttp.ClientSession(timeout=READY_TIMEOUT) as session:
             await processes.together(
                 *(services.until_ready(session, replica.service, replica.process) for replica in started)
             )
@@ -123,7 +135,7 @@ class Stack:
                     "AUTH_DATABASE_URL": self.hops.database_url("auth", name),
                     "AUTH_ISSUER": ISSUER,
                     "AUTH_USERS_URL": f"http://user-service.{name}:8082",
-                    "AUTH_THROTTLE_EXEMPT": "127.0.0.0/8",
+                    **{f"AUTH_THROTTLE_{budget}": NO_LIMIT for budget in AUTH_BUDGETS},
                 }
                 ready_url = f"http://{host}:8081/readyz"
             case "user-service":
@@ -133,7 +145,7 @@ class Stack:
                     "USERS_DATABASE_URL": self.hops.database_url("users", name),
                     "USERS_ISSUER": ISSUER,
                     "USERS_JWKS_URL": f"http://auth-service.{name}:8081/.well-known/jwks.json",
-                    "USERS_THROTTLE_EXEMPT": "127.0.0.0/8",
+                    **{f"USERS_THROTTLE_{budget}": NO_LIMIT for budget in USERS_BUDGETS},
                 }
                 ready_url = f"http://{host}:8082/readyz"
             case _:
@@ -142,7 +154,7 @@ class Stack:
                     "GATEWAY_HOST": host,
                     "GATEWAY_AUTH_URL": f"http://auth-service.{name}:8081",
                     "GATEWAY_USERS_URL": f"http://user-service.{name}:8082",
-                    "GATEWAY_DRAIN_DELAY": "0.5",
+                    "GATEWAY_DRAIN_DELAY": "2",  # by then the load's doors know
                     "GATEWAY_WORKERS": name.rpartition("-")[2],  # the second one has two, as there is a fault of one
                 }
                 ready_url = f"http://{host}:8090/readyz"
@@ -160,11 +172,40 @@ class Stack:
         await self.replicas[name].process.stop(STOP_PATIENCE)
         await self.start_replicas([name])
 
+    async def lead(self, ways: Ways) -> None:
+        """Let names lead to the replicas or to relays in front of them, and start again all that keep connections."""
+        if self.hops.relayed == (ways == "relayed"):
+            return
+        await (self.hops.relay() if ways == "relayed" else self.hops.close())
+        await self.restart(*COUNTS)
+
+    async def recover(self) -> None:
+        """Start what has ended, and in the place of what is not ready in time another. Raises `StartError`.
+
+        Logs are emptied: the disk for them is small.
+        """
+        for log in self.data.logs.iterdir():
+            os.truncate(log, 0)
+        if not self.postgres.process.runs:
+            await self.postgres.start()
+        if self.redis is not None and not self.redis.runs:
+            await self.redis.start()
+        async with aiohttp.ClientSession(timeout=READY_TIMEOUT) as session:
+            for name, replica in list(self.replicas.items()):
+                try:
+                    await services.until_ready(session, replica.service, replica.process)
+                except StartError:
+                    if replica.process.runs:
+                        await kill(replica.process)
+                    await self.start_replicas([name])
+
     async def stop(self) -> None:
+        """End everything."""
         for replica in self.replicas.values():
             resume(replica.process)
         await asyncio.gather(*(replica.process.stop(1) for replica in self.replicas.values()))
-        for process in (self.postgres.process, self.redis):
+        servers = (self.postgres, self.standby)
+        for process in (*(server.process for server in servers if server is not None), self.redis):
             if process is not None:
                 resume(process)
                 await process.stop(5)

@@ -1,7 +1,9 @@
 """Each fault under a steady load: nothing that was promised is broken, and all is well again in time."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -19,7 +21,16 @@ SETTLES_WITHIN = 60.0
 
 
 @pytest.fixture
-async def load(stack: Stack):
+async def load(stack: Stack, fault: Fault):
+    """Clients of a stack that is well again, whatever the fault before has left, and prepared for this one."""
+    await stack.recover()
+    await stack.lead(fault.ways)
+    async with fault.prepared(stack), _load(stack) as load:
+        yield load
+
+
+@contextlib.asynccontextmanager
+async def _load(stack: Stack) -> AsyncIterator[Load]:
     gateways = {
         name: (f"http://{host}:8080", f"http://{address(name)}:8090/readyz")
         for name, host in zip(replicas("gateway"), stack.hops.addresses("client", "gateway"), strict=True)
