@@ -52,7 +52,7 @@ class Postgres:
             Program(
                 name="PostgreSQL",
                 command=[
-                    *(str(server.bin_path / "postgres"), "-D", str(directory), "-h", address, "-k", f'"{self._sockets}"'),
+                    *(str(self.programs / "postgres"), "-D", str(directory), "-h", address, "-k", f'"{self._sockets}"'),
                     *_QUICK_RECOVERY,
                 ],
                 environment=os.environ,

@@ -98,12 +98,15 @@ def _executed_in_time(ledger: Ledger, effects: list[Effect]) -> None:
             ledger.broken(f"{effect.operation} is executed twice, or late", *attempts[max(0, last - 2) : last + 1])
         else:
             _not_waited_for(ledger, effect, attempts)
-    lost = [
-        attempt
-        for attempt in ledger.attempts
-        if ACKNOWLEDGED_ONCE.get(attempt.operation) == attempt.outcome and attempt.number not in done
-    ]
+    acknowledged = [one for one in ledger.attempts if ACKNOWLEDGED_ONCE.get(one.operation) == one.outcome]
+    lost = [attempt for attempt in acknowledged if not any(_may_be(effect, attempt) for effect in effects)]
     _each(ledger, "what was acknowledged was never written", lost)
+
+
+def _may_be(effect: Effect, attempt: Attempt) -> bool:
+    """Whether the write is what the attempt asked for, or an earlier one that asked for the same."""
+    same = effect.operation == attempt.operation and effect.subject == str(attempt.subject)
+    return same and effect.argument in ("", attempt.argument) and effect.at <= attempt.end + LATE
 
 
 def _not_waited_for(ledger: Ledger, effect: Effect, attempts: list[Attempt]) -> None:

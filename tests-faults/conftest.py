@@ -20,7 +20,7 @@ DISK_MEGABYTES, LOG_MEGABYTES = 640, 128
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In the short form only what belongs to it; faults between relays come last, as the stack starts again for them."""
+    """Leave out what the short form lacks, and put what needs relays last: the stack is started again for it."""
     faults = [item for item in items if hasattr(item, "callspec")]
     if config.getoption("--form") == "short":
         left_out = [item for item in faults if not item.callspec.params["fault"].short]

@@ -7,7 +7,7 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Literal
 
-Mode = Literal["honest", "silent", "failing", "lying", "shuffling"]
+Mode = Literal["honest", "silent", "failing", "lying", "dead-replica", "shuffling"]
 
 _A, _IN = 1, 1
 _SERVFAIL, _NXDOMAIN = 2, 3
@@ -43,9 +43,11 @@ class NameServer(asyncio.DatagramProtocol):
         return head + question[12:end] + b"".join(records)
 
     def _told(self, addresses: list[str]) -> list[str]:
-        """A liar names an address where nobody listens; a shuffler leaves out another one each time."""
+        """A liar names an address where nobody listens, or adds it; a shuffler leaves out another one each time."""
         if self.mode == "lying":
             return [_NOBODY]
+        if self.mode == "dead-replica":
+            return [_NOBODY, *addresses]
         if self.mode == "shuffling" and len(addresses) > 1:
             left_out = self.questions % len(addresses)
             return addresses[left_out + 1 :] + addresses[:left_out]

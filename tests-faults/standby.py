@@ -40,11 +40,15 @@ async def with_standby(stack: Stack) -> AsyncIterator[None]:
         await _only_one_again(stack, first, standby)
 
 
+def _make(directory: Path, user: str | None) -> None:
+    directory.mkdir(mode=0o700)
+    if user is not None:
+        shutil.chown(directory, user)
+
+
 async def _copy(first: Postgres, directory: Path) -> None:
     """What a replica starts from. It is made by the user that the server runs as."""
-    directory.mkdir(mode=0o700)
-    if first.user is not None:
-        shutil.chown(directory, first.user)
+    _make(directory, first.user)
     program = str(first.programs / "pg_basebackup")
     host, name = address("postgres-1"), "application_name=standby"
     process = await asyncio.create_subprocess_exec(
@@ -55,6 +59,8 @@ async def _copy(first: Postgres, directory: Path) -> None:
         cwd="/",
     )
     assert await process.wait() == 0
+    for lock in directory.glob(".s.PGSQL.*"):  # of the first one's socket, which stands among its files
+        lock.unlink()
 
 
 async def _until_it_streams(connection: asyncpg.Connection) -> None:

@@ -15,7 +15,7 @@ from fault import Fault
 from hops import address, replicas
 from ledger import Ledger
 from load import Load
-from replicas import Stack
+from replicas import COUNTS, Stack
 
 SETTLES_WITHIN = 60.0
 
@@ -27,6 +27,8 @@ async def load(stack: Stack, fault: Fault):
     await stack.lead(fault.ways)
     async with fault.prepared(stack), _load(stack) as load:
         yield load
+    if load.ledger.violations:
+        await stack.restart(*COUNTS)  # what this fault has left must not be taken for the next one's doing
 
 
 @contextlib.asynccontextmanager
