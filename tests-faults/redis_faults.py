@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from redis.asyncio import Redis
 
 from dev import redis
-from fault import NOTHING, Fault
+from fault import NOTHING, Fault, with_redis
 from replicas import Stack
 
 
@@ -28,6 +28,6 @@ async def flushed(stack: Stack) -> AsyncIterator[None]:
 
 
 FAULTS = [
-    Fault("redis-full", full, 3, NOTHING, over=0.0, longest=2.0, short=True),
-    Fault("redis-flushed", flushed, 2, NOTHING, over=0.0, longest=2.0, short=True),
+    Fault("redis-full", full, 3, NOTHING, over=0.0, longest=2.0, short=True, prepared=with_redis),
+    Fault("redis-flushed", flushed, 2, NOTHING, over=0.0, longest=2.0, short=True, prepared=with_redis),
 ]

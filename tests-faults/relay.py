@@ -100,6 +100,9 @@ class Relay:
     ) -> None:
         while data := await reader.read(PIECE):
             await self._pass(direction, len(data))
+            if reader.exception() is not None:  # a sender that resets the connection sends nothing again
+                connection.reset()
+                return
             if direction == "back" and self.weather.replies > 0:
                 self.weather.replies -= 1
                 connection.reset()

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 import asyncpg
@@ -58,14 +60,41 @@ def family(process: Process) -> list[psutil.Process]:
     return [first, *first.children(recursive=True)]
 
 
+@dataclass(frozen=True)
+class Piped(Service):
+    """A service that writes its log into a pipe."""
+
+    pipe: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        return ["/bin/sh", "-c", 'exec "$@" >"$0" 2>&1', str(self.pipe), *super().command(*arguments)]
+
+
+class Authority(Protocol):
+    """Who signs the gateways' certificates."""
+
+    def context(self) -> ssl.SSLContext:
+        """What clients check the gateways by."""
+
+    def renew(self, seconds: float, *, after_key: float = 0.0) -> None:
+        """Write a new certificate that lasts so long."""
+
+
 class Stack:
-    """PostgreSQL, Redis and all replicas. `variables` are settings that replicas get when they are next started."""
+    """PostgreSQL, Redis and all replicas.
+
+    What replicas get when they are next started: `variables`, settings by service or replica, and `pipes`, which a
+    replica's log goes into; `readers` read them. With an `authority` the gateways speak TLS.
+    """
 
     def __init__(self, directory: Path, names: NameServer) -> None:
         self.data = DataDirectory(directory)
         self.hops = Hops(names)
         self.names = names
-        self.variables: dict[str, dict[str, str]] = {kind: {} for kind in COUNTS}
+        self.variables: dict[str, dict[str, str]] = {}
+        self.pipes: dict[str, Path] = {}
+        self.readers: dict[str, asyncio.subprocess.Process] = {}
+        self.authority: Authority | None = None
         self.replicas: dict[str, Replica] = {}
         self.redis: Process | None = None
         self.standby: Postgres | None = None
@@ -158,8 +187,9 @@ class Stack:
                     "GATEWAY_WORKERS": name.rpartition("-")[2],  # the second one has two, as there is a fault of one
                 }
                 ready_url = f"http://{host}:8090/readyz"
-        variables = {**service.variables, **changed, **self.variables[kind]}
-        return replace(service, name=name, variables=variables, ready_url=ready_url)
+        variables = {**service.variables, **changed, **self.variables.get(kind, {}), **self.variables.get(name, {})}
+        started = replace(service, name=name, variables=variables, ready_url=ready_url)
+        return Piped(**vars(started), pipe=self.pipes[name]) if name in self.pipes else started
 
     async def restart(self, *kinds: str) -> None:
         """End all replicas of these services and start them, in no particular way: nobody is served meanwhile."""
@@ -167,10 +197,13 @@ class Stack:
         await asyncio.gather(*(self.replicas[name].process.stop(STOP_PATIENCE) for name in names))
         await self.start_replicas(names)
 
-    async def replace(self, name: str) -> None:
-        """End a replica as an operator does, and start another in its place."""
+    async def replace(self, name: str, *, wait: bool = True) -> None:
+        """End a replica as an operator does, start another in its place, and `wait` until that one is ready."""
         await self.replicas[name].process.stop(STOP_PATIENCE)
-        await self.start_replicas([name])
+        if wait:
+            await self.start_replicas([name])
+        else:
+            await self._start_replica(name)
 
     async def lead(self, ways: Ways) -> None:
         """Let names lead to the replicas or to relays in front of them, and start again all that keep connections."""

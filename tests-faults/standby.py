@@ -59,7 +59,12 @@ async def _copy(first: Postgres, directory: Path) -> None:
         cwd="/",
     )
     assert await process.wait() == 0
-    for lock in directory.glob(".s.PGSQL.*"):  # of the first one's socket, which stands among its files
+    _remove_locks(directory)
+
+
+def _remove_locks(directory: Path) -> None:
+    """Those of the first one's socket, which stands among its files, are copied with them."""
+    for lock in directory.glob(".s.PGSQL.*"):
         lock.unlink()
 
 

@@ -33,11 +33,13 @@ async def load(stack: Stack, fault: Fault):
 
 @contextlib.asynccontextmanager
 async def _load(stack: Stack) -> AsyncIterator[Load]:
+    authority = stack.authority
+    scheme, context = ("http", None) if authority is None else ("https", authority.context())
     gateways = {
-        name: (f"http://{host}:8080", f"http://{address(name)}:8090/readyz")
+        name: (f"{scheme}://{host}:8080", f"http://{address(name)}:8090/readyz")
         for name, host in zip(replicas("gateway"), stack.hops.addresses("client", "gateway"), strict=True)
     }
-    async with opened(gateways, Ledger()) as doors:
+    async with opened(gateways, Ledger(), context) as doors:
         yield Load(doors)
 
 
