@@ -99,8 +99,8 @@ test-compose: $(DEVELOPMENT) ## the end-to-end tests against containers, and wha
 
 FORM ?= whole
 
-test-faults: $(DEVELOPMENT) ## faults under load; the whole form takes about an hour, FORM=short less than six minutes
-	$(BIN)/python -m pytest tests-faults --form $(FORM)
+test-faults: $(DEVELOPMENT) ## faults under load: the whole takes over an hour and writes docs/faults.md; FORM=short, ONLY=row,row
+	$(BIN)/python -m pytest tests-faults -rs --form $(FORM) --only "$(ONLY)" $(if $(filter whole,$(FORM)),--record)
 
 clean: ## removes the environment and the embedded stack's data
 	rm -rf $(VENV) .data

@@ -14,19 +14,28 @@ from replicas import Stack
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--form", choices=("short", "whole"), default="whole", help="which faults to bring about")
+    parser.addoption("--only", default="", help="names of faults, separated by commas")
+    parser.addoption("--record", action="store_true", help="write what is measured into docs/faults.md")
 
 
 DISK_MEGABYTES, LOG_MEGABYTES = 640, 128
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what the short form lacks, and put what needs relays last: the stack is started again for it."""
-    faults = [item for item in items if hasattr(item, "callspec")]
-    if config.getoption("--form") == "short":
-        left_out = [item for item in faults if not item.callspec.params["fault"].short]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-    items.sort(key=lambda item: hasattr(item, "callspec") and item.callspec.params["fault"].ways == "relayed")
+    """Leave out what is not asked for, and put what needs relays last: the stack is started again for it."""
+    faults = {item: item.callspec.params["fault"] for item in items if hasattr(item, "callspec")}
+    only = set(filter(None, config.getoption("--only").split(",")))
+    unknown = only - {fault.name for fault in faults.values()}
+    if unknown:
+        raise pytest.UsageError(f"no such fault: {', '.join(sorted(unknown))}")
+    left_out = [
+        item
+        for item, fault in faults.items()
+        if (config.getoption("--form") == "short" and not fault.short) or (only and fault.name not in only)
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: item in faults and faults[item].ways == "relayed")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from replicas import Stack
 
 TO_NOTICE = 4.0
 CONNECTIONS = 40
-SPARE_MEMORY = 2 * 1024 * 1024
+USED_UP_WITHIN = 3.0
 SMALL_PIPE = 4096
 _LIBRARY = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
 READ = ("auth-service-1", "user-service-1", "gateway-1")
@@ -60,6 +60,7 @@ def without_descriptors(name: str) -> Inject:
             for _ in range(CONNECTIONS):
                 _, writer = await asyncio.open_connection(address(name), PORTS[name.rpartition("-")[0]])
                 writers.append(writer)
+            await _until_used_up(process)
             yield
         finally:
             for writer in writers:
@@ -69,14 +70,20 @@ def without_descriptors(name: str) -> Inject:
     return inject
 
 
+async def _until_used_up(process: psutil.Process) -> None:
+    async with asyncio.timeout(USED_UP_WITHIN):
+        while process.num_fds() < process.rlimit(resource.RLIMIT_NOFILE)[0]:
+            await asyncio.sleep(0.05)
+
+
 def without_memory(name: str) -> Inject:
-    """A process may have hardly more memory than it has. Where it ends for that, it is started again."""
+    """A process gets no more memory than it has. Where it ends for that, it is started again."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
         process = psutil.Process(stack.replicas[name].process.pid)
         before = process.rlimit(resource.RLIMIT_AS)
-        process.rlimit(resource.RLIMIT_AS, (process.memory_info().vms + SPARE_MEMORY, before[1]))
+        process.rlimit(resource.RLIMIT_AS, (process.memory_info().vms // 2, before[1]))
         yield
         with contextlib.suppress(psutil.NoSuchProcess):
             process.rlimit(resource.RLIMIT_AS, before)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 import checks
+import figures
 import history
 from catalogue import FAULTS
 from doors import opened
@@ -44,7 +45,7 @@ async def _load(stack: Stack) -> AsyncIterator[Load]:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-async def test_fault(stack: Stack, load: Load, fault: Fault):
+async def test_fault(stack: Stack, load: Load, fault: Fault, request: pytest.FixtureRequest):
     ledger, began = load.ledger, time.time()
     async with load.running():
         ledger.fault_at = time.time()
@@ -58,7 +59,11 @@ async def test_fault(stack: Stack, load: Load, fault: Fault):
     async with stack.superuser("auth") as auth, stack.superuser("users") as users:
         effects = await history.since(began, auth, users)
     checks.check(ledger, fault, ended_at, effects)
-    print(f"\n{fault.name}: {checks.outcome(ledger, fault, ended_at)}, loop {load.latest:.2f} s late")
+    outcome = checks.outcome(ledger, fault, ended_at)
+    print(f"\n{fault.name}: {outcome}, loop {load.latest:.2f} s late")
+    if request.config.getoption("--record"):
+        figures.record(fault, outcome, holds=not ledger.violations)
+        figures.write_table(FAULTS)
     assert not ledger.violations, _told(ledger, ended_at)
 
 
