@@ -135,6 +135,6 @@ async def _renew(stack: Stack) -> None:
 
 
 FAULTS = [
-    Fault("certificate-expired", run_out, 3, UNAVAILABLE, over=1.0, longest=2.0, short=True, prepared=with_tls),
+    Fault("certificate-expired", run_out, 3, UNAVAILABLE, over=1.0, longest=2.0, prepared=with_tls),
     Fault("certificate-renewed", renewed_again_and_again, 6, NOTHING, over=0.0, longest=2.0, prepared=with_tls),
 ]

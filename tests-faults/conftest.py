@@ -8,6 +8,8 @@ import pytest
 
 import history
 import namespaces
+from catalogue import SHORT
+from figures import MEASURED
 from name_server import running
 from replicas import Stack
 
@@ -21,6 +23,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 DISK_MEGABYTES, LOG_MEGABYTES = 640, 128
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[MEASURED] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What was measured in each fault, whether the test passed or not."""
+    terminalreporter.section("measured")
+    for line in config.stash[MEASURED]:
+        terminalreporter.write_line(line)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not asked for, and put what needs relays last: the stack is started again for it."""
     faults = {item: item.callspec.params["fault"] for item in items if hasattr(item, "callspec")}
@@ -31,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [
         item
         for item, fault in faults.items()
-        if (config.getoption("--form") == "short" and not fault.short) or (only and fault.name not in only)
+        if (config.getoption("--form") == "short" and fault.name not in SHORT) or (only and fault.name not in only)
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

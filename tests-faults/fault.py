@@ -39,7 +39,7 @@ class Fault:
 
     `sees` are the failures that clients may see at all, and `spares` the operations that never fail. No request waits
     longer than `longest`. None that is sent more than `over` seconds after the fault's end fails, or after its
-    beginning where `of_itself`, because the rest of the stack gets over it. `short` says that the short form has it.
+    beginning where `of_itself`, because the rest of the stack gets over it.
     `prepared` makes the stack fit for it before there is any load. In `relayed` ways networks can be cut.
     """
 
@@ -51,6 +51,5 @@ class Fault:
     longest: float
     of_itself: bool = False
     spares: tuple[str, ...] = ()
-    short: bool = False
     ways: Ways = "direct"
     prepared: Inject = unprepared

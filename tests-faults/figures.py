@@ -9,9 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from checks import Outcome
 from fault import Fault
 
+MEASURED = pytest.StashKey[list[str]]()
 RESULTS = Path(__file__).with_name("results.json")
 DOCUMENT = Path(__file__).parent.parent / "docs" / "faults.md"
 BEGIN, END = "<!-- The table below is written by `make test-faults`. -->\n", "<!-- The end of the table. -->\n"
@@ -35,13 +38,13 @@ def record(fault: Fault, outcome: Outcome, *, holds: bool) -> None:
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
 
 
-def write_table(faults: Iterable[Fault]) -> None:
-    """Write the results of all rows into the document."""
+def document(faults: Iterable[Fault]) -> str:
+    """The document with the results of all rows."""
     results = read()
     before, _, rest = DOCUMENT.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     rows = "".join(_row(fault, results.get(fault.name)) for fault in faults)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n{_HEAD}{rows}\n{END}{after}")
+    return f"{before}{BEGIN}\n{_HEAD}{rows}\n{END}{after}"
 
 
 def _row(fault: Fault, result: dict[str, Any] | None) -> str:
@@ -51,7 +54,7 @@ def _row(fault: Fault, result: dict[str, Any] | None) -> str:
         description(fault),
         f"{fault.hold:g} s",
         _allowed(fault),
-        f"{fault.over:g} s of {counted}" if fault.sees else "–",
+        f"{fault.over:g} s of {counted}" if fault.sees else "-",
         f"{fault.longest:g} s",
     )
     return f"| {' | '.join((*promised, *_measured(result)))} |\n"
@@ -64,8 +67,8 @@ def _allowed(fault: Fault) -> str:
 
 def _measured(result: dict[str, Any] | None) -> tuple[str, ...]:
     if result is None:
-        return ("–", "–", "–", "not yet")
-    seen = ", ".join(f"{number} × {kind}" for kind, number in sorted(result["failures"].items())) or "nothing"
+        return ("-", "-", "-", "not yet")
+    seen = ", ".join(f"{kind}: {number}" for kind, number in sorted(result["failures"].items())) or "nothing"
     broken = "" if result["holds"] else " **A promise was broken.**"
     return (
         f"{seen} of {result['requests']} requests.{broken}",

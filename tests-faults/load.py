@@ -20,7 +20,7 @@ KINDS: tuple[tuple[type[Client], int, int], ...] = (
     (NameChanger, 1, 1),
     (Newcomers, 1, 0),
 )
-WARM, WARM_WITHIN = 3, 30.0
+WARM, WARM_WITHIN = 2, 30.0
 LOOK_EVERY = 0.05
 
 

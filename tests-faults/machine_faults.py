@@ -15,6 +15,7 @@ import pytest
 
 from fault import HELD, NOTHING, Fault, Inject
 from hops import PORTS, address
+from operations import until
 from replicas import Stack
 
 TO_NOTICE = 4.0
@@ -71,9 +72,10 @@ def without_descriptors(name: str) -> Inject:
 
 
 async def _until_used_up(process: psutil.Process) -> None:
-    async with asyncio.timeout(USED_UP_WITHIN):
-        while process.num_fds() < process.rlimit(resource.RLIMIT_NOFILE)[0]:
-            await asyncio.sleep(0.05)
+    async def used_up() -> bool:
+        return process.num_fds() >= process.rlimit(resource.RLIMIT_NOFILE)[0]
+
+    await until(used_up, USED_UP_WITHIN)
 
 
 def without_memory(name: str) -> Inject:
@@ -154,7 +156,6 @@ def _clock_rows() -> list[Fault]:
             (503,),
             over=3.0,
             longest=2.0,
-            short=(name, seconds) == ("auth-service-1", 90),
             prepared=with_clocks,
         )
         for name in READ
@@ -173,7 +174,6 @@ FAULTS = [
             TO_NOTICE,
             longest=2.0,
             of_itself=True,
-            short=(name, what) in (("auth-service-1", "descriptors"), ("user-service-1", "memory")),
         )
         for name in READ
         for what, inject in (("descriptors", without_descriptors), ("memory", without_memory))
@@ -185,7 +185,6 @@ FAULTS = [
         NOTHING,
         over=0.0,
         longest=2.0,
-        short=True,
         prepared=log_readers,
     ),
 ]

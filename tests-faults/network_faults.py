@@ -105,30 +105,19 @@ def _name(hop: Hop) -> str:
 
 
 def _cut_rows(hop: Hop) -> list[Fault]:
-    rows = [
-        (f"{_name(hop)}-{name}", weather(hop, what), hop == ("gateway", "auth-service-1"))
-        for name, what in CUTS.items()
-    ]
-    rows += [
-        (f"{_name(hop)}-refused", refused(hop), False),
-        (
-            f"{_name(hop)}-half-open",
-            half_open(hop),
-            hop in (("auth-service", "postgres"), ("gateway", "auth-service-1")),
-        ),
-        (f"{_name(hop)}-replies-lost", losing_replies(hop), hop == ("auth-service", "postgres")),
-    ]
-    return [_cut_row(name, hop, inject, short=short) for name, inject, short in rows]
+    cuts = {name: weather(hop, what) for name, what in CUTS.items()}
+    others = {"refused": refused(hop), "half-open": half_open(hop), "replies-lost": losing_replies(hop)}
+    return [_cut_row(f"{_name(hop)}-{name}", hop, inject) for name, inject in (cuts | others).items()]
 
 
-def _cut_row(name: str, hop: Hop, inject: Inject, *, short: bool) -> Fault:
+def _cut_row(name: str, hop: Hop, inject: Inject) -> Fault:
     if hop in UNNOTICED:
-        return Fault(name, inject, 5, NOTHING, over=0.0, longest=2.0, short=short, ways="relayed")
+        return Fault(name, inject, 5, NOTHING, over=0.0, longest=2.0, ways="relayed")
     if hop in NOBODY_ELSE:
         spares = SPARED.get(hop, ())
-        return Fault(name, inject, 5, UNAVAILABLE, 5.0, longest=10.0, spares=spares, short=short, ways="relayed")
+        return Fault(name, inject, 5, UNAVAILABLE, 5.0, longest=10.0, spares=spares, ways="relayed")
     longest = 7.0 if hop[0] == "client" else 2.0
-    return Fault(name, inject, 5, HELD, 4.0, longest=longest, of_itself=True, short=short, ways="relayed")
+    return Fault(name, inject, 5, HELD, 4.0, longest=longest, of_itself=True, ways="relayed")
 
 
 def _slow_rows() -> list[Fault]:
@@ -142,7 +131,6 @@ def _slow_rows() -> list[Fault]:
             NOTHING,
             over=0.0,
             longest=3.0,
-            short=hop == ("auth-service", "postgres"),
             ways="relayed",
         )
         for hop in hops
@@ -155,7 +143,6 @@ def _slow_rows() -> list[Fault]:
             HELD,
             over=3.0,
             longest=5.0,
-            short=hop == ("gateway", "auth-service"),
             ways="relayed",
         )
         for hop in (("client", "gateway"), *hops)
@@ -165,10 +152,7 @@ def _slow_rows() -> list[Fault]:
 
 def _name_rows() -> list[Fault]:
     unnoticed: tuple[Mode, ...] = ("silent", "failing", "dead-replica", "shuffling")
-    rows = [
-        Fault(f"names-{mode}", names(mode), 8, NOTHING, over=0.0, longest=2.0, short=mode in ("silent", "shuffling"))
-        for mode in unnoticed
-    ]
+    rows = [Fault(f"names-{mode}", names(mode), 8, NOTHING, over=0.0, longest=2.0) for mode in unnoticed]
     return [*rows, Fault("names-lying", names("lying"), 8, UNAVAILABLE, over=5.0, longest=5.0)]
 
 

@@ -139,7 +139,6 @@ def _lock_rows() -> list[Fault]:
             over=3.0,
             longest=10.0,
             spares=("refresh",) if database == "users" else (),
-            short=table == "sessions",
         )
         for database, tables in TABLES.items()
         for table in tables
@@ -147,13 +146,13 @@ def _lock_rows() -> list[Fault]:
 
 
 FAULTS = [
-    Fault("postgres-restarted", restarted, 1, UNAVAILABLE, over=3.0, longest=10.0, short=True),
+    Fault("postgres-restarted", restarted, 1, UNAVAILABLE, over=3.0, longest=10.0),
     *_lock_rows(),
-    Fault("postgres-without-connections", no_connections_left, 6, UNAVAILABLE, over=3.0, longest=5.0, short=True),
-    Fault("postgres-read-only", read_only, 4, UNAVAILABLE, over=2.0, longest=5.0, short=True),
+    Fault("postgres-without-connections", no_connections_left, 6, UNAVAILABLE, over=3.0, longest=5.0),
+    Fault("postgres-read-only", read_only, 4, UNAVAILABLE, over=2.0, longest=5.0),
     Fault("postgres-server-read-only", read_only_server, 4, UNAVAILABLE, over=2.0, longest=5.0),
-    Fault("postgres-disk-full", disk_full, 8, UNAVAILABLE, over=5.0, longest=5.0, short=True),
-    Fault("log-disk-full", log_disk_full, 5, NOTHING, over=0.0, longest=2.0, short=True),
+    Fault("postgres-disk-full", disk_full, 8, UNAVAILABLE, over=5.0, longest=5.0),
+    Fault("log-disk-full", log_disk_full, 5, NOTHING, over=0.0, longest=2.0),
     Fault(
         "postgres-failover",
         failing_over,
@@ -161,7 +160,6 @@ FAULTS = [
         UNAVAILABLE,
         over=5.0,
         longest=10.0,
-        short=True,
         prepared=with_standby,
     ),
 ]

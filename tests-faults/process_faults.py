@@ -116,7 +116,7 @@ def _stop_rows() -> list[Fault]:
     rows = [_one_stopped(name, seconds) for name in ONE_OF_SEVERAL for seconds in PAUSES]
     rows += [_all_stopped(name, seconds) for name in (*ALL, "postgres") for seconds in PAUSES]
     rows += [
-        Fault(f"{name}-stopped-{seconds}s", standing_still(name), seconds, NOTHING, 0.0, 2.0, short=seconds == 3)
+        Fault(f"{name}-stopped-{seconds}s", standing_still(name), seconds, NOTHING, 0.0, 2.0)
         for name in ("redis",)
         for seconds in PAUSES
     ]
@@ -134,7 +134,6 @@ def _one_stopped(name: str, seconds: int) -> Fault:
         over=TO_NOTICE,
         longest=waits,
         of_itself=True,
-        short=seconds == 3,
     )
 
 
@@ -147,14 +146,13 @@ def _all_stopped(name: str, seconds: int) -> Fault:
         UNAVAILABLE,
         over=5.0,
         longest=min(seconds + 2.0, 35.0),
-        spares=("refresh",) if name == "user-service" else (),
-        short=seconds == 3 and name != "gateway",
+        spares=("refresh",) if name == "user-service" else () and name != "gateway",
     )
 
 
 def _kill_rows(names: Sequence[str]) -> list[Fault]:
     one = [
-        Fault(f"{name}-killed", killed(name), 2, HELD, over=TO_NOTICE, longest=2.0, of_itself=True, short=True)
+        Fault(f"{name}-killed", killed(name), 2, HELD, over=TO_NOTICE, longest=2.0, of_itself=True)
         for name in ONE_OF_SEVERAL
     ]
     every = [Fault(f"{name}-killed", killed(name), 2, UNAVAILABLE, over=5.0, longest=10.0) for name in names]
@@ -164,7 +162,7 @@ def _kill_rows(names: Sequence[str]) -> list[Fault]:
 def _pulse_rows() -> list[Fault]:
     waits: Callable[[str], float] = lambda name: 10.0 if name in (*ALL, "postgres") else 3.0  # noqa: E731
     return [
-        Fault(f"{name}-pulsed", pulsing(name), 6, UNAVAILABLE, over=5.0, longest=waits(name), short=name == "postgres")
+        Fault(f"{name}-pulsed", pulsing(name), 6, UNAVAILABLE, over=5.0, longest=waits(name))
         for name in (*ONE_OF_SEVERAL, *ALL, "postgres", "redis")
     ]
 
@@ -172,8 +170,8 @@ def _pulse_rows() -> list[Fault]:
 FAULTS = [
     *_stop_rows(),
     *_kill_rows((*ALL, "postgres")),
-    Fault("redis-killed", killed("redis"), 3, NOTHING, over=0.0, longest=2.0, short=True),
+    Fault("redis-killed", killed("redis"), 3, NOTHING, over=0.0, longest=2.0),
     *_pulse_rows(),
-    Fault("gateway-worker-stopped", stopped_worker, 6, HELD, TO_NOTICE, longest=6.0, of_itself=True, short=True),
+    Fault("gateway-worker-stopped", stopped_worker, 6, HELD, TO_NOTICE, longest=6.0, of_itself=True),
     Fault("gateway-worker-killed", killed_worker, 2, HELD, over=TO_NOTICE, longest=2.0, of_itself=True),
 ]

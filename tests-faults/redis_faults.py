@@ -28,6 +28,6 @@ async def flushed(stack: Stack) -> AsyncIterator[None]:
 
 
 FAULTS = [
-    Fault("redis-full", full, 3, NOTHING, over=0.0, longest=2.0, short=True, prepared=with_redis),
-    Fault("redis-flushed", flushed, 2, NOTHING, over=0.0, longest=2.0, short=True, prepared=with_redis),
+    Fault("redis-full", full, 3, NOTHING, over=0.0, longest=2.0, prepared=with_redis),
+    Fault("redis-flushed", flushed, 2, NOTHING, over=0.0, longest=2.0, prepared=with_redis),
 ]

@@ -60,10 +60,10 @@ async def test_fault(stack: Stack, load: Load, fault: Fault, request: pytest.Fix
         effects = await history.since(began, auth, users)
     checks.check(ledger, fault, ended_at, effects)
     outcome = checks.outcome(ledger, fault, ended_at)
-    print(f"\n{fault.name}: {outcome}, loop {load.latest:.2f} s late")
+    request.config.stash[figures.MEASURED].append(f"{fault.name}: {outcome}, event loop {load.latest:.2f} s late")
     if request.config.getoption("--record"):
         figures.record(fault, outcome, holds=not ledger.violations)
-        figures.write_table(FAULTS)
+        figures.DOCUMENT.write_text(figures.document(FAULTS))
     assert not ledger.violations, _told(ledger, ended_at)
 
 

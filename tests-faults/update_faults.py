@@ -58,7 +58,7 @@ async def while_one_stands_still(stack: Stack) -> AsyncIterator[None]:
 
 
 FAULTS = [
-    Fault("rolling-update", rolling_update, 1, NOTHING, over=0.0, longest=2.0, short=True),
+    Fault("rolling-update", rolling_update, 1, NOTHING, over=0.0, longest=2.0),
     Fault("rolling-update-while-redis-hangs", while_redis_hangs, 1, NOTHING, over=0.0, longest=2.0),
     Fault("rolling-update-while-postgres-restarts", while_postgres_restarts, 1, UNAVAILABLE, over=3.0, longest=5.0),
     Fault(
