@@ -17,7 +17,7 @@ LOOK_EVERY = 0.25
 LOOK_TIMEOUT = aiohttp.ClientTimeout(total=0.75)
 PAUSE = 0.1
 LONGEST_PAUSE = 0.5
-GIVES_UP_AFTER = 75.0
+GIVES_UP_AFTER = 150.0
 
 Request = Callable[[aiohttp.ClientSession], Awaitable[Reply]]
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import psutil
 
 from dev.processes import Process
-from fault import HELD, NOTHING, UNAVAILABLE, Fault, Inject
+from fault import HELD, NOTHING, UNAVAILABLE, Fault, Inject, with_redis
 from replicas import Stack, family, kill, resume, suspend
 
 PULSE = 0.15
@@ -116,8 +116,7 @@ def _stop_rows() -> list[Fault]:
     rows = [_one_stopped(name, seconds) for name in ONE_OF_SEVERAL for seconds in PAUSES]
     rows += [_all_stopped(name, seconds) for name in (*ALL, "postgres") for seconds in PAUSES]
     rows += [
-        Fault(f"{name}-stopped-{seconds}s", standing_still(name), seconds, NOTHING, 0.0, 2.0)
-        for name in ("redis",)
+        Fault(f"redis-stopped-{seconds}s", standing_still("redis"), seconds, NOTHING, 0.0, 2.0, prepared=with_redis)
         for seconds in PAUSES
     ]
     return rows
@@ -138,15 +137,16 @@ def _one_stopped(name: str, seconds: int) -> Fault:
 
 
 def _all_stopped(name: str, seconds: int) -> Fault:
-    """Nobody is left who could answer: requests wait until their callers or the gateway give up."""
+    """Nobody is left who could answer: requests wait until the services, the gateway or their callers give up."""
+    bound = {"postgres": 10.0, "gateway": 35.0}.get(name, 32.0)
     return Fault(
         f"{name}-stopped-{seconds}s",
         standing_still(name),
         seconds,
         UNAVAILABLE,
         over=5.0,
-        longest=min(seconds + 2.0, 35.0),
-        spares=("refresh",) if name == "user-service" else () and name != "gateway",
+        longest=min(seconds + 2.0, bound),
+        spares=("refresh",) if name == "user-service" else (),
     )
 
 
@@ -163,14 +163,15 @@ def _pulse_rows() -> list[Fault]:
     waits: Callable[[str], float] = lambda name: 10.0 if name in (*ALL, "postgres") else 3.0  # noqa: E731
     return [
         Fault(f"{name}-pulsed", pulsing(name), 6, UNAVAILABLE, over=5.0, longest=waits(name))
-        for name in (*ONE_OF_SEVERAL, *ALL, "postgres", "redis")
+        for name in (*ONE_OF_SEVERAL, *ALL, "postgres")
     ]
 
 
 FAULTS = [
     *_stop_rows(),
     *_kill_rows((*ALL, "postgres")),
-    Fault("redis-killed", killed("redis"), 3, NOTHING, over=0.0, longest=2.0),
+    Fault("redis-killed", killed("redis"), 3, NOTHING, over=0.0, longest=2.0, prepared=with_redis),
+    Fault("redis-pulsed", pulsing("redis"), 6, NOTHING, over=0.0, longest=2.0, prepared=with_redis),
     *_pulse_rows(),
     Fault("gateway-worker-stopped", stopped_worker, 6, HELD, TO_NOTICE, longest=6.0, of_itself=True),
     Fault("gateway-worker-killed", killed_worker, 2, HELD, over=TO_NOTICE, longest=2.0, of_itself=True),

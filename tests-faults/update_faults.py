@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from fault import HELD, NOTHING, UNAVAILABLE, Fault
+from fault import HELD, NOTHING, UNAVAILABLE, Fault, with_redis
 from hops import replicas
 from postgres_faults import restarted
 from process_faults import standing_still
@@ -59,7 +59,9 @@ async def while_one_stands_still(stack: Stack) -> AsyncIterator[None]:
 
 FAULTS = [
     Fault("rolling-update", rolling_update, 1, NOTHING, over=0.0, longest=2.0),
-    Fault("rolling-update-while-redis-hangs", while_redis_hangs, 1, NOTHING, over=0.0, longest=2.0),
+    Fault(
+        "rolling-update-while-redis-hangs", while_redis_hangs, 1, NOTHING, over=0.0, longest=2.0, prepared=with_redis
+    ),
     Fault("rolling-update-while-postgres-restarts", while_postgres_restarts, 1, UNAVAILABLE, over=3.0, longest=5.0),
     Fault(
         f"rolling-update-while-{STOPPED}-stands-still",
