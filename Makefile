@@ -7,7 +7,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
 .PHONY: run test bench-tokens bench-sizes bench-flood bench-gateway lint types lock clean
-.PHONY: secrets up down logs ps scale deploy admin client test-compose
+.PHONY: secrets up down logs ps scale deploy admin client test-compose test-faults
 .DEFAULT_GOAL := run
 
 $(RUNTIME): requirements.lock $(PACKAGES:%=%/pyproject.toml)
@@ -96,6 +96,11 @@ client: ## ID=shop DIALECT=rfc6749, and further options of `clients add` in OPTI
 
 test-compose: $(DEVELOPMENT) ## the end-to-end tests against containers, and what only containers show
 	$(BIN)/python -m pytest tests-compose
+
+FORM ?= whole
+
+test-faults: $(DEVELOPMENT) ## faults under load: the whole takes over an hour and writes docs/faults.md; FORM=short, ONLY=row,row
+	$(BIN)/python -m pytest tests-faults -rs --form $(FORM) --only "$(ONLY)" $(if $(filter whole,$(FORM)),--record)
 
 clean: ## removes the environment and the embedded stack's data
 	rm -rf $(VENV) .data

@@ -32,14 +32,18 @@ _QUICK_RECOVERY = ("-c", "recovery_init_sync_method=syncfs") if sys.platform == 
 
 
 class Postgres:
-    """A server whose files are in `directory`. It listens on a Unix socket only, and trusts whoever may open that."""
+    """A server whose files are in `directory`. It listens on a Unix socket, and trusts anyone who may open that.
 
-    def __init__(self, directory: Path, log: Path) -> None:
+    Where an `address` of this machine is given it listens on port 5432 there, too.
+    """
+
+    def __init__(self, directory: Path, log: Path, *, address: str = "") -> None:
         """Makes the files at the first start, which takes a second."""
         self._directory = directory
         os.environ["LC_ALL"] = "C"  # PostgreSQL refuses a locale that the machine lacks
         server = _initialised(directory)
         self.programs: Path = server.bin_path
+        self.user: str | None = server.system_user  # who runs it, where root may not
         self._sockets = find_suitable_socket_dir(directory, server.runtime_path)
         if server.system_user is not None:
             shutil.chown(self._sockets, server.system_user)
@@ -48,13 +52,13 @@ class Postgres:
             Program(
                 name="PostgreSQL",
                 command=[
-                    *(str(server.bin_path / "postgres"), "-D", str(directory), "-h", "", "-k", f'"{self._sockets}"'),
+                    *(str(self.programs / "postgres"), "-D", str(directory), "-h", address, "-k", f'"{self._sockets}"'),
                     *_QUICK_RECOVERY,
                 ],
                 environment=os.environ,
                 log=log,
                 directory=directory,
-                user=server.system_user,
+                user=self.user,
                 stop_signals=(signal.SIGINT, signal.SIGQUIT, signal.SIGKILL),  # fast, immediate, at once
                 orphan_signal=signal.SIGINT,
                 before_start=self._dismiss_predecessor,

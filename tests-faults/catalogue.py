@@ -1,0 +1,54 @@
+"""All faults, in the order in which they are brought upon one running stack."""
+
+import certificate_faults
+import machine_faults
+import network_faults
+import postgres_faults
+import process_faults
+import redis_faults
+import update_faults
+from fault import Fault
+
+FAULTS: list[Fault] = [
+    *process_faults.FAULTS,
+    *postgres_faults.FAULTS,
+    *redis_faults.FAULTS,
+    *machine_faults.FAULTS,
+    *certificate_faults.FAULTS,
+    *update_faults.FAULTS,
+    *network_faults.FAULTS,
+]
+
+# The short form: of each kind of fault one, where it shows most.
+SHORT = {
+    "auth-service-1-stopped-3s",
+    "user-service-1-stopped-3s",
+    "gateway-1-stopped-3s",
+    "auth-service-stopped-3s",
+    "user-service-stopped-3s",
+    "postgres-stopped-3s",
+    "redis-stopped-3s",
+    "auth-service-1-killed",
+    "user-service-1-killed",
+    "gateway-1-killed",
+    "postgres-killed",
+    "gateway-worker-stopped",
+    "sessions-locked",
+    "postgres-without-connections",
+    "postgres-read-only",
+    "postgres-disk-full",
+    "postgres-failover",
+    "log-disk-full",
+    "log-reader-stopped",
+    "redis-full",
+    "auth-service-1-clock-ahead",
+    "auth-service-1-without-descriptors",
+    "certificate-expired",
+    "rolling-update",
+    "names-silent",
+    "gateway-to-auth-service-1-cut-forth",
+    "gateway-to-auth-service-1-half-open",
+    "auth-service-to-postgres-half-open",
+    "auth-service-to-postgres-replies-lost",
+    "gateway-to-auth-service-5-percent-lost",
+}

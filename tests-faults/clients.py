@@ -1,0 +1,259 @@
+"""Clients of the steady load: each signs somebody up and then does one kind of thing for as long as it lives."""
+
+import asyncio
+import itertools
+import secrets
+from dataclasses import dataclass
+
+from doors import Answer, Doors, Request
+from drivers import Driver
+from exchange import Reply, bearer, post_form, post_json, send
+from ledger import Attempt, LostError
+
+REVOKED_WITHIN = 2.0
+# By when a write that was begun in time has reached the database.
+LATE = 0.5
+CALM = 5.0
+
+
+@dataclass
+class User:
+    id: int
+    email: str
+    password: str
+
+
+@dataclass
+class Session:
+    driver: Driver
+    user: User
+    access_token: str
+    refresh_token: str
+
+
+def _sign_up() -> tuple[str, str, Request]:
+    """An e-mail address that nobody has had, a password, and the request that signs both up."""
+    email, password = f"{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(9)
+    body = {"user": {"email": email, "password": password}}
+    return email, password, lambda http: post_json(http, "/api/v1/users", body)
+
+
+class Client:
+    """One client: `patience` is how long it waits for an answer before it gives up, `pause` what it does in between."""
+
+    pause = 0.2
+
+    def __init__(self, name: str, doors: Doors, driver: Driver, patience: float) -> None:
+        self.name = name
+        self.turns = 0
+        self._doors = doors
+        self._ledger = doors.ledger
+        self._driver = driver
+        self._patience = patience
+        self._numbers = itertools.count(1)
+
+    async def live(self, stop: asyncio.Event) -> None:
+        """Take one turn after the other. Who has lost a session begins again as somebody else."""
+        while not stop.is_set():
+            try:
+                await self.begin()
+                while not stop.is_set():
+                    await self.turn()
+                    self.turns += 1
+                    await asyncio.sleep(self.pause)
+            except LostError:
+                continue
+
+    async def begin(self) -> None:
+        self.user = await self.sign_up()
+        self.session = await self.log_in(self.user)
+
+    async def turn(self) -> None:
+        raise NotImplementedError
+
+    async def audit(self) -> None:
+        """Once all is well again: what was acknowledged is so."""
+        await self.must_be_accepted(self.session)
+
+    def fail(self, promise: str, *attempts: Attempt) -> LostError:
+        """Note a promise that is broken; returns what to raise."""
+        self._ledger.broken(promise, *attempts)
+        return LostError(promise)
+
+    async def answer(self, operation: str, subject: int | str, argument: str, request: Request) -> Answer:
+        return await self._doors.answer(self.name, self._patience, (operation, subject, argument), request)
+
+    async def try_once(
+        self, operation: str, subject: int | str, argument: str, request: Request
+    ) -> tuple[Attempt, Reply | None]:
+        """Send a request once, and give up where it fails."""
+        attempt, reply, _ = await self._doors.attempt(
+            self.name, self._patience, (operation, subject, argument), request
+        )
+        return attempt, reply
+
+    async def sign_up(self) -> User:
+        """A user that exists. An address that an attempt may have taken which nobody heard of is not used again."""
+        while True:
+            email, password, request = _sign_up()
+            answer = await self.answer("sign-up", email, email, request)
+            if answer.reply.status == 200:
+                return User(answer.reply.json()["id"], email, password)
+            if not (answer.repeated and answer.reply.status == 409):
+                self._ledger.broken("a sign-up is refused", answer.attempt)
+
+    async def log_in(self, user: User) -> Session:
+        request = self._driver.password_request(**{self._driver.login_name: user.email, "password": user.password})
+        answer = await self.answer("login", user.id, "", lambda http: post_json(http, self._driver.path, request))
+        if answer.reply.status != self._driver.status:
+            raise self.fail("the right password is refused", answer.attempt)
+        tokens = self._driver.tokens(answer.reply)
+        return Session(self._driver, user, tokens.access_token, str(tokens.refresh_token))
+
+    async def must_be_accepted(self, session: Session) -> None:
+        """The access token gets its user's record."""
+        answer = await self.answer(
+            "read", session.user.id, "", lambda http: session.driver.me(http, session.access_token)
+        )
+        if answer.reply.status != 200:
+            raise self.fail("a good access token is refused", answer.attempt)
+
+    async def must_be_refused_soon(self, session: Session, ended: Attempt) -> None:
+        """From two seconds after the acknowledgement on, no request that is sent with the access token is accepted."""
+        while True:
+            probe, _ = await self.try_once(
+                "probe", session.user.id, "", lambda http: session.driver.me(http, session.access_token)
+            )
+            if probe.outcome == 401:
+                return
+            if probe.outcome == 200 and probe.start > ended.end + REVOKED_WITHIN:
+                late = probe.start - ended.end
+                self._ledger.broken(
+                    f"what was revoked is accepted {late:.1f} s after it was acknowledged", ended, probe
+                )
+                return
+            await asyncio.sleep(0.05)
+
+
+class Refresher(Client):
+    """Exchanges its refresh token, again at another gateway when it was not answered, and reads now and then."""
+
+    async def turn(self) -> None:
+        session, spent = self.session, self.session.refresh_token
+        answer = await self.answer("refresh", session.user.id, spent, lambda http: session.driver.refresh(http, spent))
+        if answer.reply.status != 200:
+            before = [one for one in self._ledger.of("refresh", session.user.id) if one is not answer.attempt][-4:]
+            raise self.fail("a session is lost: its refresh token is refused", *before, answer.attempt)
+        tokens = session.driver.tokens(answer.reply)
+        session.access_token, session.refresh_token = tokens.access_token, str(tokens.refresh_token)
+        self._ledger.successor(spent, session.refresh_token, answer.attempt)
+        if next(self._numbers) % 4 == 0:
+            await self.must_be_accepted(session)
+
+    async def audit(self) -> None:
+        await self.turn()
+
+
+class Reader(Client):
+    """Reads its own record with one access token."""
+
+    pause = 0.1
+
+    async def turn(self) -> None:
+        await self.must_be_accepted(self.session)
+
+
+class Visitor(Client):
+    """Logs in, reads, and ends the session in one of three ways."""
+
+    async def turn(self) -> None:
+        session = await self.log_in(self.user)
+        await self.must_be_accepted(session)
+        await self.must_be_refused_soon(session, await self._revoke(session, next(self._numbers) % 3))
+
+    async def _revoke(self, session: Session, way: int) -> Attempt:
+        token = (session.access_token, session.refresh_token)[way % 2]
+        form = {**session.driver.identity, "token": token}
+        headers = bearer(session.access_token)
+        request: Request = (
+            (lambda http: send(http, "DELETE", "/api/v1/sessions/current", headers))
+            if way == 2
+            else (lambda http: post_form(http, "/oauth/revoke", form))
+        )
+        answer = await self.answer("revocation", session.user.id, "", request)
+        done_before = way == 2 and answer.repeated and answer.reply.status == 401
+        if answer.reply.status not in (200, 204) and not done_before:
+            raise self.fail("a revocation is refused", answer.attempt)
+        return answer.attempt
+
+
+class PasswordChanger(Client):
+    """Changes its password, which ends its other session; where it had to give up it stays with what holds."""
+
+    async def begin(self) -> None:
+        await super().begin()
+        self.other = await self.log_in(self.user)
+
+    async def turn(self) -> None:
+        new = secrets.token_urlsafe(9)
+        body = {"current_password": self.user.password, "password": new}
+        path, headers = f"/api/v1/users/{self.user.id}/password", bearer(self.session.access_token)
+        attempt, _ = await self.try_once(
+            "password change", self.user.id, new, lambda http: post_json(http, path, body, headers)
+        )
+        if attempt.outcome == 204:
+            self.user.password = new
+            await self.must_be_refused_soon(self.other, attempt)
+        elif attempt.failed:
+            await self._find_out(new)
+        else:
+            raise self.fail("a password change is refused", attempt)
+        self.other = await self.log_in(self.user)
+
+    async def _find_out(self, new: str) -> None:
+        """The password that holds soon after a change was given up still holds later."""
+        await asyncio.sleep(LATE)
+        request = self._driver.password_request(**{self._driver.login_name: self.user.email, "password": new})
+        answer = await self.answer("login", self.user.id, new, lambda http: post_json(http, self._driver.path, request))
+        if answer.reply.status == self._driver.status:
+            self.user.password = new
+        await self.log_in(self.user)
+        await asyncio.sleep(CALM)
+
+    async def audit(self) -> None:
+        await self.log_in(self.user)
+
+
+class NameChanger(Client):
+    """Sets one user name after the other, each once; what it gave up it does not ask for again."""
+
+    async def turn(self) -> None:
+        name = f"n{secrets.token_hex(8)}"
+        path, headers = f"/api/v1/users/{self.user.id}", bearer(self.session.access_token)
+        body = {"user": {"username": name}}
+        attempt, _ = await self.try_once(
+            "name change", self.user.id, name, lambda http: post_json(http, path, body, headers, method="PATCH")
+        )
+        if not (attempt.outcome == 200 or attempt.failed):
+            raise self.fail("a change of name is refused", attempt)
+
+
+class Newcomers(Client):
+    """Signs up one user after the other, each once."""
+
+    def __init__(self, name: str, doors: Doors, driver: Driver, patience: float) -> None:
+        super().__init__(name, doors, driver, patience)
+        self._signed_up: list[User] = []
+
+    async def turn(self) -> None:
+        email, password, request = _sign_up()
+        attempt, reply = await self.try_once("sign-up", email, email, request)
+        if reply is not None and reply.status == 200:
+            self._signed_up.append(User(reply.json()["id"], email, password))
+        elif not attempt.failed:
+            raise self.fail("a sign-up is refused", attempt)
+
+    async def audit(self) -> None:
+        """Whoever was signed up last can log in."""
+        for user in self._signed_up[-8:]:
+            await self.log_in(user)

@@ -1,0 +1,72 @@
+"""Each fault under a steady load: nothing that was promised is broken, and all is well again in time."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+import checks
+import figures
+import history
+from catalogue import FAULTS
+from doors import opened
+from fault import Fault
+from hops import address, replicas
+from ledger import Ledger
+from load import Load
+from replicas import COUNTS, Stack
+
+SETTLES_WITHIN = 60.0
+
+
+@pytest.fixture
+async def load(stack: Stack, fault: Fault):
+    """Clients of a stack that is well again, whatever the fault before has left, and prepared for this one."""
+    await stack.recover()
+    await stack.lead(fault.ways)
+    async with fault.prepared(stack), _load(stack) as load:
+        yield load
+    if load.ledger.violations:
+        await stack.restart(*COUNTS)  # what this fault has left must not be taken for the next one's doing
+
+
+@contextlib.asynccontextmanager
+async def _load(stack: Stack) -> AsyncIterator[Load]:
+    authority = stack.authority
+    scheme, context = ("http", None) if authority is None else ("https", authority.context())
+    gateways = {
+        name: (f"{scheme}://{host}:8080", f"http://{address(name)}:8090/readyz")
+        for name, host in zip(replicas("gateway"), stack.hops.addresses("client", "gateway"), strict=True)
+    }
+    async with opened(gateways, Ledger(), context) as doors:
+        yield Load(doors)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_fault(stack: Stack, load: Load, fault: Fault, request: pytest.FixtureRequest):
+    ledger, began = load.ledger, time.time()
+    async with load.running():
+        ledger.fault_at = time.time()
+        async with fault.inject(stack):
+            await asyncio.sleep(fault.hold)
+        ended_at = time.time()
+        if not await load.has_turned(3, SETTLES_WITHIN):
+            ledger.broken(f"clients do not get anywhere in {SETTLES_WITHIN:g} s after the fault")
+        await asyncio.sleep(max(0.0, ended_at + min(fault.over, 3.0) - time.time()))
+    await load.audit()
+    async with stack.superuser("auth") as auth, stack.superuser("users") as users:
+        effects = await history.since(began, auth, users)
+    checks.check(ledger, fault, ended_at, effects)
+    outcome = checks.outcome(ledger, fault, ended_at)
+    request.config.stash[figures.MEASURED].append(f"{fault.name}: {outcome}, event loop {load.latest:.2f} s late")
+    if request.config.getoption("--record"):
+        figures.record(fault, outcome, holds=not ledger.violations)
+        figures.DOCUMENT.write_text(figures.document(FAULTS))
+    assert not ledger.violations, _told(ledger, ended_at)
+
+
+def _told(ledger: Ledger, ended_at: float) -> str:
+    head = f"{len(ledger.violations)} promises broken; times count from the fault, which ended at "
+    return head + f"{ended_at - ledger.fault_at:.3f} s:\n    " + "\n    ".join(ledger.violations[:12])

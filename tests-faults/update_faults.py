@@ -1,0 +1,75 @@
+"""A rolling update, alone and in the middle of other faults."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fault import HELD, NOTHING, UNAVAILABLE, Fault, with_redis
+from hops import replicas
+from postgres_faults import restarted
+from process_faults import standing_still
+from replicas import Stack, kill
+
+ORDER = ("user-service", "auth-service", "gateway")
+STOPPED = "user-service-1"
+
+
+async def roll(stack: Stack, *, but: str = "") -> None:
+    """Replace every replica of every service, one after the other."""
+    for kind in ORDER:
+        for name in replicas(kind):
+            if name != but:
+                await stack.replace(name)
+
+
+@contextlib.asynccontextmanager
+async def rolling_update(stack: Stack) -> AsyncIterator[None]:
+    """Nothing else is wrong."""
+    await roll(stack)
+    yield
+
+
+@contextlib.asynccontextmanager
+async def while_redis_hangs(stack: Stack) -> AsyncIterator[None]:
+    """Redis stands still from before the first replica is replaced until after the last."""
+    async with standing_still("redis")(stack):
+        await roll(stack)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def while_postgres_restarts(stack: Stack) -> AsyncIterator[None]:
+    """PostgreSQL is restarted while replicas are replaced."""
+    rolling = asyncio.create_task(roll(stack))
+    await asyncio.sleep(2)
+    async with restarted(stack):
+        await rolling
+        yield
+
+
+@contextlib.asynccontextmanager
+async def while_one_stands_still(stack: Stack) -> AsyncIterator[None]:
+    """One replica stands still; all others are replaced, and that one is killed in the end."""
+    async with standing_still(STOPPED)(stack):
+        await roll(stack, but=STOPPED)
+        await kill(stack.replicas[STOPPED].process)
+        await stack.start_replicas([STOPPED])
+        yield
+
+
+FAULTS = [
+    Fault("rolling-update", rolling_update, 1, NOTHING, over=0.0, longest=2.0),
+    Fault(
+        "rolling-update-while-redis-hangs", while_redis_hangs, 1, NOTHING, over=0.0, longest=2.0, prepared=with_redis
+    ),
+    Fault("rolling-update-while-postgres-restarts", while_postgres_restarts, 1, UNAVAILABLE, over=3.0, longest=5.0),
+    Fault(
+        f"rolling-update-while-{STOPPED}-stands-still",
+        while_one_stands_still,
+        1,
+        HELD,
+        over=4.0,
+        longest=2.0,
+        of_itself=True,
+    ),
+]
