@@ -22,11 +22,12 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Reply:
-    """A response with its whole body."""
+    """A response with its whole body. `request` is the method and the target that it answers."""
 
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
+    request: str = ""
 
     def json(self) -> Any:
         """The body read as JSON; a name that stands in it twice is a fault."""
@@ -68,16 +69,24 @@ async def send(
     headers: Headers = (),
     body: bytes | str | AsyncIterable[bytes] | None = None,
 ) -> Reply:
-    """Send a request. No `Content-Type` is invented; an asynchronous body goes out in chunks."""
-    async with client.request(
-        method,
-        URL(target, encoded=True),
-        headers=CIMultiDict(headers),
-        data=body.encode() if isinstance(body, str) else body,
-        skip_auto_headers=(hdrs.CONTENT_TYPE,),
-        allow_redirects=False,
-    ) as response:
-        return Reply(response.status, response.headers, await response.read())
+    """Send a request. No `Content-Type` is invented; an asynchronous body goes out in chunks.
+
+    An exception has the request as its note.
+    """
+    request = f"{method} {target}"
+    try:
+        async with client.request(
+            method,
+            URL(target, encoded=True),
+            headers=CIMultiDict(headers),
+            data=body.encode() if isinstance(body, str) else body,
+            skip_auto_headers=(hdrs.CONTENT_TYPE,),
+            allow_redirects=False,
+        ) as response:
+            return Reply(response.status, response.headers, await response.read(), request)
+    except (aiohttp.ClientError, OSError) as error:
+        error.add_note(request)
+        raise
 
 
 async def post_json(

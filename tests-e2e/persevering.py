@@ -204,12 +204,12 @@ class PerseveringClient:
             try:
                 reply = await request()
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one
-                cause = type(error).__name__
+                cause = " ".join([type(error).__name__, *getattr(error, "__notes__", ())])
             else:
                 if reply.status not in RETRYABLE:
                     return Answer(reply, repeated, time.monotonic() - sent_at)
                 assert reply.status != 503 or "Retry-After" in reply.headers, reply
-                cause = str(reply.status)
+                cause = f"{reply.status} {reply.request} {reply.body.decode(errors='replace')}"
             self.failures.append((time.monotonic(), cause))
             assert time.monotonic() - started < PATIENCE, cause
             repeated = True
