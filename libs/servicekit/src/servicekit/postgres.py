@@ -73,9 +73,15 @@ class Database:
     async def connection(self) -> AsyncIterator[Any]:
         """One connection; waits two seconds for it at the most."""
         try:
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection, self._discarding(connection):
-                await self._know_clock(connection)
-                yield connection
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
+                try:
+                    if connection.needs_measuring(self._measured_after):
+                        await self._measure(connection)
+                    yield connection
+                except _UNUSABLE:
+                    connection.terminate()
+                    await self._pool.expire_connections()
+                    raise
         except _UNAVAILABLE as error:
             raise self._unavailable(_cause(error)) from error
         except asyncpg.PostgresError as error:
@@ -84,20 +90,8 @@ class Database:
             self._measured_after = time.monotonic()  # the statement was late, or the database's clock was set
             raise self._unavailable(_cause(error)) from error
 
-    @contextlib.asynccontextmanager
-    async def _discarding(self, connection: Any) -> AsyncIterator[None]:
-        """Use a connection that has failed no more, nor any that was opened before."""
-        try:
-            yield
-        except _UNUSABLE:
-            connection.terminate()
-            await self._pool.expire_connections()
-            raise
-
-    async def _know_clock(self, connection: Any) -> None:
-        """Measure the server's clock where that was long ago. Another server than before replaces all connections."""
-        if not connection.needs_measuring(self._measured_after):
-            return
+    async def _measure(self, connection: Any) -> None:
+        """Ask the server for its clock. Another server than before, or a restarted one, replaces all connections."""
         await connection.measure()
         self._ahead = connection.ahead
         if connection.server != self._server:
