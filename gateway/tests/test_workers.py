@@ -132,6 +132,7 @@ async def test_a_parent_that_stood_still_kills_no_worker(parent):
     parent.process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(2 * workers._SILENCE)
     parent.process.send_signal(signal.SIGCONT)
+    await _eventually(parent.ready)  # at first it says 503 to everybody, as after any standstill
     for _ in range(20):
         assert await parent.ready()
         await asyncio.sleep(0.1)

@@ -55,7 +55,15 @@ class Outbox:
 
     async def acknowledge(self, ids: list[int]) -> None:
         """Forget the events with these ids."""
-        await self._database.write("DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND before_deadline($2)", ids)
+        # Those that another one is deleting are passed over: it may have frozen as it did, and hold them for long.
+        await self._database.write(
+            """
+            DELETE FROM outbox
+            WHERE id IN (SELECT id FROM outbox WHERE id = ANY($1::bigint[]) FOR UPDATE SKIP LOCKED)
+                AND before_deadline($2)
+            """,
+            ids,
+        )
 
     async def wait_acknowledged(self, event_id: int, wait: float = 2.0) -> None:
         """Wait until auth-service has heard of the event, or for `wait` seconds: it is safe in the outbox by then."""
