@@ -13,7 +13,7 @@ from ledger import Attempt, LostError
 REVOKED_WITHIN = 2.0
 # By when a write that was begun in time has reached the database.
 LATE = 0.5
-CALM = 5.0
+CALM = 2.0
 
 
 @dataclass

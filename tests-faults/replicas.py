@@ -198,8 +198,12 @@ class Stack:
         await self.start_replicas(names)
 
     async def replace(self, name: str, *, wait: bool = True) -> None:
-        """End a replica as an operator does, start another in its place, and `wait` until that one is ready."""
-        await self.replicas[name].process.stop(STOP_PATIENCE)
+        """End a replica as a container is ended, start another in its place, and `wait` until that one is ready."""
+        process = self.replicas[name].process
+        psutil.Process(process.pid).terminate()  # not those below it: they are for their parent to end
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_PATIENCE)
+        await process.stop(STOP_PATIENCE)
         if wait:
             await self.start_replicas([name])
         else:

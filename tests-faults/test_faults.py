@@ -52,7 +52,7 @@ async def test_fault(stack: Stack, load: Load, fault: Fault, request: pytest.Fix
         async with fault.inject(stack):
             await asyncio.sleep(fault.hold)
         ended_at = time.time()
-        if not await load.has_turned(3, SETTLES_WITHIN):
+        if not await load.has_turned(2, SETTLES_WITHIN):
             ledger.broken(f"clients do not get anywhere in {SETTLES_WITHIN:g} s after the fault")
         await asyncio.sleep(max(0.0, ended_at + min(fault.over, 3.0) - time.time()))
     await load.audit()
