@@ -17,7 +17,7 @@ from drivers import DRIVERS, REFRESHING, Driver, Tokens
 from exchange import bearer, send
 from marks import needs_own_stack
 from operations import connect, until
-from replicas import second
+from second_replicas import second
 
 DAY = 86400
 EXPIRED_SESSION = """

@@ -19,7 +19,7 @@ from drivers import BONGO, PASSPORT, RFC6749, Driver
 from exchange import bearer, send
 from marks import needs_own_stack
 from operations import command_line, connect
-from replicas import Replicas, second
+from second_replicas import Replicas, second
 
 pytestmark = needs_own_stack
 
