@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from backend import Backend
 from gateway.app import DataPath
+from gateway.clients import repetition
 from gateway.settings import Settings
 from wire import PATIENCE, Connection, Message, request_bytes, until
 
@@ -246,6 +247,39 @@ async def test_a_chunked_body_is_sent_again_as_it_was_framed(pair):
                 await connection.send(b"2\r\nde\r\n0\r\n\r\n")
                 assert (await connection.response()).status == 200
     assert {message.body for message in pair.backends[1].requests} == {b"abcde"}
+
+
+async def test_a_connection_that_was_forgotten_holds_up_no_token_request(pair, monkeypatch):
+    """The replica lives, and answers whoever connects; only what comes on the old connection reaches nobody."""
+    monkeypatch.setattr(repetition, "LONGEST_SILENCE", 1.2)
+    for backend in pair.backends:
+        backend.script = silent
+    asked = asyncio.create_task(pair.request("POST", TOKEN, body=b"grant_type=x"))
+    await pair.arrives()
+    for backend in pair.backends:
+        backend.answers(200, b"answer")
+    started = asyncio.get_running_loop().time()
+    assert (await asked).status == 200
+    assert asyncio.get_running_loop().time() - started < 2
+    assert pair.counter("retries") == 1
+
+
+async def test_where_nobody_else_can_be_asked_a_slow_answer_is_waited_for(gateway, monkeypatch):
+    monkeypatch.setattr(repetition, "LONGEST_SILENCE", 0.3)
+    answer = asyncio.Event()
+
+    async def slow(message, reader, writer):
+        await message.read_body(reader)
+        await answer.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    gateway.auth.script = slow
+    asked = asyncio.create_task(gateway.request("POST", TOKEN, body=b"grant_type=x"))
+    await gateway.auth.arrival()
+    await asyncio.wait([asked], timeout=1)
+    answer.set()
+    assert (await asked).status == 200
+    assert len(gateway.auth.requests) == 1
 
 
 async def test_a_body_that_is_not_all_there_is_not_sent_again(pair):

@@ -3,6 +3,8 @@
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.clients import repetition
+from gateway.clients.repetition import Repetition
 from gateway.counters import Counters
 from gateway.messages import refusals, response
 from gateway.messages.refusals import RefusedError
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from gateway.clients.connection import Connection
 
 _SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
-# Of a body that may have to be sent again; the routes on which that is so read no more.
-_MOST_HELD = 64 * 1024
 
 
 class Ends(Protocol):
@@ -54,11 +54,9 @@ class Relay:
         "_keep_alive",
         "_private",
         "_read_timeout",
-        "_repeatable",
+        "_repetition",
         "_request",
-        "_retried",
         "_sent",
-        "_sent_body",
         "_status",
         "_upgrade",
         "_upstream",
@@ -89,13 +87,11 @@ class Relay:
         self._read_timeout = read_timeout
         self._private = private
         self._upgrade = upgrade
-        self._repeatable = repeatable or (request.method in _SAFE_METHODS and not request.has_body)
-        self._sent_body = b""  # as it was framed, where the request is repeatable
+        self._repetition = Repetition(harmless=repeatable or (request.method in _SAFE_METHODS and not request.has_body))
         self._congested = False
         self._connection: UpstreamConnection | None = None
         self._body_received = 0
         self._sent = not request.has_body  # the whole request has gone up
-        self._retried = False
         self._status = 0  # of the answer, once it has begun
         self._chunked = False
         self._keep_alive = False
@@ -118,7 +114,7 @@ class Relay:
             self._leave_undone()
             return
         connection.expects(request.method, upgrade=self._upgrade)
-        connection.write(self._head + self._sent_body)
+        connection.write(self._head + self._repetition.body)
         self._await_upstream()
         if not self._sent:
             if request.expects_continue and not self._client.has_begun_body:
@@ -144,7 +140,7 @@ class Relay:
             end = b"0\r\n\r\n" if complete else b""
             content = (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + end
         if content:
-            self._hold(content)
+            self._repetition.hold(content)
             connection.write(content)
         if complete:
             self._sent = True
@@ -154,14 +150,6 @@ class Relay:
         """Let the upstream never have the whole request: its client may have sent it elsewhere by now."""
         self.drop()
         self._fail(refusals.unavailable("the service did not run for a while"))
-
-    def _hold(self, content: bytes) -> None:
-        """Keep it in case that the request has to be sent again."""
-        if self._repeatable and len(self._sent_body) + len(content) <= _MOST_HELD:
-            self._sent_body += content
-        else:
-            self._repeatable = False
-            self._sent_body = b""
 
     def on_request_fault(self, fault: RefusedError) -> None:
         """The client's body is late, too large or malformed: the upstream must not take it for a whole one."""
@@ -232,18 +220,26 @@ class Relay:
             if fault != STALLED:
                 connection.replica.failed()
             if self._may_repeat():
-                self._retried = True
-                self._counters.retries += 1
-                self._upstream.acquire(self, avoid=connection.replica)
+                self._repeat(connection)
                 return
         if fault == STALLED:
             self._fail(refusals.upstream_failed(504, "the service hangs", retry_after="1"))
         else:
             self._fail(refusals.upstream_failed(502, "the service broke off", retry_after="0"))
 
+    @property
+    def _could_repeat(self) -> bool:
+        """Whether it does no harm to ask for the same once more, which takes the whole request."""
+        return bool(self._repetition) and self._sent and not self._status
+
     def _may_repeat(self) -> bool:
-        """Whether to ask another replica for the same, which takes the whole request."""
-        return self._repeatable and self._sent and not self._retried and self._upstream.may_retry()
+        return self._could_repeat and self._upstream.may_retry()
+
+    def _repeat(self, lost: UpstreamConnection) -> None:
+        """Ask another replica."""
+        self._repetition.take()
+        self._counters.retries += 1
+        self._upstream.acquire(self, avoid=lost.replica)
 
     def on_client_congested(self) -> None:
         if self._connection is not None:
@@ -258,8 +254,18 @@ class Relay:
 
     def expire(self) -> None:
         """The upstream, or a client that reads nothing, has been waited for long enough."""
-        if self._connection is not None and not self._status:
-            self._connection.replica.failed()
+        connection = self._connection
+        if connection is not None and self._waits_shortly:
+            if not self._may_repeat():
+                self._repetition.give_up()  # nobody else can be asked: the replica gets the rest of the time
+                self._client.wait(self._read_timeout - repetition.LONGEST_SILENCE)
+                return
+            self.drop()
+            self._upstream.distrust(connection.replica)
+            self._repeat(connection)
+            return
+        if connection is not None and not self._status:
+            connection.replica.failed()
         self.drop()
         self._fail(refusals.upstream_failed(504, "the service did not answer in time"))
 
@@ -279,4 +285,8 @@ class Relay:
             self._ends.refuse(fault)
 
     def _await_upstream(self) -> None:
-        self._client.wait(self._read_timeout)
+        self._client.wait(repetition.LONGEST_SILENCE if self._waits_shortly else self._read_timeout)
+
+    @property
+    def _waits_shortly(self) -> bool:
+        return self._could_repeat and self._read_timeout > repetition.LONGEST_SILENCE

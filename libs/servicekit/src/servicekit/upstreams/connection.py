@@ -93,6 +93,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._paused = False
         self._congested = False
 
+    def lend(self, user: User) -> None:
+        """It is the user's until that one releases or aborts it."""
+        self.user = user
+        self.replica.in_flight += 1
+        user.on_connection(self)
+
     def expects(self, method: bytes, *, upgrade: bool = False) -> None:
         """A request with this method is about to be written; `upgrade`: it may be answered with 101."""
         self.requests += 1

@@ -98,7 +98,7 @@ class Upstream:
         if replica is None:
             user.on_no_connection(False)
         elif replica.idle:
-            _lend(replica.idle.pop(), user)
+            replica.idle.pop().lend(user)
         else:
             waiting = Waiting(user, avoid, self._loop.time() + self._connect_timeout)
             self._waiting[user] = waiting
@@ -189,6 +189,11 @@ class Upstream:
             replica.idle.remove(connection)
         connection.disconnect()
 
+    def distrust(self, replica: Replica) -> None:
+        """A connection of its has led nowhere, although the replica lives: do not use those that are idle either."""
+        replica.failed()
+        self._close_idle(replica, math.inf)
+
     def _close_idle(self, replica: Replica, before: float) -> None:
         if replica.state in (EJECTED, GONE) or self._replicas.leaves_out(replica):
             before = math.inf
@@ -230,7 +235,7 @@ class Upstream:
 
     def _serve(self, waiting: Waiting, connection: UpstreamConnection) -> None:
         del self._waiting[waiting.user]
-        _lend(connection, waiting.user)
+        connection.lend(waiting.user)
 
     def _give_up(self, waiting: Waiting, *, late: bool) -> None:
         del self._waiting[waiting.user]
@@ -292,9 +297,3 @@ class Upstream:
         waiting.tried.append(replica)
         if self._waiting:
             self._place_all()
-
-
-def _lend(connection: UpstreamConnection, user: User) -> None:
-    connection.user = user
-    connection.replica.in_flight += 1
-    user.on_connection(connection)
