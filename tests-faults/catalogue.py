@@ -1,6 +1,7 @@
 """All faults, in the order in which they are brought upon one running stack."""
 
 import certificate_faults
+import key_faults
 import machine_faults
 import network_faults
 import postgres_faults
@@ -15,6 +16,7 @@ FAULTS: list[Fault] = [
     *redis_faults.FAULTS,
     *machine_faults.FAULTS,
     *certificate_faults.FAULTS,
+    *key_faults.FAULTS,
     *update_faults.FAULTS,
     *network_faults.FAULTS,
 ]

@@ -151,9 +151,14 @@ def _slow_rows() -> list[Fault]:
 
 
 def _name_rows() -> list[Fault]:
-    unnoticed: tuple[Mode, ...] = ("silent", "failing", "dead-replica", "shuffling")
-    rows = [Fault(f"names-{mode}", names(mode), 8, NOTHING, over=0.0, longest=2.0) for mode in unnoticed]
-    return [*rows, Fault("names-lying", names("lying"), 8, UNAVAILABLE, over=5.0, longest=5.0)]
+    """Replicas that are known stay known. A new connection to a database needs an answer, though."""
+    unanswered: tuple[Mode, ...] = ("silent", "failing")
+    unnoticed: tuple[Mode, ...] = ("dead-replica", "shuffling")
+    return [
+        *(Fault(f"names-{mode}", names(mode), 8, (503,), over=2.0, longest=2.0) for mode in unanswered),
+        *(Fault(f"names-{mode}", names(mode), 8, NOTHING, over=0.0, longest=2.0) for mode in unnoticed),
+        Fault("names-lying", names("lying"), 8, UNAVAILABLE, over=5.0, longest=5.0),
+    ]
 
 
 FAULTS = [
