@@ -120,6 +120,13 @@ def _cut_row(name: str, hop: Hop, inject: Inject) -> Fault:
     return Fault(name, inject, 5, HELD, 4.0, longest=longest, of_itself=True, ways="relayed")
 
 
+def _late_reply() -> Fault:
+    """The gateway waits for half a minute, and then so has the client. Its refresh token is good all the same."""
+    hop = ("gateway", "auth-service-1")
+    inject = weather(hop, CUTS["cut-back"])
+    return Fault(f"{_name(hop)}-cut-back-34s", inject, 34, HELD, 4.0, longest=2.0, of_itself=True, ways="relayed")
+
+
 def _slow_rows() -> list[Fault]:
     """Slow or lossy ways cost time, and no failures but where a verdict takes too long."""
     hops = [hop for hop in (*NOBODY_ELSE, *UNNOTICED) if hop != ("user-service", "postgres")]
@@ -164,5 +171,6 @@ def _name_rows() -> list[Fault]:
 FAULTS = [
     *_name_rows(),
     *(row for hop in (*ONE_OF_SEVERAL, *NOBODY_ELSE, *UNNOTICED) for row in _cut_rows(hop)),
+    _late_reply(),
     *_slow_rows(),
 ]
