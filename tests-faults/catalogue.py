@@ -1,6 +1,7 @@
 """All faults, in the order in which they are brought upon one running stack."""
 
 import certificate_faults
+import key_faults
 import machine_faults
 import network_faults
 import postgres_faults
@@ -15,6 +16,7 @@ FAULTS: list[Fault] = [
     *redis_faults.FAULTS,
     *machine_faults.FAULTS,
     *certificate_faults.FAULTS,
+    *key_faults.FAULTS,
     *update_faults.FAULTS,
     *network_faults.FAULTS,
 ]
@@ -29,7 +31,6 @@ SHORT = {
     "postgres-stopped-3s",
     "redis-stopped-3s",
     "auth-service-1-killed",
-    "user-service-1-killed",
     "gateway-1-killed",
     "postgres-killed",
     "gateway-worker-stopped",
@@ -41,7 +42,9 @@ SHORT = {
     "log-disk-full",
     "log-reader-stopped",
     "redis-full",
-    "auth-service-1-clock-ahead",
+    "auth-service-1-clock-days-ahead",
+    "signing-keys-replaced-at-once",
+    "auth-service-stopped-in-turn",
     "auth-service-1-without-descriptors",
     "certificate-expired",
     "rolling-update",
@@ -50,5 +53,4 @@ SHORT = {
     "gateway-to-auth-service-1-half-open",
     "auth-service-to-postgres-half-open",
     "auth-service-to-postgres-replies-lost",
-    "gateway-to-auth-service-5-percent-lost",
 }

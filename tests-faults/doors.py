@@ -57,9 +57,10 @@ class Doors:
                 await asyncio.sleep(LOOK_EVERY)
 
     async def _look(self, session: aiohttp.ClientSession, door: Door) -> None:
+        """Ready is what says so and answers by the way that clients take, where 404 is an answer."""
         try:
-            async with session.get(door.ready_url) as response:
-                door.ready = response.status == 200
+            async with session.get(door.ready_url) as ready, door.http.get("/", timeout=LOOK_TIMEOUT):
+                door.ready = ready.status == 200
         except (aiohttp.ClientError, OSError):
             door.ready = False
 

@@ -159,7 +159,7 @@ def _clock_rows() -> list[Fault]:
             prepared=with_clocks,
         )
         for name in READ
-        for word, seconds in (("ahead", 90), ("behind", -90))
+        for word, seconds in (("ahead", 90), ("behind", -90), ("days-ahead", 3 * 86400))
     ]
 
 

@@ -43,15 +43,14 @@ class NameServer(asyncio.DatagramProtocol):
         return head + question[12:end] + b"".join(records)
 
     def _told(self, addresses: list[str]) -> list[str]:
-        """A liar names an address where nobody listens, or adds it; a shuffler leaves out another one each time."""
+        """In turn. A liar names an address where nobody listens, or adds it; a shuffler leaves one out."""
+        turn = self.questions % max(len(addresses), 1)
+        addresses = addresses[turn:] + addresses[:turn]
         if self.mode == "lying":
             return [_NOBODY]
         if self.mode == "dead-replica":
             return [_NOBODY, *addresses]
-        if self.mode == "shuffling" and len(addresses) > 1:
-            left_out = self.questions % len(addresses)
-            return addresses[left_out + 1 :] + addresses[:left_out]
-        return addresses
+        return addresses[1:] if self.mode == "shuffling" and len(addresses) > 1 else addresses
 
 
 def _read(question: bytes) -> tuple[str, int, int]:

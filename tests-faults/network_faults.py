@@ -123,6 +123,13 @@ def _cut_row(name: str, hop: Hop, inject: Inject) -> Fault:
     return Fault(name, inject, 5, HELD, over, longest=longest, of_itself=True, ways="relayed")
 
 
+def _late_reply() -> Fault:
+    """The gateway waits for half a minute, and then so has the client. Its refresh token is good all the same."""
+    hop = ("gateway", "auth-service-1")
+    inject = weather(hop, CUTS["cut-back"])
+    return Fault(f"{_name(hop)}-cut-back-34s", inject, 34, HELD, 4.0, longest=2.0, of_itself=True, ways="relayed")
+
+
 def _slow_rows() -> list[Fault]:
     """Slow or lossy ways cost time, and no failures but where a verdict takes too long."""
     hops = [hop for hop in (*NOBODY_ELSE, *UNNOTICED) if hop != ("user-service", "postgres")]
@@ -154,13 +161,19 @@ def _slow_rows() -> list[Fault]:
 
 
 def _name_rows() -> list[Fault]:
-    unnoticed: tuple[Mode, ...] = ("silent", "failing", "dead-replica", "shuffling")
-    rows = [Fault(f"names-{mode}", names(mode), 8, NOTHING, over=0.0, longest=2.0) for mode in unnoticed]
-    return [*rows, Fault("names-lying", names("lying"), 8, UNAVAILABLE, over=5.0, longest=5.0)]
+    """Replicas that are known stay known. A new connection to a database needs an answer, though."""
+    unanswered: tuple[Mode, ...] = ("silent", "failing")
+    unnoticed: tuple[Mode, ...] = ("dead-replica", "shuffling")
+    return [
+        *(Fault(f"names-{mode}", names(mode), 8, (503,), over=2.0, longest=2.0) for mode in unanswered),
+        *(Fault(f"names-{mode}", names(mode), 8, NOTHING, over=0.0, longest=2.0) for mode in unnoticed),
+        Fault("names-lying", names("lying"), 8, UNAVAILABLE, over=5.0, longest=5.0),
+    ]
 
 
 FAULTS = [
     *_name_rows(),
     *(row for hop in (*ONE_OF_SEVERAL, *NOBODY_ELSE, *UNNOTICED) for row in _cut_rows(hop)),
+    _late_reply(),
     *_slow_rows(),
 ]

@@ -8,6 +8,7 @@ import psutil
 
 from dev.processes import Process
 from fault import HELD, NOTHING, UNAVAILABLE, Fault, Inject, with_redis
+from hops import replicas
 from replicas import Stack, family, kill, resume, suspend
 
 PULSE = 0.15
@@ -40,6 +41,19 @@ def standing_still(*names: str) -> Inject:
         finally:
             for process in stopped:
                 resume(process)
+
+    return inject
+
+
+def in_turn(*names: str, seconds: float) -> Inject:
+    """SIGSTOP of one after the other, each as soon as the one before goes on and is hardly trusted again."""
+
+    @contextlib.asynccontextmanager
+    async def inject(stack: Stack) -> AsyncIterator[None]:
+        for name in names:
+            async with standing_still(name)(stack):
+                await asyncio.sleep(seconds)
+        yield
 
     return inject
 
@@ -150,6 +164,12 @@ def _all_stopped(name: str, seconds: int) -> Fault:
     )
 
 
+def _stopped_in_turn(kind: str) -> Fault:
+    """At any time all others are well."""
+    inject = in_turn(*replicas(kind), seconds=4)
+    return Fault(f"{kind}-stopped-in-turn", inject, 1, HELD, over=0.0, longest=2.0)
+
+
 def _kill_rows(names: Sequence[str]) -> list[Fault]:
     one = [
         Fault(f"{name}-killed", killed(name), 2, HELD, over=TO_NOTICE, longest=2.0, of_itself=True)
@@ -173,6 +193,7 @@ FAULTS = [
     Fault("redis-killed", killed("redis"), 3, NOTHING, over=0.0, longest=2.0, prepared=with_redis),
     Fault("redis-pulsed", pulsing("redis"), 6, NOTHING, over=0.0, longest=2.0, prepared=with_redis),
     *_pulse_rows(),
+    *(_stopped_in_turn(kind) for kind in ("auth-service", "user-service")),
     Fault("gateway-worker-stopped", stopped_worker, 6, HELD, TO_NOTICE, longest=6.0, of_itself=True),
     Fault("gateway-worker-killed", killed_worker, 2, HELD, over=TO_NOTICE, longest=2.0, of_itself=True),
 ]
