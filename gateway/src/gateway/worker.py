@@ -9,7 +9,7 @@ import sys
 import uvloop
 
 from gateway.app import DataPath
-from gateway.serving import allow_open_files, first, listen, signals
+from gateway.serving import allow_open_files, listen, signals
 from gateway.settings import Settings
 from servicekit import garbage
 from servicekit.logs import configure_logs
@@ -27,8 +27,9 @@ async def run(settings: Settings, channel: socket.socket) -> None:
         reporting = asyncio.ensure_future(_report(data_path, reader, writer))
         try:
             await asyncio.wait([reporting, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
-            stop.clear()
-            await first(data_path.drain(), stop.wait())
+            # A second signal changes nothing here: who stops a whole group of processes has sent this one the parent's,
+            # too, and where the parent is told a second time it kills its workers.
+            await data_path.drain()
         finally:
             reporting.cancel()
             await data_path.close()

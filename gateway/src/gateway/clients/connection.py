@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from gateway.clients.leaving import has_left, reset
+from gateway.clients.leaving import has_left
 from gateway.clients.origin import Origin
 from gateway.clients.request_body import RequestBody
 from gateway.clients.takeover import Lingering, Taker
@@ -14,6 +14,7 @@ from gateway.messages.parser import RequestHead, check_beginning
 from gateway.messages.refusals import RefusedError
 from gateway.messages.request import Request
 from servicekit.http1.parser import HEAD_END, MalformedMessageError
+from servicekit.resets import reset
 
 if TYPE_CHECKING:
     from gateway.clients.exchange import Exchange
@@ -198,7 +199,7 @@ class Connection(asyncio.Protocol):
     def break_off(self) -> None:
         """End it in the middle of an answer, which must not look complete."""
         if self._exchange is not None and self._exchange.request.minor == 0:
-            reset(self._transport)
+            reset(self._transport)  # else its end would be taken for that of an answer without a length
         else:
             self.abort()
 
@@ -313,7 +314,11 @@ class Connection(asyncio.Protocol):
             self._listener.held.discard(self)
             self._transport.resume_reading()
 
+    @property
+    def client_has_left(self) -> bool:
+        return has_left(self._transport)
+
     def look(self) -> None:
         """End it where the client has left."""
-        if has_left(self._transport):
+        if self.client_has_left:
             self.abort()

@@ -10,7 +10,7 @@ from gateway import routes
 from gateway.clients import policy
 from gateway.clients.access_log import AccessLog
 from gateway.clients.cors import Cors
-from gateway.clients.relay import Relay
+from gateway.clients.relay import SAFE_METHODS, Relay
 from gateway.clients.websocket import Tunnel
 from gateway.counters import Counters
 from gateway.messages import bearer, refusals, response, trace_context
@@ -150,7 +150,7 @@ class Exchange:
 
     def _forward(self, route: routes.Route, authorization: bytes | None) -> None:
         if self.left_behind:
-            raise refusals.unavailable("the service did not run for a while")
+            raise refusals.unavailable("the request was held up for too long")
         self._place = self._require_place(route)  # others may have come while the token was verified
         self._place.take()
         request, client, proxy = self.request, self._client, self._proxy
@@ -185,8 +185,13 @@ class Exchange:
 
     @property
     def left_behind(self) -> bool:
-        """Whether this process stood still since the request arrived: its client may have sent it elsewhere since."""
-        return self._proxy.standstills.spoiled(self._client.arrival)
+        """Whether the client may have given up on the request, and perhaps have sent it elsewhere since.
+
+        It may when this process stood still after the request arrived. It has when it closed its connection, which
+        comes together with the request where a network was cut for a while.
+        """
+        changes = self.request.method not in SAFE_METHODS
+        return self._proxy.standstills.spoiled(self._client.arrival) or (changes and self._client.client_has_left)
 
     # What the client's connection tells
 

@@ -16,7 +16,7 @@ from servicekit.upstreams.pool import Upstream
 if TYPE_CHECKING:
     from gateway.clients.connection import Connection
 
-_SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
 
 class Ends(Protocol):
@@ -87,7 +87,7 @@ class Relay:
         self._read_timeout = read_timeout
         self._private = private
         self._upgrade = upgrade
-        self._repetition = Repetition(harmless=repeatable or (request.method in _SAFE_METHODS and not request.has_body))
+        self._repetition = Repetition(harmless=repeatable or (request.method in SAFE_METHODS and not request.has_body))
         self._congested = False
         self._connection: UpstreamConnection | None = None
         self._body_received = 0
@@ -149,7 +149,7 @@ class Relay:
     def _leave_undone(self) -> None:
         """Let the upstream never have the whole request: its client may have sent it elsewhere by now."""
         self.drop()
-        self._fail(refusals.unavailable("the service did not run for a while"))
+        self._fail(refusals.unavailable("the request was held up for too long"))
 
     def on_request_fault(self, fault: RefusedError) -> None:
         """The client's body is late, too large or malformed: the upstream must not take it for a whole one."""

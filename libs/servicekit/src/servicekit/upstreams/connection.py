@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from servicekit.http1.parser import MalformedMessageError, ResponseHead
 from servicekit.http1.response_parser import ResponseParser
+from servicekit.resets import reset
 
 if TYPE_CHECKING:
     from servicekit.upstreams.replicas import Replica
@@ -61,6 +62,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_answered",
+        "_asked",
         "_congested",
         "_ended",
         "_owner",
@@ -88,6 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.reusable = True  # no answer is outstanding, and neither side has said close
         self._owner = owner
         self._parser = ResponseParser(self)
+        self._asked = False  # and not a byte of the answer has come
         self._ended = False  # the parser says so
         self._answered = False  # the user knows it
         self._paused = False
@@ -103,6 +106,7 @@ class UpstreamConnection(asyncio.Protocol):
         """A request with this method is about to be written; `upgrade`: it may be answered with 101."""
         self.requests += 1
         self.reusable = False
+        self._asked = True
         self._answered = False
         self._parser.expect(method, upgrade=upgrade)
 
@@ -128,8 +132,12 @@ class UpstreamConnection(asyncio.Protocol):
             user.on_lost(fault)
 
     def disconnect(self) -> None:
+        """Close it. What was given up must not be delivered once the network lets it, and be executed then."""
         self.reusable = False
-        self._transport.abort()
+        if self._asked:
+            reset(self._transport)
+        else:
+            self._transport.abort()
 
     @property
     def closing(self) -> bool:
@@ -173,6 +181,7 @@ class UpstreamConnection(asyncio.Protocol):
     # What the parser calls. A user that has given up in between hears nothing of the rest.
 
     def on_head(self, head: ResponseHead) -> None:
+        self._asked = False
         if self.user is not None:
             self.user.on_head(head)
 
