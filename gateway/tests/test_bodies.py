@@ -5,6 +5,8 @@ import gzip
 
 import pytest
 
+from wire import until
+
 ME = "/api/v1/users/me"
 PASSWORD = "/api/v1/users/157/password"
 TOKEN = "/oauth/token"
@@ -294,4 +296,29 @@ def _expecting(gateway, path, expectation):
 async def _is_abandoned(message):
     """The upstream saw the connection end before the body did."""
     await asyncio.wait_for(message.gone.wait(), 5)
+    assert not message.complete
+
+
+async def test_what_was_given_up_is_not_delivered_later(gateway):
+    """The upstream reads nothing for a while, so the kernel holds what was sent to it."""
+    size = 400_000
+    given_up, read = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def late(_message, reader, _writer):
+        await given_up.wait()
+        try:
+            await reader.readexactly(size)
+        except (ConnectionResetError, asyncio.IncompleteReadError) as error:
+            read.set_result(type(error))
+        else:
+            read.set_result(size)
+        raise ConnectionResetError
+
+    gateway.auth.script = late
+    async with gateway.connect() as connection:
+        await connection.send(gateway.bytes("POST", TOKEN, body=bytes(size)))
+        message = await gateway.auth.arrival()
+    await until(lambda: gateway.serving.statuses()[0]["upstreams"]["auth"]["connections"] == 0)
+    given_up.set()
+    assert await asyncio.wait_for(read, 5) is ConnectionResetError
     assert not message.complete

@@ -82,6 +82,23 @@ async def test_a_request_whose_body_comes_after_is_not_completed(gateway, proces
     await until(head.gone.is_set)
 
 
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_what_comes_together_with_its_client_s_end_is_not_sent_on(gateway, process, method):
+    """As after a network that was cut for a while; the pause is too short to be taken for a standstill."""
+    port, stopped = process
+    async with gateway.connect(port) as other, gateway.connect(port) as connection:
+        await other.send(gateway.bytes("GET", TOKEN))
+        assert (await other.response()).status == 200  # now a connection to the upstream is there to be used at once
+        before = len(gateway.auth.requests)
+        with stopped():
+            await connection.send(gateway.bytes(method, TOKEN, body=b"grant_type=x" if method == "POST" else b""))
+            connection.close()
+            await asyncio.sleep(0.3)
+        await other.send(gateway.bytes("GET", TOKEN))
+        assert (await other.response()).status == 200
+    assert [message.method for message in gateway.auth.requests[before:]] == ["GET"]
+
+
 async def test_a_verdict_of_before_lets_nobody_in(gateway, process):
     port, stopped = process
     asked, answer = asyncio.Event(), asyncio.Event()
