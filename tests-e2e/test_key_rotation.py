@@ -158,7 +158,7 @@ def reads(own_stack: testing.Stack, replicas: Replicas) -> tuple[int, int]:
     return statements.count(KEYS_READ), (ours + replicas.log("auth_service")).count(JWKS_READ)
 
 
-async def test_a_flood_of_forged_tokens_costs_each_replica_one_read_a_second(
+async def test_a_flood_of_forged_tokens_costs_each_replica_five_reads_a_second(
     own_stack: testing.Stack,
     replicas: Replicas,
     gateways: list[aiohttp.ClientSession],
@@ -169,11 +169,11 @@ async def test_a_flood_of_forged_tokens_costs_each_replica_one_read_a_second(
     async with repeating(*[flood.send] * 4, *clients.steps):
         await asyncio.sleep(FLOOD)
     seconds = time.monotonic() - began
-    # Each of the two replicas reads them once a second for the flood, and every five seconds without it.
-    most = 2 * (seconds + 1) + 2 * (seconds / 5 + 1)
+    # Each of the two replicas reads them five times a second for the flood, and every five seconds without it.
+    most = 2 * 5 * (seconds + 1) + 2 * (seconds / 5 + 1)
     for read, already in zip(reads(own_stack, replicas), before, strict=True):
         assert seconds / 2 < read - already <= most
-    assert flood.statuses.keys() == {401, 503}, flood.statuses
+    assert flood.statuses.keys() <= {401, 503}, flood.statuses
     assert flood.statuses.total() > 100
     assert_accepted(clients)
 

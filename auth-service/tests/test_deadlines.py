@@ -1,30 +1,23 @@
 """A statement that reaches the database after its caller has given up changes nothing."""
 
-import asyncio
 import struct
 
 import pytest
 
+from servicekit import testing_relay
+
 PATIENCE = 0.5
 ASKED = {"X-Parley-Timeout": str(PATIENCE)}
+
+
+async def answered_late(relay, request, containing, after=0):
+    return await testing_relay.answered_late(relay, request, PATIENCE, containing, after)
 
 
 @pytest.fixture
 async def held(start, relay_of_own):
     """auth-service over a database of its own, behind a relay."""
     return await start(database_url=relay_of_own.database_url, database_pool_size="1")
-
-
-async def answered_late(relay, request, containing, after=0):
-    """The answer to `request`, whose statement waits in the relay until the caller's patience is over."""
-    loop = asyncio.get_running_loop()
-    relay.hold(containing, after)
-    started = loop.time()
-    asked = asyncio.ensure_future(request)
-    await asyncio.wait_for(relay.holding.wait(), PATIENCE)
-    await asyncio.sleep(started + PATIENCE + 0.1 - loop.time())
-    relay.release()
-    return await asked
 
 
 def session_bytes(name):
@@ -94,3 +87,18 @@ async def test_a_late_end_of_sessions_ends_nothing(held, relay_of_own, parties, 
     late = await answered_late(relay_of_own, held.request("DELETE", path, headers=headers), struct.pack(">q", user.id))
     assert late.status == 503
     assert await held.verdict(login.access) == 200
+
+
+@pytest.mark.parametrize("what", ["refresh", "revoke"])
+async def test_what_waited_too_long_for_a_lock_changes_nothing(own_service, parties, what):
+    party = parties["rfc6749"]
+    login = await own_service.login(party, own_service.users.add())
+    if what == "refresh":
+        request = own_service.refresh(party, login.refresh, ASKED)
+    else:
+        body = {**party.credentials, "token": login.refresh}
+        request = own_service.request("POST", "/oauth/revoke", json=body, headers=ASKED)
+    lock = "SELECT FROM sessions FOR UPDATE"
+    reply = await testing_relay.answered_after_lock(own_service.database_url, lock, request, PATIENCE)
+    assert reply.error == (503, "temporarily_unavailable")
+    assert [tuple(row) for row in await own_service.rows("SELECT counter, revoked_at FROM sessions")] == [(0, None)]

@@ -1,12 +1,12 @@
 """A statement that reaches the database after its caller has given up changes nothing."""
 
-import asyncio
 import struct
 from collections.abc import Awaitable
 from typing import Any
 
 import pytest
 
+from servicekit import testing_relay
 from servicekit.testing_relay import Relay
 
 PATIENCE = 1.0
@@ -16,15 +16,7 @@ HASH = b"$argon2id$"
 
 
 async def answered_late(relay: Relay, request: Awaitable[Any], containing: bytes, after: int = 0) -> Any:
-    """The answer to `request`, whose statement waits in the relay until the caller's patience is over."""
-    loop = asyncio.get_running_loop()
-    relay.hold(containing, after)
-    started = loop.time()
-    asked = asyncio.ensure_future(request)
-    await asyncio.wait_for(relay.holding.wait(), PATIENCE)
-    await asyncio.sleep(started + PATIENCE + 0.1 - loop.time())
-    relay.release()
-    return await asked
+    return await testing_relay.answered_late(relay, request, PATIENCE, containing, after)
 
 
 @pytest.fixture
@@ -88,3 +80,24 @@ async def test_a_late_deletion_deletes_nobody(held: Any, relay: Relay) -> None:
     before = await everything(held)
     assert (await answered_late(relay, delete(user.id), struct.pack(">q", user.id), after=1)).status == 503
     assert await everything(held) == before
+
+
+@pytest.mark.parametrize("what", ["sign up", "change names", "change the password", "delete"])
+async def test_what_waited_too_long_for_a_lock_changes_nothing(service: Any, what: str) -> None:
+    user = await service.add(PASSWORD, email="a@x.com")
+    lock, path = "SELECT FROM users FOR UPDATE", f"/api/v1/users/{user.id}"
+    if what == "sign up":
+        lock = "INSERT INTO users (email, email_key) VALUES ('b@x.com', 'b@x.com')"
+        body: Any = {"user": {"email": "b@x.com", "password": PASSWORD}}
+        request = service.request("POST", "/api/v1/users", body, headers=ASKED)
+    elif what == "change names":
+        request = service.request("PATCH", path, {"user": {"username": "b"}}, user=user.id, headers=ASKED)
+    elif what == "change the password":
+        body = {"current_password": PASSWORD, "password": "a completely new one"}
+        request = service.request("POST", f"{path}/password", body, user=user.id, headers=ASKED)
+    else:
+        request = service.request("DELETE", path, user=user.id, headers=ASKED)
+    before = await everything(service)
+    reply = await testing_relay.answered_after_lock(service.database_url, lock, request, PATIENCE)
+    assert reply.status == 503
+    assert await everything(service) == before

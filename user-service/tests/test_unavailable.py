@@ -1,7 +1,10 @@
 """What clients are told while something that the service needs is away: 503, and never that they are wrong."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
+
+import asyncpg
 
 from servicekit.testing_relay import Relay
 
@@ -36,6 +39,24 @@ async def test_while_the_database_is_away_everything_is_503_and_then_all_is_well
     await relay.restore()
     assert (await service.request("GET", "/readyz")).status == 200
     assert (await service.check("a@x.com", "correct horse battery"))["id"] == user.id
+
+
+async def test_readiness_returns_by_itself_once_the_database_can_be_written_to(service: Any) -> None:
+    name = (await service.rows("SELECT current_database() AS name"))[0]["name"]
+    await service.rows(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+    await service.rows(end, name)
+    async with asyncio.timeout(10):
+        while not (reply := await service.request("GET", "/readyz")).json["reasons"][0].endswith("be written to"):
+            pass
+    assert reply.status == 503
+    url = service.database_url
+    connection = await asyncpg.connect(url, server_settings={"default_transaction_read_only": "off"})
+    await connection.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    await connection.close()
+    async with asyncio.timeout(2):
+        while (await service.request("GET", "/readyz")).status != 200:
+            pass
 
 
 async def test_while_no_key_is_known_a_token_is_neither_right_nor_wrong(start: Callable[..., Any]) -> None:

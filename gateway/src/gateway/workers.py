@@ -23,6 +23,8 @@ _LIVED_WELL = 10.0
 _GRACE = 5.0
 # A worker reports once a second. One that has been silent for so long does not serve either, and is killed.
 _SILENCE = 3.0
+# One that has never reported may still be waiting for a name server.
+_SLOWEST_START = 30.0
 # Silence is counted in steps of this length, each of which gives the parent a chance to read what has arrived: the time
 # for which the parent itself stood still, or was held up, is held against nobody.
 _STEP = 0.25
@@ -127,11 +129,12 @@ class Workers:
         while True:
             await asyncio.sleep(_STEP)
             for number, worker in list(self._workers.items()):
-                if not worker.serves:  # it is starting, or was killed
+                limit = _SILENCE if worker.status is not None else _SLOWEST_START
+                if worker.silence >= limit:  # it was killed
                     continue
                 worker.silence += _STEP
-                if not worker.serves:
-                    log.error("worker silent, killed", worker=number, pid=worker.process.pid, seconds=_SILENCE)
+                if worker.silence >= limit:
+                    log.error("worker silent, killed", worker=number, pid=worker.process.pid, seconds=limit)
                     worker.signal(signal.SIGKILL)
 
     async def _keep(self, number: int) -> None:

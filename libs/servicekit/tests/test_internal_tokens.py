@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from servicekit import internal_tokens, jws
+from servicekit import internal_tokens, jws, known_keys
 from servicekit.internal_tokens import ClocksDifferError, InternalTokens, RemoteKeys, public_keys
 from servicekit.known_keys import UnknownKeyError
 from servicekit.serving import Runner
@@ -163,7 +163,14 @@ def pass_time(monkeypatch):
     return pass_time
 
 
-async def test_forged_key_ids_cost_one_read_a_second_and_are_unknown_only_for_certain(remote, published, pass_time):
+async def test_a_damaged_token_is_refused_for_certain_also_right_after_another_one(remote, published):
+    for number in range(3):
+        assert await remote.public_key(f"unknown{number}", time.time()) is None
+    assert published.asked == 3
+
+
+async def test_between_two_reads_a_forged_key_id_is_unknown_and_costs_none(remote, published, monkeypatch):
+    monkeypatch.setattr(known_keys, "SEEK_INTERVAL", 600.0)
     now = time.time()
     for _ in range(2):
         assert await remote.public_key("unknown", now) is None
@@ -174,7 +181,7 @@ async def test_forged_key_ids_cost_one_read_a_second_and_are_unknown_only_for_ce
     published.keys = [jwk(), jwk("new")]
     with pytest.raises(UnknownKeyError):
         await remote.public_key("new", now)
-    pass_time(1)
+    monkeypatch.setattr(known_keys, "SEEK_INTERVAL", 0.0)
     assert await remote.public_key("new", now) is not None
     assert published.asked == 3
 
@@ -196,8 +203,9 @@ async def test_all_who_wait_share_one_read(remote, published):
     assert published.asked == 1
 
 
-async def test_keys_that_auth_service_read_a_while_ago_settle_nothing(remote, published, pass_time):
+async def test_keys_that_auth_service_read_a_while_ago_settle_nothing(remote, published, pass_time, monkeypatch):
     """As from a replica that does not reach its database; nor do they replace those that another one read later."""
+    monkeypatch.setattr(known_keys, "SEEK_INTERVAL", 600.0)
     published.keys = [jwk(), jwk("new")]
     assert await remote.public_key("k", time.time()) is not None
     published.keys, published.age = [jwk()], 3

@@ -31,7 +31,7 @@ UPDATE = """
         UPDATE users SET email = $2, email_key = $3, username = $4, username_key = $5, phone_number = $6, role = $7,
             epoch = CASE WHEN role = $7 THEN epoch ELSE epoch + 1 END, updated_at = now()
         WHERE id = $1 AND updated_at = $8 AND before_deadline($11)
-        RETURNING *
+        RETURNING *, before_deadline($11)
     ),
     renamed AS (
         INSERT INTO outbox (type, user_id, epoch, email)
@@ -48,7 +48,7 @@ UPDATE = """
 CHANGE_PASSWORD = """
     WITH changed AS (
         UPDATE users SET password_hash = $3, epoch = epoch + 1, updated_at = now()
-        WHERE id = $1 AND epoch = $2 AND before_deadline($5) RETURNING id, epoch
+        WHERE id = $1 AND epoch = $2 AND before_deadline($5) RETURNING id, epoch, before_deadline($5)
     )
     INSERT INTO outbox (type, user_id, epoch, keep_session)
     SELECT 'sessions_ended', id, epoch, $4 FROM changed RETURNING id AS event_id
@@ -56,7 +56,7 @@ CHANGE_PASSWORD = """
 SET_DISABLED = """
     WITH changed AS (
         UPDATE users SET disabled_at = CASE WHEN $2::boolean THEN now() END, epoch = epoch + $2::int, updated_at = now()
-        WHERE id = $1 AND (disabled_at IS NULL) = $2 AND before_deadline($3) RETURNING *
+        WHERE id = $1 AND (disabled_at IS NULL) = $2 AND before_deadline($3) RETURNING *, before_deadline($3)
     ),
     ended AS (
         INSERT INTO outbox (type, user_id, epoch) SELECT 'sessions_ended', id, epoch FROM changed WHERE $2
@@ -64,7 +64,9 @@ SET_DISABLED = """
     SELECT * FROM changed
 """
 DELETE = """
-    WITH gone AS (DELETE FROM users WHERE id = $1 AND before_deadline($2) RETURNING id, epoch + 1 AS epoch)
+    WITH gone AS (
+        DELETE FROM users WHERE id = $1 AND before_deadline($2) RETURNING id, epoch + 1 AS epoch, before_deadline($2)
+    )
     INSERT INTO outbox (type, user_id, epoch) SELECT 'sessions_ended', id, epoch FROM gone RETURNING id AS event_id
 """
 
@@ -162,7 +164,7 @@ async def insert(database: Database, names: LoginNames, password_hash: str | Non
         row = await database.write_row(
             """
             INSERT INTO users (email, email_key, username, username_key, phone_number, password_hash, role)
-            SELECT $1, $2, $3, $4, $5, $6, $7 WHERE before_deadline($8) RETURNING *
+            SELECT $1, $2, $3, $4, $5, $6, $7 WHERE before_deadline($8) RETURNING *, before_deadline($8)
             """,
             *_columns(names),
             password_hash,

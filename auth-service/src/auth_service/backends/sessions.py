@@ -55,7 +55,7 @@ ROTATE = """
                 OR s.counter > $3 + 1 OR (s.counter > $3 AND s.rotated_at <= now() - $6::interval))
             AND NOT EXISTS (SELECT FROM user_epochs e WHERE e.user_id = s.user_id AND e.epoch > s.epoch)
             AND before_deadline($11)
-        RETURNING s.*
+        RETURNING s.*, before_deadline($11)
     ),
     stored AS (
         INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
@@ -93,7 +93,7 @@ ACTIVE_BY_TOKEN = """
 _LONGEST_LIFE = 3650
 END = """
     UPDATE sessions SET revoked_at = now()
-    WHERE id = $1 AND client_id = $2 AND revoked_at IS NULL AND before_deadline($3)
+    WHERE id = $1 AND client_id = $2 AND revoked_at IS NULL AND before_deadline($3) RETURNING before_deadline($3)
 """
 OF_USER = """
     SELECT id, client_id, scope, extract(epoch FROM created_at)::float8 AS created_at,
@@ -104,6 +104,7 @@ END_OF_USER = """
     UPDATE sessions SET revoked_at = now()
     WHERE id IN (SELECT id FROM live_sessions WHERE user_id = $1 AND ($2::bigint IS NULL OR id = $2))
         AND revoked_at IS NULL AND before_deadline($3)
+    RETURNING before_deadline($3)
 """
 
 

@@ -25,6 +25,7 @@ END_SESSIONS = """
         INSERT INTO user_epochs (user_id, epoch, raised_at) SELECT $1, $2, now() WHERE before_deadline($4)
         ON CONFLICT (user_id) DO UPDATE
         SET epoch = greatest(user_epochs.epoch, excluded.epoch), raised_at = now()
+        RETURNING before_deadline($4)
     )
     UPDATE sessions SET epoch = $2 WHERE id = $3 AND user_id = $1 AND epoch = $2 - 1 AND before_deadline($4)
 """

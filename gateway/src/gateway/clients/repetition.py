@@ -1,8 +1,9 @@
-"""Whether a request may be sent a second time, and the body that has to be sent with it then."""
+"""Decides whether a request may be sent a second time, and keeps the body to send with it."""
 
 # Of a body that may have to be sent again; the routes on which that is so read no more.
 _MOST_HELD = 64 * 1024
-# No answer that may be asked for twice takes so many seconds, unless a replica that lives has forgotten the connection.
+# Longer than a healthy replica takes for what may be asked for twice, the wait for a password's hash included. One that is
+# silent for longer, and answers probes, is taken to have forgotten the connection.
 LONGEST_SILENCE = 4.0
 
 

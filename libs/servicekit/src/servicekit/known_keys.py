@@ -13,7 +13,9 @@ from servicekit import http
 # A token says when its session was written, which may be a moment before its key was first used; and after a failover
 # the database's clock may be behind what it was.
 MARGIN = 60.0
-SEEK_INTERVAL = 1.0
+SEEK_INTERVAL = 0.2
+# A read that is due within this time is waited for; where none is, nothing certain can be said.
+_PATIENCE = 0.3
 
 K = TypeVar("K")
 
@@ -83,8 +85,8 @@ class KnownKeys(Generic[K]):
         """Whether all keys are known that a token presented now, and issued at this time, can be signed with.
 
         A key is published before it signs. So keys read after a token was issued are enough, and an old token whose
-        key is not among them is refused without a look. Otherwise the keys are read again, at most once a second where
-        some are known.
+        key is not among them is refused without a look. Otherwise the keys are read again, at most five times a second
+        where some are known; so a client whose token is damaged is told so at once.
         """
         presented = time.monotonic()
         needed = presented - max(0.0, self._clock() - issued_at - MARGIN)
@@ -92,11 +94,15 @@ class KnownKeys(Generic[K]):
             if self._as_of >= needed:
                 break
             if self._reading is None and self.known:
-                if time.monotonic() - self._sought_at < SEEK_INTERVAL:
+                pause = self._sought_at + SEEK_INTERVAL - time.monotonic()
+                if pause > _PATIENCE:
                     break
-                self._sought_at = time.monotonic()
-                log.info("unknown key sought")
-            await self.reread()
+                await asyncio.sleep(pause)
+                if self._reading is None and self._as_of < needed:
+                    self._sought_at = time.monotonic()
+                    log.info("unknown key sought")
+            if self._as_of < needed:
+                await self.reread()
         return bool(self.known) and self._as_of >= needed
 
 

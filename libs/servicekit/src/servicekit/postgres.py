@@ -128,10 +128,14 @@ class Database:
     async def faults(self) -> list[str]:
         """What keeps the database from serving us now, in words for an operator."""
         try:
-            row = await self.fetchrow("SELECT current_setting('transaction_read_only')::boolean AS read_only")
+            async with self.connection() as connection:
+                if not await connection.fetchval("SELECT current_setting('transaction_read_only')::boolean"):
+                    return []
+                connection.terminate()  # it would stay so when the database no longer is
+                await self._pool.expire_connections()
         except self._unavailable as error:
             return [str(error)]
-        return ["the database cannot be written to"] if row["read_only"] else []
+        return ["the database cannot be written to"]
 
     def warnings(self) -> list[str]:
         """What an operator should know of the database although it serves us."""

@@ -4,7 +4,6 @@ The driver would try the hosts of a URL one after the other, within one time lim
 """
 
 import asyncio
-import contextlib
 import re
 from typing import Any
 
@@ -23,36 +22,30 @@ async def connect(dsn: str, **options: Any) -> Any:
         return await asyncpg.connect(dsn, **options)
     if "target_session_attrs=" not in dsn:
         options["target_session_attrs"] = "read-write"
+    chosen: list[Any] = []
+
+    def close_unless_chosen(attempt: asyncio.Task[Any]) -> None:
+        if not attempt.cancelled() and attempt.exception() is None and attempt.result() not in chosen:
+            attempt.result().terminate()
+
     attempts = [asyncio.create_task(asyncpg.connect(url, **options)) for url in urls]
     try:
-        return await _first_success(attempts)
+        chosen.append(await _first_success(attempts))
+        return chosen[0]
     finally:
         for attempt in attempts:
             attempt.cancel()
+            attempt.add_done_callback(close_unless_chosen)
 
 
 async def _first_success(attempts: list[asyncio.Task[Any]]) -> Any:
-    """The first connection there is. Those that are made all the same are closed."""
     failure: BaseException | None = None
-    chosen = None
     for attempt in asyncio.as_completed(attempts):
         try:
-            chosen = await attempt
-            break
+            return await attempt
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             failure = error
-    for attempt in attempts:
-        attempt.add_done_callback(lambda done: _close_unless(chosen, done))
-    if chosen is None and failure is not None:
-        raise failure
-    return chosen
-
-
-def _close_unless(chosen: Any, attempt: asyncio.Task[Any]) -> None:
-    with contextlib.suppress(asyncio.CancelledError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection = attempt.result()
-        if connection is not chosen:
-            connection.terminate()
+    raise failure or OSError("there is no host")
 
 
 def _one_url_each(dsn: str) -> list[str]:

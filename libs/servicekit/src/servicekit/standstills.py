@@ -10,8 +10,8 @@ import time
 
 import structlog
 
-# No caller of ours gives up on a replica in less than a second, so a shorter pause does no harm.
-LONGEST_PAUSE = 0.8
+# No caller of ours gives up on a replica sooner than after 0.9 seconds (two times `STALL_TIMEOUT`, less one look).
+LONGEST_PAUSE = 0.7
 BEAT = 0.1
 # What waited in a buffer is read within this time, which begins again for as long as the loop is late.
 SETTLING = 0.5

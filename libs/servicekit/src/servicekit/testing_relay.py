@@ -1,13 +1,18 @@
-"""A Unix socket between a service and PostgreSQL, for tests: it can be cut, and it can hold back what is sent."""
+"""For tests: a Unix socket between a service and PostgreSQL that can be cut, and ways to have a statement come late."""
 
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
 
+import asyncpg
+
 SOCKET = ".s.PGSQL.5432"
+
+T = TypeVar("T")
 
 
 class Relay:
@@ -93,3 +98,38 @@ async def relaying(database_url: str) -> AsyncIterator[Relay]:
             yield relay
         finally:
             await relay.cut()
+
+
+async def answered_late(relay: Relay, request: Awaitable[T], patience: float, containing: bytes, after: int = 0) -> T:
+    """The answer to `request`, of which a statement waits in the relay until `patience` seconds are over.
+
+    It is one with an argument of these bytes; so many of them pass first.
+    """
+    loop = asyncio.get_running_loop()
+    relay.hold(containing, after)
+    started = loop.time()
+    asked = asyncio.ensure_future(request)
+    await asyncio.wait_for(relay.holding.wait(), patience)
+    await asyncio.sleep(started + patience + 0.1 - loop.time())
+    relay.release()
+    return await asked
+
+
+async def answered_after_lock(url: str, lock: str, request: Awaitable[T], patience: float, *arguments: Any) -> T:
+    """The answer to `request`, which has to wait for a lock that is given back once `patience` seconds are over.
+
+    `lock` is a statement that is rolled back then, so that nothing was changed when the wait ends.
+    """
+    loop = asyncio.get_running_loop()
+    holder = await asyncpg.connect(url)
+    try:
+        transaction = holder.transaction()
+        await transaction.start()
+        await holder.execute(lock, *arguments)
+        started = loop.time()
+        asked = asyncio.ensure_future(request)
+        await asyncio.sleep(started + patience + 0.2 - loop.time())
+        await transaction.rollback()
+        return await asked
+    finally:
+        await holder.close()

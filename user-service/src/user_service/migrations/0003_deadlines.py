@@ -9,7 +9,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Not inlined and not evaluated ahead: after a wait for a row's lock the condition is looked at once more.
+    # Volatile, so it is evaluated where it stands: as a condition before the write, and in RETURNING after whatever
+    # lock had to be waited for.
     op.execute(
         """
         CREATE FUNCTION before_deadline(deadline float8) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$

@@ -19,7 +19,7 @@ from servicekit.upstreams.resolver import Resolve, ask_system
 CONNECTIONS = 256
 CONNECT_TIMEOUT = 1.0
 DNS_INTERVAL = 1.0
-STALL_TIMEOUT = 0.4
+STALL_TIMEOUT = 0.5
 ANSWER_LIMIT = 1024 * 1024
 
 
@@ -160,8 +160,9 @@ class _Call:
 
     def on_end(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None and self._head is not None and not self.answer.done():
+        if connection is not None:
             self._upstream.release(connection)
+        if self._head is not None and not self.answer.done():
             headers = {name.decode().lower(): value.decode() for name, value in self._head.fields}
             self.answer.set_result(Answer(self._head.status, headers, bytes(self._received)))
 

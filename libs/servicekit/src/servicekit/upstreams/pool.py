@@ -190,8 +190,7 @@ class Upstream:
         connection.disconnect()
 
     def distrust(self, replica: Replica) -> None:
-        """A connection of its has led nowhere, although the replica lives: do not use those that are idle either."""
-        replica.failed()
+        """One of its connections is dead although the replica is alive, so its idle connections are closed too."""
         self._close_idle(replica, math.inf)
 
     def _close_idle(self, replica: Replica, before: float) -> None:
