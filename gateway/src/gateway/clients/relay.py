@@ -256,9 +256,10 @@ class Relay:
         """The upstream, or a client that reads nothing, has been waited for long enough."""
         connection = self._connection
         if connection is not None and self._waits_shortly:
+            self._read_timeout -= repetition.LONGEST_SILENCE
             if not self._may_repeat():
                 self._repetition.give_up()  # nobody else can be asked: the replica gets the rest of the time
-                self._client.wait(self._read_timeout - repetition.LONGEST_SILENCE)
+                self._await_upstream()
                 return
             self.drop()
             self._upstream.distrust(connection.replica)

@@ -2,8 +2,8 @@
 
 # Of a body that may have to be sent again; the routes on which that is so read no more.
 _MOST_HELD = 64 * 1024
-# Longer than a healthy replica takes for what may be asked for twice, the wait for a password's hash included. One that is
-# silent for longer, and answers probes, is taken to have forgotten the connection.
+# Longer than a healthy replica takes for what may be asked for twice, the wait for a password's hash included. If one
+# is silent for longer, and answers probes, it is taken to have forgotten the connection.
 LONGEST_SILENCE = 4.0
 
 
