@@ -46,7 +46,7 @@ def standing_still(*names: str) -> Inject:
 
 
 def in_turn(*names: str, seconds: float) -> Inject:
-    """SIGSTOP of one after the other, each as soon as the one before goes on and is hardly trusted again."""
+    """SIGSTOP of one replica after another; each is stopped as soon as the previous one resumes."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:

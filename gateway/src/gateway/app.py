@@ -94,7 +94,7 @@ class DataPath:
         return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
 
     def reload(self) -> None:
-        """Read the certificate anew."""
+        """Read the certificate again."""
         if self._certificate is not None:
             self._certificate.reload()
 

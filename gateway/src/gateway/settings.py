@@ -47,7 +47,7 @@ class Settings(ServiceSettings):
     trusted_proxies: Annotated[str, AfterValidator(_proxies)] | None = Field(
         None, description="Proxies whose word on the client is taken: addresses and networks, separated by commas."
     )
-    tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; SIGHUP reads it anew.")
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; SIGHUP reads it again.")
     tls_key: Path | None = Field(None, validate_default=True, description="PEM file of its key.")
     auth_url: Origin = Field("http://127.0.0.1:8081", description="auth-service; its name may have many addresses.")
     users_url: Origin = Field("http://127.0.0.1:8082", description="user-service; its name may have many addresses.")

@@ -28,7 +28,7 @@ class Certificate:
         self.context.sni_callback = self._choose
 
     def reload(self) -> None:
-        """Serve new connections with what the files hold now, or go on as before where that is no use."""
+        """Serve new connections with what the files hold now, or keep the current certificate if they cannot be used."""
         try:
             self._loaded = self._load()
         except CertificateError as error:
@@ -45,7 +45,7 @@ class Certificate:
                 context.load_cert_chain(certificate_file, key_file, password=_no_password)
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-            raise CertificateError(f"with GATEWAY_TLS_CERTIFICATE is of no use: {reason}") from None
+            raise CertificateError(f"and GATEWAY_TLS_CERTIFICATE cannot be used: {reason}") from None
         return context
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:

@@ -118,7 +118,7 @@ class Tunnel:
         self._ping_owed = False
 
     def _quiet_until(self) -> float:
-        """When a client of which nothing is heard until then is pinged, or ended where it was pinged already."""
+        """The time at which a silent client is pinged, or disconnected if it has been pinged already."""
         return max(self._heard_at, self._pinged_at) + QUIET_SECONDS
 
     def _look_after_client(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Who waits for the answer to the request being served: until when, and whether still."""
+"""The caller of the request being served: how long it waits, and whether it is still there."""
 
 import asyncio
 import contextlib
@@ -60,7 +60,7 @@ class CallerConnection(RequestHandler):
 
 
 class Caller:
-    """Whoever waits for an answer. `deadline` is in `loop.time()`: how long the caller said that it waits."""
+    """The one that waits for an answer. `deadline` is in `loop.time()`: how long the caller said that it waits."""
 
     def __init__(self, deadline: float = math.inf, connection: RequestHandler | None = None) -> None:
         self.deadline = deadline
