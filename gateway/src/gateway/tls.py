@@ -28,7 +28,7 @@ class Certificate:
         self.context.sni_callback = self._choose
 
     def reload(self) -> None:
-        """Serve new connections with what the files hold now, or keep the current certificate if they cannot be used."""
+        """Serve new connections with what the files hold now; if they cannot be used, keep the current certificate."""
         try:
             self._loaded = self._load()
         except CertificateError as error:

@@ -27,8 +27,8 @@ async def run(settings: Settings, channel: socket.socket) -> None:
         reporting = asyncio.ensure_future(_report(data_path, reader, writer))
         try:
             await asyncio.wait([reporting, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
-            # A second signal changes nothing here: a signal to the whole process group reaches the worker as well as its
-            # parent, and a parent that is told a second time kills its workers.
+            # A second signal changes nothing here: a signal to the whole process group reaches the worker as well as
+            # its parent, and a parent that is told a second time kills its workers.
             await data_path.drain()
         finally:
             reporting.cancel()

@@ -63,12 +63,12 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def _later_events(request: web.Request, wait: float) -> web.StreamResponse:
     response = web.StreamResponse(headers={**http.NO_STORE, "Content-Type": wire.JSON})
-    await response.prepare(request)
 
     async def beat() -> None:
         await response.write(b" ")
 
     try:
+        await response.prepare(request)
         await beat()
         found = await request.app[OUTBOX].pending(wait, beat)
         await response.write(wire.encode({"events": found}))

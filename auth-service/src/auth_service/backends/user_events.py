@@ -37,6 +37,7 @@ class Pulse:
 
     def __init__(self) -> None:
         self._heard_at = time.monotonic()
+        self.stuck = False  # events have come and cannot be applied
 
     def beat(self) -> None:
         self._heard_at = time.monotonic()
@@ -44,7 +45,7 @@ class Pulse:
     @property
     def late(self) -> bool:
         """Whether there may be events that have not come."""
-        return time.monotonic() - self._heard_at > LATE
+        return self.stuck or time.monotonic() - self._heard_at > LATE
 
     def warnings(self) -> list[str]:
         """What an operator should know of it."""
@@ -71,8 +72,7 @@ async def catch_up(users: UserService, database: Database) -> None:
     try:
         async with asyncio.timeout(2):
             while events := await users.events(0):
-                await apply(events, database)
-                await users.acknowledge(events)
+                await users.acknowledge(await apply(events, database))
     except (TimeoutError, UnavailableError) as error:
         log.warning("user events not caught up with", cause=str(error))
 
@@ -84,8 +84,10 @@ async def follow_user_events(users: UserService, database: Database, pulse: Puls
             events = await users.events(WAIT, pulse.beat)
             if events:
                 async with asyncio.timeout(_APPLY_WITHIN):
-                    await apply(events, database)
-                await users.acknowledge(events)
+                    applied = await apply(events, database)
+                pulse.stuck = len(applied) < len(events)
+                await users.acknowledge(applied)
+                await asyncio.sleep(_PAUSE_AFTER_FAILURE if pulse.stuck else 0)
         except UnavailableError as error:
             log.warning("user events not read", cause=str(error))
             await asyncio.sleep(_PAUSE_AFTER_FAILURE)
@@ -94,14 +96,32 @@ async def follow_user_events(users: UserService, database: Database, pulse: Puls
             await asyncio.sleep(_PAUSE_AFTER_FAILURE)
 
 
-async def apply(events: Sequence[UserEvent], database: Database) -> None:
-    """Apply events in their order; an event that was applied before changes nothing."""
+async def apply(events: Sequence[UserEvent], database: Database) -> list[UserEvent]:
+    """Apply events in their order and return those that were; one that was applied before changes nothing.
+
+    An event that cannot be applied, as its user's row is locked, holds up those of no other user.
+    """
+    applied: list[UserEvent] = []
+    stuck: set[int] = set()
     for event in events:
-        if event.type == "sessions_ended":
-            await database.write(END_SESSIONS, event.user_id, event.epoch, _session_id(event.keep_session))
-        elif event.type == "email_changed":
-            await database.write(CHANGE_EMAIL, event.user_id, event.email)
-        log.info("user event applied", type=event.type, user_id=event.user_id, epoch=event.epoch)
+        if event.user_id in stuck:
+            continue
+        try:
+            await _apply(event, database)
+        except UnavailableError as error:
+            log.warning("user event not applied", user_id=event.user_id, cause=str(error))
+            stuck.add(event.user_id)
+        else:
+            applied.append(event)
+    return applied
+
+
+async def _apply(event: UserEvent, database: Database) -> None:
+    if event.type == "sessions_ended":
+        await database.write(END_SESSIONS, event.user_id, event.epoch, _session_id(event.keep_session))
+    elif event.type == "email_changed":
+        await database.write(CHANGE_EMAIL, event.user_id, event.email)
+    log.info("user event applied", type=event.type, user_id=event.user_id, epoch=event.epoch)
 
 
 def _session_id(name: str | None) -> int | None:

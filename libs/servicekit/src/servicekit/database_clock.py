@@ -16,6 +16,9 @@ import asyncpg
 from servicekit import callers
 
 STATEMENT_TIMEOUT = 3.0
+# A write that has not begun, or still waits for a lock, after so many seconds is given up: its caller may have left and
+# asked elsewhere meanwhile, and nothing takes back a statement that has been sent.
+LONGEST_DELAY = 1.5
 LATE = "PY408"
 # A clock that is set while a connection is open is noticed after so many seconds.
 _MEASURED_FOR = 10.0
@@ -53,10 +56,9 @@ class ClockedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ha
     def deadline(self) -> float:
         """Until when a statement may be carried out for the caller of the request being served, in epoch seconds.
 
-        That is as long as the caller waits, and three seconds at the most, after which we do not wait ourselves.
-        Raises `callers.NobodyWaitsError`.
+        That is as long as the caller waits, and `LONGEST_DELAY` at the most. Raises `callers.NobodyWaitsError`.
         """
-        seconds = min(callers.current().remaining(), STATEMENT_TIMEOUT)
+        seconds = min(callers.current().remaining(), LONGEST_DELAY)
         if seconds <= 0:
             raise callers.NobodyWaitsError
         return self.ahead + time.monotonic() + seconds

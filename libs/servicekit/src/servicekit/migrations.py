@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
@@ -12,7 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from servicekit import postgres
+from servicekit import postgres, postgres_hosts
 
 _LOCK = 4_242_001
 
@@ -26,7 +25,7 @@ async def migrate(dsn: str, directory: Path) -> None:
     async def connect() -> Any:
         """As the service itself does: SQLAlchemy would read the URL in its own way, without `sslmode`."""
         with postgres.refusals():
-            return await asyncpg.connect(dsn, timeout=postgres.CONNECT_TIMEOUT)
+            return await postgres_hosts.connect(dsn, timeout=postgres.CONNECT_TIMEOUT)
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:

@@ -11,7 +11,7 @@ import structlog
 
 from servicekit import postgres_hosts
 from servicekit.callers import NobodyWaitsError
-from servicekit.database_clock import LATE, STATEMENT_TIMEOUT, ClockedConnection
+from servicekit.database_clock import LATE, LONGEST_DELAY, STATEMENT_TIMEOUT, ClockedConnection
 
 log = structlog.get_logger()
 
@@ -219,6 +219,7 @@ async def _open_pool(dsn: str, pool_size: int) -> Any:
         reset=_keep_state,
         server_settings={
             "statement_timeout": _milliseconds(STATEMENT_TIMEOUT),
+            "lock_timeout": _milliseconds(LONGEST_DELAY),
             "idle_in_transaction_session_timeout": _milliseconds(IDLE_TRANSACTION_TIMEOUT),
             "timezone": "UTC",
         },
