@@ -6,6 +6,7 @@ import time
 import pytest
 from aiohttp import web
 
+from auth_service.core.grants import password
 from timing import KeptAlive, assert_alike
 
 from .guesses import WRONG, address, came_from, evaluated, guess, statuses, unique
@@ -252,6 +253,30 @@ async def test_a_failure_of_ours_counts_for_nobody(throttled, parties):
     replies = [await guess(throttled[n % 2], party, user, place, user.password) for n in range(30)]
     assert statuses(replies) == {503: 30}
     throttled[0].users.fault = None
+    assert (await guess(throttled[0], party, user, place, user.password)).status == 200
+
+
+async def test_an_owner_who_was_left_waiting_has_made_no_guess(throttled, parties):
+    """As in an outage of user-service, in which clients give up and try again."""
+    party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
+    asked, released = asyncio.Queue(), asyncio.Event()
+
+    async def slow(_request):
+        asked.put_nowait(None)
+        await released.wait()
+        return web.json_response({"user": None})
+
+    throttled[0].users.fault = slow
+    for _ in range(2):
+        waiting = [asyncio.create_task(guess(throttled[0], party, user, place, user.password)) for _ in range(4)]
+        for _ in waiting:
+            await asked.get()
+        await asyncio.sleep(password.PATIENCE + 0.1)
+        for login in waiting:
+            login.cancel()
+        await asyncio.wait(waiting)
+    throttled[0].users.fault = None
+    released.set()
     assert (await guess(throttled[0], party, user, place, user.password)).status == 200
 
 

@@ -1,11 +1,16 @@
 """The password grant (RFC 6749 section 4.3): user-service says whose password it is."""
 
+import time
+
 from auth_service.core import scope
 from auth_service.core.access_tokens import StoredToken
 from auth_service.core.errors import CallerLeftError, InvalidCredentialsError, InvalidRequestError, UnavailableError
 from auth_service.core.model import Client, Session, TokenRequest, User
 from auth_service.core.ports import Sessions, Throttle, Users
 from auth_service.core.refresh_tokens import RefreshTokenEncoding
+
+# Longer than a check takes unless something is unwell. Someone who hangs up after so many seconds has learned nothing.
+PATIENCE = 1.5
 
 
 class PasswordGrant:
@@ -39,10 +44,14 @@ class PasswordGrant:
         self._users.check_room()
         login, login_type = request.username or "", request.login_type
         attempt = await self._throttle.admit_login(login, login_type, client.client_id, request.address)
+        asked_at = time.monotonic()
         try:
             user = await self._users.check_credentials(login, login_type, request.password or "")
         except CallerLeftError:
-            await attempt.failed()  # to hang up must not make guesses that cost nothing
+            # To hang up must not make guesses that cost nothing. But an owner who was left waiting has made none: in an
+            # outage the budget would soon be used up, and keep the owner out after it.
+            left_waiting = time.monotonic() - asked_at >= PATIENCE
+            await (attempt.withdrawn() if left_waiting else attempt.failed())
             raise
         except UnavailableError:
             await attempt.withdrawn()
