@@ -269,8 +269,9 @@ async def test_an_owner_who_was_left_waiting_has_made_no_guess(throttled, partie
     throttled[0].users.fault = slow
     for _ in range(2):
         waiting = [asyncio.create_task(guess(throttled[0], party, user, place, user.password)) for _ in range(4)]
-        for _ in waiting:
-            await asked.get()
+        async with asyncio.timeout(5):
+            for _ in waiting:
+                await asked.get()
         await asyncio.sleep(password.PATIENCE + 0.1)
         for login in waiting:
             login.cancel()
