@@ -256,9 +256,8 @@ async def test_a_failure_of_ours_counts_for_nobody(throttled, parties):
     assert (await guess(throttled[0], party, user, place, user.password)).status == 200
 
 
-async def test_an_owner_who_was_left_waiting_has_made_no_guess(throttled, parties):
-    """As in an outage of user-service, in which clients give up and try again."""
-    party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
+def checks_wait(users):
+    """Have credential checks wait; returns a queue that tells of each, and the event that lets them be answered."""
     asked, released = asyncio.Queue(), asyncio.Event()
 
     async def slow(_request):
@@ -266,7 +265,14 @@ async def test_an_owner_who_was_left_waiting_has_made_no_guess(throttled, partie
         await released.wait()
         return web.json_response({"user": None})
 
-    throttled[0].users.fault = slow
+    users.fault = slow
+    return asked, released
+
+
+async def test_an_owner_who_was_left_waiting_has_made_no_guess(throttled, parties):
+    """As in an outage of user-service, in which clients give up and try again."""
+    party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
+    asked, released = checks_wait(throttled[0].users)
     for _ in range(2):
         waiting = [asyncio.create_task(guess(throttled[0], party, user, place, user.password)) for _ in range(4)]
         async with asyncio.timeout(5):
@@ -283,14 +289,7 @@ async def test_an_owner_who_was_left_waiting_has_made_no_guess(throttled, partie
 
 async def test_who_hangs_up_has_made_a_guess(throttled, parties):
     party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
-    asked, released = asyncio.Queue(), asyncio.Event()
-
-    async def slow(_request):
-        asked.put_nowait(None)
-        await released.wait()
-        return web.json_response({"user": None})
-
-    throttled[0].users.fault = slow
+    asked, released = checks_wait(throttled[0].users)
     for n in range(5):
         guessing = asyncio.create_task(guess(throttled[n % 2], party, user, place))
         await asked.get()
