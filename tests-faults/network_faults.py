@@ -116,9 +116,13 @@ def _cut_row(name: str, hop: Hop, inject: Inject) -> Fault:
     if hop in NOBODY_ELSE:
         spares = SPARED.get(hop, ())
         return Fault(name, inject, 5, UNAVAILABLE, 5.0, longest=10.0, spares=spares, ways="relayed")
-    # On a connection that was forgotten, a gateway waits four seconds before it asks another replica.
-    forgotten = name.endswith("half-open") and hop[0] == "gateway"
-    longest = 7.0 if hop[0] == "client" or forgotten else 2.0
+    # On a connection that was forgotten, a gateway waits four seconds before it asks another replica, and nobody can tell
+    # a client that its own was.
+    forgotten = name.endswith("half-open")
+    if hop[0] == "client":
+        longest = 36.0 if forgotten else 7.0
+    else:
+        longest = 7.0 if forgotten else 2.0
     over = 6.0 if forgotten else 4.0
     return Fault(name, inject, 5, HELD, over, longest=longest, of_itself=True, ways="relayed")
 
