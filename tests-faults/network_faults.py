@@ -119,10 +119,8 @@ def _cut_row(name: str, hop: Hop, inject: Inject) -> Fault:
     # On a connection that was forgotten, a gateway waits four seconds before it asks another replica, and nobody can tell
     # a client that its own was.
     forgotten = name.endswith("half-open")
-    if hop[0] == "client":
-        longest = 36.0 if forgotten else 7.0
-    else:
-        longest = 7.0 if forgotten else 2.0
+    by_client = hop[0] == "client"
+    longest = (36.0 if by_client else 7.0) if forgotten else (7.0 if by_client else 2.0)
     over = 6.0 if forgotten else 4.0
     return Fault(name, inject, 5, HELD, over, longest=longest, of_itself=True, ways="relayed")
 
