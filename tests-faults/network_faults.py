@@ -116,8 +116,8 @@ def _cut_row(name: str, hop: Hop, inject: Inject) -> Fault:
     if hop in NOBODY_ELSE:
         spares = SPARED.get(hop, ())
         return Fault(name, inject, 5, UNAVAILABLE, 5.0, longest=10.0, spares=spares, ways="relayed")
-    # On a connection that was forgotten, a gateway waits four seconds before it asks another replica, and nobody can tell
-    # a client that its own was.
+    # On a connection that was forgotten, a gateway waits four seconds before it asks another replica. Nobody can tell a
+    # client that its own was.
     forgotten = name.endswith("half-open")
     by_client = hop[0] == "client"
     longest = (36.0 if by_client else 7.0) if forgotten else (7.0 if by_client else 2.0)
