@@ -77,7 +77,7 @@ async def held_by(http: aiohttp.ClientSession) -> dict[str, Tokens]:
 
 
 async def statuses(http: aiohttp.ClientSession, held: dict[str, Tokens]) -> set[tuple[str, int]]:
-    """How protected routes of both services answer to these tokens."""
+    """The statuses of protected routes of both services for these tokens."""
     paths = ("/api/v1/users/me", "/api/v1/sessions")
     requests = {
         name: [send(http, "GET", path, bearer(tokens.access_token)) for path in paths] for name, tokens in held.items()

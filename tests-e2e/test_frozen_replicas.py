@@ -83,7 +83,7 @@ async def persons(http: aiohttp.ClientSession, number: int) -> list[Person]:
 
 
 async def revoked_after(http: aiohttp.ClientSession, freeze: Callable[[], None], begin: asyncio.Barrier) -> float:
-    """How long after the acknowledged change of a password another session was let in, in seconds."""
+    """Seconds for which another session was let in after the acknowledged change of a password."""
     person = await Person(http).sign_up()
     acting, other = [(await person.log_in())["access_token"] for _ in range(2)]
     assert await person.is_let_in(other)
@@ -104,7 +104,7 @@ async def revoked_after(http: aiohttp.ClientSession, freeze: Callable[[], None],
 
 
 async def change_password(person: Person, access_token: str) -> bool:
-    """Whether it was acknowledged: the replica that was given it may have frozen."""
+    """True if it was acknowledged: the replica that was given it may have frozen."""
     status, body = await person.send(
         "POST",
         f"/api/v1/users/{person.id}/password",

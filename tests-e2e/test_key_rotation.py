@@ -150,7 +150,7 @@ class Clients:
 
 
 def reads(own_stack: testing.Stack, replicas: Replicas) -> tuple[int, int]:
-    """How often auth-services have read the keys from the database, and user-services from auth-services."""
+    """Reads of the keys so far: by auth-services from the database, and by user-services from auth-services."""
     assert own_stack.data_dir is not None
     statements, ours = (
         (own_stack.data_dir / "logs" / f"{name}.log").read_text() for name in ("postgres", "auth-service")

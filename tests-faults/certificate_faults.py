@@ -26,7 +26,7 @@ RENEWALS_PAUSE = 0.05
 
 
 class Authority:
-    """Who signs the gateways' certificates, and whom clients trust."""
+    """The authority that signs the gateways' certificates, and that clients trust."""
 
     def __init__(self, directory: Path) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -40,7 +40,7 @@ class Authority:
         self.key_file = directory / "gateway.key"
 
     def context(self) -> ssl.SSLContext:
-        """What clients check the gateways by."""
+        """The context that clients check the gateways with."""
         pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ssl.create_default_context(cadata=pem)
 

@@ -1,4 +1,4 @@
-"""What must hold in every fault, checked against the ledger of what was sent and the history of what was done."""
+"""Promises that hold in every fault, checked against the ledger of requests and the history of writes."""
 
 import math
 from collections import Counter
@@ -18,7 +18,7 @@ ACKNOWLEDGED_ONCE = {"sign-up": 200, "name change": 200, "password change": 204}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured: failures by kind, of how many requests, the longest wait, and when the last failure was sent.
+    """The result of one fault: requests, failures by kind, the longest wait, and when the last failure was sent.
 
     `over` counts from the fault's end, or from its beginning where the stack gets over it of itself.
     """
@@ -104,7 +104,7 @@ def _executed_in_time(ledger: Ledger, effects: list[Effect]) -> None:
 
 
 def _may_be(effect: Effect, attempt: Attempt) -> bool:
-    """Whether the write is what the attempt asked for, or an earlier one that asked for the same."""
+    """True if the write is what the attempt asked for, or an earlier one that asked for the same."""
     same = effect.operation == attempt.operation and effect.subject == str(attempt.subject)
     return same and effect.argument in ("", attempt.argument) and effect.at <= attempt.end + LATE
 

@@ -254,6 +254,6 @@ class Newcomers(Client):
             raise self.fail("a sign-up is refused", attempt)
 
     async def audit(self) -> None:
-        """Whoever was signed up last can log in."""
+        """The user who was signed up last can log in."""
         for user in self._signed_up[-8:]:
             await self.log_in(user)

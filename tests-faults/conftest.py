@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What was measured in each fault, whether the test passed or not."""
+    """Print what was measured in each fault, whether the test passed or not."""
     terminalreporter.section("measured")
     for line in config.stash[MEASURED]:
         terminalreporter.write_line(line)

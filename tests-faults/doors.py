@@ -42,7 +42,7 @@ class Answer:
 
 
 class Doors:
-    """What all clients share."""
+    """Behaviour that all clients share."""
 
     def __init__(self, doors: list[Door], ledger: Ledger) -> None:
         self.ledger = ledger

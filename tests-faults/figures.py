@@ -1,4 +1,4 @@
-"""What was measured, kept in `results.json`, and the table in `docs/faults.md` that is written from it."""
+"""The results of faults, kept in `results.json`, and the table in `docs/faults.md` that is written from it."""
 
 import datetime
 import inspect

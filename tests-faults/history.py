@@ -1,4 +1,4 @@
-"""What was really done, and when: triggers note every write of sessions and users in the databases themselves."""
+"""A history of what was really done: triggers note every write of sessions and users in the databases."""
 
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ async def record(auth: asyncpg.Connection, users: asyncpg.Connection) -> None:
 
 
 async def since(moment: float, *connections: asyncpg.Connection) -> list[Effect]:
-    """What was written since a moment of the database's clock, in the order of time."""
+    """The writes since a moment of the database's clock, in the order of time."""
     rows = [
         row
         for connection in connections

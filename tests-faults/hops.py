@@ -19,7 +19,7 @@ Ways = Literal["direct", "relayed"]
 
 
 def address(name: str) -> str:
-    """Where a replica listens, such as `auth-service-1`."""
+    """The address on which a replica such as `auth-service-1` listens."""
     kind, _, number = name.rpartition("-")
     return "127.0.0.1" if kind == "redis" else f"127.0.{_KINDS.index(kind) + 1}.{number}"
 
@@ -86,7 +86,7 @@ class Hops:
             await relay.become(Weather())
 
     def addresses(self, caller: str, kind: str) -> list[str]:
-        """Where a caller finds the replicas of a service."""
+        """The addresses at which a caller finds the replicas of a service."""
         if not self.relayed:
             return [address(name) for name in replicas(kind)]
         return [self._relays[caller, name].listen[0] for name in replicas(kind)]

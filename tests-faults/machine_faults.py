@@ -147,7 +147,7 @@ async def log_readers_stopped(stack: Stack) -> AsyncIterator[None]:
 
 
 def _clock_rows() -> list[Fault]:
-    """Whoever finds that clocks differ says so; nobody is sent away for good."""
+    """A service that finds that clocks differ says so; nobody is sent away for good."""
     return [
         Fault(
             f"{name}-clock-{word}",

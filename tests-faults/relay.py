@@ -16,7 +16,7 @@ FIRST_TIMEOUT, SEGMENT = 0.2, 1448
 
 @dataclass
 class Weather:
-    """What happens to bytes now; as it is made, nothing does.
+    """The treatment of bytes at the moment; by default they pass untouched.
 
     `latency` is added in each direction, in seconds. `loss` is the share of segments that have to be sent again, each
     of which holds back what follows it for a time that doubles. `stalled` directions pass nothing on but keep it, as a

@@ -71,10 +71,10 @@ class Piped(Service):
 
 
 class Authority(Protocol):
-    """Who signs the gateways' certificates."""
+    """The authority that signs the gateways' certificates."""
 
     def context(self) -> ssl.SSLContext:
-        """What clients check the gateways by."""
+        """The context that clients check the gateways with."""
 
     def renew(self, seconds: float, *, after_key: float = 0.0) -> None:
         """Write a new certificate that lasts so long."""

@@ -47,7 +47,7 @@ def _make(directory: Path, user: str | None) -> None:
 
 
 async def _copy(first: Postgres, directory: Path) -> None:
-    """What a replica starts from. It is made by the user that the server runs as."""
+    """Make the backup that a standby starts from, as the user that the server runs as."""
     _make(directory, first.user)
     program = str(first.programs / "pg_basebackup")
     host, name = address("postgres-1"), "application_name=standby"

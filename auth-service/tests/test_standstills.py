@@ -30,7 +30,7 @@ async def test_a_refresh_that_waited_in_the_socket_is_not_taken_for_theft(frozen
 
 
 async def test_a_login_that_was_half_done_opens_no_session(frozen, parties):
-    """user-service's answer comes, but whoever asked may have asked another replica since."""
+    """user-service's answer comes, but the caller may have asked another replica since."""
     process, service, _ = frozen
     user, party = service.users.add(), parties["rfc6749"]
     asked, answer = asyncio.Event(), asyncio.Event()

@@ -55,7 +55,7 @@ class Process:
         return worker["log_lines_dropped"]
 
     async def serves(self):
-        """Whether it answers, on both ports, as it does when all is well."""
+        """True if it answers, on both ports, as it does when all is well."""
         statuses = [(await self.request(path, ops=True)).status for path in ("/healthz", "/readyz")]
         return [*statuses, *[(await self.request(TOKEN)).status for _ in range(20)]] == [200] * 22
 

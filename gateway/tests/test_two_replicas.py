@@ -250,7 +250,7 @@ async def test_a_chunked_body_is_sent_again_as_it_was_framed(pair):
 
 
 async def test_a_connection_that_was_forgotten_holds_up_no_token_request(pair, monkeypatch):
-    """The replica lives, and answers whoever connects; only what comes on the old connection reaches nobody."""
+    """The replica is alive and answers new connections; only what is sent on the old one reaches nobody."""
     monkeypatch.setattr(repetition, "LONGEST_SILENCE", 1.2)
     for backend in pair.backends:
         backend.script = silent

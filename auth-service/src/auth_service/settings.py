@@ -49,7 +49,7 @@ class StoreSettings(KeyringSettings, DatabaseSettings):
     key_publish_seconds: int = Field(
         300,
         ge=LEAST_PUBLISH_SECONDS,
-        description="How long a new signing key stands in the JWKS before it signs; 15 at least.",
+        description="Seconds for which a new signing key is published in the JWKS before it signs; 15 at least.",
     )
 
 

@@ -134,7 +134,7 @@ def _numbers(lines, writer="trial 0"):
 
 
 def _told(lines):
-    """How many lines are said to be missing; each gap is where it is told, and as wide."""
+    """The number of lines said to be missing; each gap is where it is told, and as wide."""
     told = following = 0
     for line in lines:
         if line["event"] == "log lines dropped":

@@ -36,7 +36,7 @@ class PublishedKeys(Protocol):
 
     @property
     def age(self) -> float:
-        """How long ago, in seconds, the keys were read."""
+        """Seconds since the keys were read."""
 
 
 def routes(document: dict[str, Any], keys: PublishedKeys) -> list[web.RouteDef]:

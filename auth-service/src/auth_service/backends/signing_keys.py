@@ -25,8 +25,8 @@ from servicekit import http, jws
 from servicekit.known_keys import KnownKeys, UnknownKeyError
 from servicekit.postgres import Database
 
-# How often every replica reads the keys. user-service fetches them from there as often (`RemoteKeys`), so whoever
-# verifies has a new key after twice that; the rest is for statements and requests that take long.
+# How often every replica reads the keys. user-service fetches them from there as often (`RemoteKeys`), so every
+# verifier has a new key after twice that; the rest is for statements and requests that take long.
 RELOAD_SECONDS = 5.0
 LEAST_PUBLISH_SECONDS = 15
 
@@ -99,7 +99,7 @@ class SigningKeys:
         return await self._insert(algorithm, "pending", publish_for)
 
     async def have_begun(self, kids: Sequence[str]) -> bool:
-        """Whether the time of all these keys has come, by what the database says now."""
+        """True once all these keys sign, by what the database says now."""
         await self.advance()
         row = await self._database.fetchrow(ANY_PENDING, kids)
         return not row["pending"]
@@ -138,7 +138,7 @@ class SigningKeys:
 
     @property
     def age(self) -> float:
-        """How long ago, in seconds, the keys were read."""
+        """Seconds since the keys were read."""
         return self._keys.age
 
     def active_key_id(self, algorithm: str) -> str:
@@ -185,7 +185,7 @@ class SigningKeys:
         raise InvalidTokenError
 
     async def _verify_without_kid(self, token: str, header: dict[str, Any], algorithm: str, issued_at: int) -> None:
-        """Where the format has no `kid`, any key of the algorithm may have signed, also one that is not known yet."""
+        """Verify a token without `kid`: any key of the algorithm may have signed it, even one not known yet."""
         if self._verified_by_any(token, header, algorithm):
             return
         complete = await self._keys.complete_for(issued_at)

@@ -44,11 +44,11 @@ class Pulse:
 
     @property
     def late(self) -> bool:
-        """Whether there may be events that have not come."""
+        """True if there may be events that have not come."""
         return self.stuck or time.monotonic() - self._heard_at > LATE
 
     def warnings(self) -> list[str]:
-        """What an operator should know of it."""
+        """Reasons for an operator to look at it, in a few words each."""
         return ["user events are late"] if self.late else []
 
 

@@ -185,7 +185,7 @@ class Exchange:
 
     @property
     def left_behind(self) -> bool:
-        """Whether the client may have given up on the request, and perhaps have sent it elsewhere since.
+        """True if the client may have given up on the request, and perhaps have sent it elsewhere since.
 
         It may when this process stood still after the request arrived. It has when it closed its connection, which
         comes together with the request where a network was cut for a while.

@@ -8,7 +8,7 @@ _CLOSE, _CLOSE_WAIT = 7, 8
 
 
 def has_left(transport: asyncio.Transport) -> bool:
-    """Whether the client has left, which may not have been read yet. False where the kernel does not say."""
+    """True if the client has left, which may not have been read yet. False where the kernel does not say."""
     connection = transport.get_extra_info("socket")
     if connection is None or not hasattr(socket, "TCP_INFO") or transport.is_closing():
         return False

@@ -104,7 +104,7 @@ class Relay:
 
     @property
     def awaiting(self) -> bool:
-        """Whether it is the upstream's turn: to answer, or to read on."""
+        """True while it is the upstream's turn: to answer, or to read on."""
         return not self._status and (self._sent or self._congested)
 
     def on_connection(self, connection: UpstreamConnection) -> None:
@@ -229,7 +229,7 @@ class Relay:
 
     @property
     def _could_repeat(self) -> bool:
-        """Whether it does no harm to ask for the same once more, which takes the whole request."""
+        """True if it does no harm to ask for the same once more, which takes the whole request."""
         return bool(self._repetition) and self._sent and not self._status
 
     def _may_repeat(self) -> bool:

@@ -76,7 +76,7 @@ class Caller:
 
     @property
     def left_behind(self) -> bool:
-        """Whether this process stood still since the request arrived: the caller may have asked elsewhere since."""
+        """True if this process stood still since the request arrived: the caller may have asked elsewhere since."""
         connection = self._connection
         return isinstance(connection, CallerConnection) and connection.standstills.spoiled(self._arrival)
 

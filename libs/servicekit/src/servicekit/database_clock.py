@@ -43,7 +43,7 @@ class ClockedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ha
         self._measured_at = float("-inf")
 
     def needs_measuring(self, after: float) -> bool:
-        """Whether the clock was measured before `after` or too long ago, in `time.monotonic()`."""
+        """True if the clock was measured before `after` (in `time.monotonic()`) or too long ago."""
         return self._measured_at <= max(after, time.monotonic() - _MEASURED_FOR)
 
     async def measure(self) -> None:

@@ -50,7 +50,7 @@ class KnownKeys(Generic[K]):
 
     @property
     def age(self) -> float:
-        """How long ago, in seconds, the known keys were all there were."""
+        """Seconds since the known keys were all there were."""
         return time.monotonic() - self._as_of
 
     async def reread(self) -> None:
@@ -82,7 +82,7 @@ class KnownKeys(Generic[K]):
         return key
 
     async def complete_for(self, issued_at: float) -> bool:
-        """Whether all keys are known that a token presented now, and issued at this time, can be signed with.
+        """True if all keys are known that a token presented now, and issued at this time, can be signed with.
 
         A key is published before it signs. So keys read after a token was issued are enough, and an old token whose
         key is not among them is refused without a look. Otherwise the keys are read again, at most five times a second

@@ -123,7 +123,7 @@ class LogWriter:
         while written < len(lines):
             try:
                 written += os.write(self._descriptor, lines[written : self._end_of_chunk(lines, written)])
-            except BlockingIOError:  # whoever shares the descriptor has made it so
+            except BlockingIOError:  # another process that shares the descriptor has made it so
                 self._writable(None)
             except OSError:
                 break

@@ -126,7 +126,7 @@ class Database:
             return int(tag.rpartition(" ")[2])
 
     async def faults(self) -> list[str]:
-        """What keeps the database from serving us now, in words for an operator."""
+        """Reasons why the database cannot serve us now, in words for an operator."""
         try:
             async with self.connection() as connection:
                 if not await connection.fetchval("SELECT current_setting('transaction_read_only')::boolean"):
@@ -138,7 +138,7 @@ class Database:
         return ["the database cannot be written to"]
 
     def warnings(self) -> list[str]:
-        """What an operator should know of the database although it serves us."""
+        """Reasons for an operator to look at the database although it serves us."""
         difference = abs(self.now() - time.time())
         if difference <= LARGEST_CLOCK_DIFFERENCE:
             return []

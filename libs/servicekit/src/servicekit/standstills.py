@@ -45,7 +45,7 @@ class Standstills:
         return min(self._last_beat, time.monotonic())
 
     def spoiled(self, arrival: float) -> bool:
-        """Whether the process stood still since `arrival`, so that the caller may have given up on the request."""
+        """True if the process stood still since `arrival`, so that the caller may have given up on the request."""
         self._look()
         return arrival <= self._stale_until
 

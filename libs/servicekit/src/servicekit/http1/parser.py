@@ -29,7 +29,7 @@ class MalformedMessageError(ValueError):
 
 
 class Head:
-    """What llhttp calls while it reads one head."""
+    """Receives what llhttp finds while it reads one head."""
 
     __slots__ = ("fields", "heads", "target")
 

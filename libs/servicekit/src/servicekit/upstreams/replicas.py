@@ -219,7 +219,7 @@ class Replicas:
                 self.take_back(replica)
 
     def leaves_out(self, replica: Replica) -> bool:
-        """Whether it hangs, and there is another one that does not."""
+        """True if it hangs and there is another one that does not."""
         return replica.hanging and not self._all_hang
 
     def take_back(self, replica: Replica) -> None:
