@@ -15,7 +15,6 @@ from user_service.password_policy import PasswordPolicy
 from user_service.passwords import AdmittedHashes, HashPool
 from user_service.users import (
     Account,
-    ChangedMeanwhileError,
     InvalidFieldsError,
     LoginNames,
     NoSuchUserError,
@@ -117,8 +116,8 @@ class Accounts:
                 log.warning("rehash failed", user_id=account.user.id)
         return verdict.matches
 
-    async def change_password(self, user_id: int, current: str, new: str, keep_session: str | None) -> int:
-        """End all sessions but one with a new password; returns the event's id.
+    async def change_password(self, user_id: int, current: str, new: str, keep_session: str | None) -> None:
+        """Set a new password, which ends all sessions but one. A change that was made just now can be repeated.
 
         Raises NoSuchUserError, InvalidFieldsError, WrongPasswordError, ChangedMeanwhileError.
         """
@@ -126,15 +125,17 @@ class Accounts:
         self._policy.check(new, account.names)
         with self._hashes.admission(hashes=2) as admitted:
             if not await self._matches(account, current, admitted):
+                if await self._is_repeated(account, new, admitted):
+                    return
                 raise WrongPasswordError({"current_password": "is not the user's password"})
             password_hash = await admitted.hash(new)
-        event_id = await storage.change_password(
-            self._database, user_id, account.user.epoch, password_hash, keep_session
-        )
-        if event_id is None:
-            raise ChangedMeanwhileError
+        await storage.change_password(self._database, user_id, account.user.epoch, password_hash, keep_session)
         log.info("password changed", user_id=user_id)
-        return event_id
+
+    async def _is_repeated(self, account: Account, new: str, admitted: AdmittedHashes) -> bool:
+        """True if `new` has just become the password: the client sends the change again, as its answer was lost."""
+        lately = await storage.password_changed_lately(self._database, account.user.id)
+        return lately and await self._matches(account, new, admitted)
 
     async def find(self, user_id: int) -> Account:
         """Raises NoSuchUserError."""
@@ -147,20 +148,18 @@ class Accounts:
         """Up to `limit` users with ids above `after`, in the order of their ids."""
         return await storage.page(self._database, after, limit)
 
-    async def update(
-        self, user_id: int, given: Mapping[Kind, str | None], role: Role | None
-    ) -> tuple[User, int | None]:
-        """Change login names (None removes one) and role; returns the user and the event that ends all sessions.
+    async def update(self, user_id: int, given: Mapping[Kind, str | None], role: Role | None) -> User:
+        """Change login names (None removes one) and role; a new role ends all sessions.
 
         Raises NoSuchUserError, InvalidFieldsError, TakenError.
         """
         changes, faults = self._read_names(given)
         if faults:
             raise InvalidFieldsError(faults)
-        user, event_id = await storage.update(self._database, user_id, changes, role)
-        if event_id is not None:
+        user, role_changed = await storage.update(self._database, user_id, changes, role)
+        if role_changed:
             log.info("role changed", user_id=user.id, role=user.role)
-        return user, event_id
+        return user
 
     async def set_disabled(self, user_id: int, disabled: bool) -> User:
         """Disable a user, which ends all sessions, or enable one again. Raises NoSuchUserError."""
@@ -168,11 +167,10 @@ class Accounts:
         log.info("user disabled" if disabled else "user enabled", user_id=user.id)
         return user
 
-    async def delete(self, user_id: int) -> int:
-        """Delete a user, which ends all sessions; returns the event's id. Raises NoSuchUserError."""
-        event_id = await storage.delete(self._database, user_id)
+    async def delete(self, user_id: int) -> None:
+        """Delete a user, which ends all sessions. Raises NoSuchUserError."""
+        await storage.delete(self._database, user_id)
         log.info("user deleted", user_id=user_id)
-        return event_id
 
     async def note_restored(self, skipped_ids: int) -> None:
         """After a backup was restored: what auth-service is told goes on, and ids of users who are lost stay unused."""

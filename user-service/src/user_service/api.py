@@ -131,8 +131,9 @@ async def change(request: web.Request) -> web.Response:
             kind: text for kind in get_args(Kind) if (text := getattr(form, kind)) is not UNSET
         }
         role = None if form.role is UNSET else form.role
-        user, event_id = await request.app[ACCOUNTS].update(user_id, names, role)
-    await _until_sessions_ended(request, event_id)
+        user = await request.app[ACCOUNTS].update(user_id, names, role)
+    if role is not None:
+        await request.app[OUTBOX].wait_sessions_ended(user_id)
     return reply(request, rendered(user))
 
 
@@ -142,23 +143,17 @@ async def change_password(request: web.Request) -> web.Response:
         raise web.HTTPForbidden
     form = bodies.read(await http.read_object(request, MEDIA_TYPES), PasswordChange)
     async with request.app[THROTTLES].password_guess(request, acting.id):
-        event_id = await request.app[ACCOUNTS].change_password(
-            acting.id, form.current_password, form.password, token.session_id
-        )
-    await _until_sessions_ended(request, event_id)
+        await request.app[ACCOUNTS].change_password(acting.id, form.current_password, form.password, token.session_id)
+    await request.app[OUTBOX].wait_sessions_ended(acting.id)
     return web.Response(status=204, headers=http.NO_STORE)
 
 
 async def delete(request: web.Request) -> web.Response:
     acting, _ = await acting_user(request)
-    event_id = await request.app[ACCOUNTS].delete(_visible(request, acting))
-    await _until_sessions_ended(request, event_id)
+    user_id = _visible(request, acting)
+    await request.app[ACCOUNTS].delete(user_id)
+    await request.app[OUTBOX].wait_sessions_ended(user_id)
     return web.Response(status=204, headers=http.NO_STORE)
-
-
-async def _until_sessions_ended(request: web.Request, event_id: int | None) -> None:
-    if event_id is not None:
-        await request.app[OUTBOX].wait_acknowledged(event_id)
 
 
 _USERS = "/api/v1/users"

@@ -23,6 +23,13 @@ BATCH = 100
 LOOK_AGAIN = 1.0
 BEAT = 0.3
 LISTEN_AGAIN = 0.25
+PENDING_ENDS = "SELECT FROM outbox WHERE user_id = $1 AND type = 'sessions_ended' LIMIT 1"
+
+
+class UnconfirmedError(ServiceUnavailableError):
+    """The change is made, but auth-service has not yet ended the user's sessions; the client may send it again."""
+
+    logged = False
 
 
 class _Bell:
@@ -65,22 +72,23 @@ class Outbox:
             ids,
         )
 
-    async def wait_acknowledged(self, event_id: int, wait: float = 2.0) -> None:
-        """Wait until auth-service has heard of the event, or for `wait` seconds: it is safe in the outbox by then."""
+    async def wait_sessions_ended(self, user_id: int, wait: float = 2.0) -> None:
+        """Wait until auth-service has ended the user's sessions. Raises UnconfirmedError after `wait` seconds."""
 
         async def gone() -> bool:
             try:
-                return await self._database.fetchrow("SELECT FROM outbox WHERE id = $1", event_id) is None
+                return await self._database.fetchrow(PENDING_ENDS, user_id) is None
             except ServiceUnavailableError:
                 return False  # it may come back in time, and the bell rings then
 
-        await self._poll(gone, self._acknowledged, wait)
+        if not await self._poll(gone, self._acknowledged, wait):
+            log.warning("sessions not ended in time", user_id=user_id)
+            raise UnconfirmedError
 
     def close(self) -> None:
-        """Let all that wait answer now: the process is about to stop."""
+        """Answer all that wait for events now: the process is about to stop."""
         self._closing = True
         self._added.ring()
-        self._acknowledged.ring()
 
     async def _poll(
         self, look: Callable[[], Awaitable[Any]], bell: _Bell, wait: float, beat: Beat | None = None
@@ -92,7 +100,7 @@ class Outbox:
             next_ring = bell.next_ring  # taken before the look, so that no ring falls between the two
             found = await look()
             remaining = deadline - loop.time()
-            if found or remaining <= 0 or self._closing:
+            if found or remaining <= 0 or (self._closing and bell is self._added):
                 return found
             await _until_rung(next_ring, loop.time() + min(remaining, LOOK_AGAIN), beat)
 

@@ -41,17 +41,17 @@ UPDATE = """
     ended AS (
         INSERT INTO outbox (type, user_id, epoch)
         SELECT 'sessions_ended', id, epoch FROM changed, (SELECT count(*) FROM renamed) AS first
-        WHERE epoch > $10 RETURNING id
+        WHERE epoch > $10
     )
-    SELECT changed.*, ended.id AS event_id FROM changed LEFT JOIN ended ON true
+    SELECT * FROM changed
 """
 CHANGE_PASSWORD = """
     WITH changed AS (
-        UPDATE users SET password_hash = $3, epoch = epoch + 1, updated_at = now()
+        UPDATE users SET password_hash = $3, epoch = epoch + 1, password_changed_at = now(), updated_at = now()
         WHERE id = $1 AND epoch = $2 AND before_deadline($5) RETURNING id, epoch, before_deadline($5)
     )
     INSERT INTO outbox (type, user_id, epoch, keep_session)
-    SELECT 'sessions_ended', id, epoch, $4 FROM changed RETURNING id AS event_id
+    SELECT 'sessions_ended', id, epoch, $4 FROM changed RETURNING id
 """
 SET_DISABLED = """
     WITH changed AS (
@@ -67,7 +67,7 @@ DELETE = """
     WITH gone AS (
         DELETE FROM users WHERE id = $1 AND before_deadline($2) RETURNING id, epoch + 1 AS epoch, before_deadline($2)
     )
-    INSERT INTO outbox (type, user_id, epoch) SELECT 'sessions_ended', id, epoch FROM gone RETURNING id AS event_id
+    INSERT INTO outbox (type, user_id, epoch) SELECT 'sessions_ended', id, epoch FROM gone RETURNING id
 """
 
 
@@ -177,8 +177,8 @@ async def insert(database: Database, names: LoginNames, password_hash: str | Non
 
 async def update(
     database: Database, user_id: int, changes: Mapping[Kind, LoginName | None], role: Role | None
-) -> tuple[User, int | None]:
-    """Change login names, and the role where one is given; returns the user and the event that ends all sessions.
+) -> tuple[User, bool]:
+    """Change login names, and the role where one is given; returns the user, and True if all sessions end.
 
     Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left; ChangedMeanwhileError
     where others changed the user time and again.
@@ -194,7 +194,7 @@ async def update(
 
 async def _update(
     database: Database, account: Account, changes: Mapping[Kind, LoginName | None], role: Role | None
-) -> tuple[User, int | None]:
+) -> tuple[User, bool]:
     """One statement, which changes nothing where the user is no longer as it was read."""
     before = account.user
     names = replace(account.names, **{str(kind): name for kind, name in changes.items()})
@@ -202,7 +202,7 @@ async def _update(
         raise InvalidFieldsError(dict.fromkeys(changes, "is the last login name of the user, who keeps at least one"))
     new_role = role or before.role
     if (names, new_role) == (account.names, before.role):
-        return before, None
+        return before, False
     try:
         row = await database.write_row(
             UPDATE, before.id, *_columns(names), new_role, before.updated_at, before.email, before.epoch
@@ -211,7 +211,7 @@ async def _update(
         raise _taken(error) from None
     if row is None:
         raise ChangedMeanwhileError
-    return _user(row), row["event_id"]
+    return _user(row), new_role != before.role
 
 
 async def replace_hash(database: Database, user_id: int, old: str, new: str) -> None:
@@ -226,10 +226,18 @@ async def replace_hash(database: Database, user_id: int, old: str, new: str) -> 
 
 async def change_password(
     database: Database, user_id: int, epoch: int, password_hash: str, keep_session: str | None
-) -> int | None:
-    """Set a new password and end all sessions but one; returns the event's id, None where `epoch` is over."""
-    row = await database.write_row(CHANGE_PASSWORD, user_id, epoch, password_hash, keep_session)
-    return None if row is None else row["event_id"]
+) -> None:
+    """Set a new password and end all sessions but one. Raises ChangedMeanwhileError where `epoch` is over."""
+    if await database.write_row(CHANGE_PASSWORD, user_id, epoch, password_hash, keep_session) is None:
+        raise ChangedMeanwhileError
+
+
+async def password_changed_lately(database: Database, user_id: int) -> bool:
+    """True if the password was changed so lately that the same change may be sent again."""
+    row = await database.fetchrow(
+        "SELECT FROM users WHERE id = $1 AND password_changed_at > now() - interval '10 minutes'", user_id
+    )
+    return row is not None
 
 
 async def set_disabled(database: Database, user_id: int, disabled: bool) -> User:
@@ -243,13 +251,10 @@ async def set_disabled(database: Database, user_id: int, disabled: bool) -> User
     return account.user
 
 
-async def delete(database: Database, user_id: int) -> int:
-    """Delete a user and end all sessions; returns the event's id. Raises NoSuchUserError."""
-    row = await database.write_row(DELETE, user_id)
-    if row is None:
+async def delete(database: Database, user_id: int) -> None:
+    """Delete a user and end all sessions. Raises NoSuchUserError."""
+    if await database.write_row(DELETE, user_id) is None:
         raise NoSuchUserError
-    event_id: int = row["event_id"]
-    return event_id
 
 
 async def note_restored(database: Database, skipped_ids: int) -> None:
