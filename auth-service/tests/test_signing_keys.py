@@ -85,6 +85,24 @@ async def test_a_retiring_key_verifies(start, own_service, parties, algorithm):
     assert [row["status"] for row in statuses] == ["retiring", "active"]
 
 
+@pytest.mark.parametrize("algorithm", SIGNED)
+async def test_a_removed_key_verifies_nothing_though_its_tokens_were_seen_before(
+    start, own_service, parties, algorithm
+):
+    replicas = [own_service, await start()]
+    early, _ = await signer(own_service, parties, algorithm)
+    assert [await replica.verdict(early) for replica in replicas] == [200, 200]
+    [old] = await own_service.rows("SELECT kid FROM signing_keys WHERE algorithm = $1", algorithm)
+    async with keys_of(own_service) as keys:
+        assert not await keys.remove(old["kid"])
+        await keys.rotate(algorithm, timedelta(0))
+        await keys.advance()
+        assert await keys.remove(old["kid"])
+    for replica in replicas:
+        await eventually(lambda replica=replica: replica.verdict(early), lambda verdict: verdict == 401)
+        assert await replica.verdict((await signer(replica, parties, algorithm))[0]) == 200
+
+
 @pytest.fixture
 async def unaware(start, monkeypatch):
     """A service that read its keys when it started, and reads them again only when it has to."""

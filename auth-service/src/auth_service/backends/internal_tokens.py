@@ -46,7 +46,8 @@ class InternalTokenMinter:
         """One whose life is cut short serves for tokens that end when it does: others of the session may end sooner."""
         now = time.monotonic()
         lifetime = max(1, min(LIFETIME, lifetime))
-        wanted = (subject, client_id, scope, session_id, expires_at if lifetime < LIFETIME else "")
+        kid = self._keys.active_key_id(ALGORITHM)  # one that a removed key signed serves nobody
+        wanted = (kid, subject, client_id, scope, session_id, expires_at if lifetime < LIFETIME else "")
         good_until, token = self._minted.get(wanted, (float("-inf"), ""))
         if now >= good_until:
             token = self._sign(subject, client_id, scope, session_id, int(self._clock()), lifetime)

@@ -25,9 +25,9 @@ from servicekit import http, jws
 from servicekit.known_keys import KnownKeys, UnknownKeyError
 from servicekit.postgres import Database
 
-# How often every replica reads the keys. user-service fetches them from there as often (`RemoteKeys`), so every
-# verifier has a new key after twice that; the rest is for statements and requests that take long.
-RELOAD_SECONDS = 5.0
+# Every replica reads the keys so often, since a key that is removed must verify nothing from then on. user-service
+# fetches them every five seconds (`RemoteKeys`); the rest of the 15 is for statements and requests that take long.
+RELOAD_SECONDS = 1.0
 LEAST_PUBLISH_SECONDS = 15
 
 SELECT = "SELECT kid, algorithm, status, private_ciphertext FROM signing_keys ORDER BY created_at"
@@ -46,6 +46,11 @@ RETIRE = """
     WHERE algorithm = $1 AND status = 'active' AND before_deadline($3)
 """
 ACTIVATE = "UPDATE signing_keys SET status = 'active' WHERE kid = $1 AND before_deadline($2)"
+HASTEN = """
+    UPDATE signing_keys SET activates_at = least(activates_at, greatest(created_at + $2, now()))
+    WHERE algorithm = $1 AND status = 'pending' AND before_deadline($3) RETURNING kid
+"""
+REMOVE = "DELETE FROM signing_keys WHERE kid = $1 AND status <> 'active' AND before_deadline($2)"
 REMOVE_GONE = "DELETE FROM signing_keys WHERE status = 'retiring' AND gone_at <= now() AND before_deadline($1)"
 
 
@@ -98,6 +103,20 @@ class SigningKeys:
         """Make a key that is published now and signs after `publish_for`; None when one is pending already."""
         return await self._insert(algorithm, "pending", publish_for)
 
+    async def rotate_soon(self, algorithm: str, publish_for: timedelta) -> str:
+        """As `rotate`; a key that is pending already signs as soon as it has been published for so long."""
+        while True:
+            kid = await self.rotate(algorithm, publish_for)
+            if kid is not None:
+                return kid
+            pending = await self._database.write_row(HASTEN, algorithm, publish_for)
+            if pending is not None:
+                return str(pending["kid"])
+
+    async def remove(self, kid: str) -> bool:
+        """Remove a key, so that no token it signed verifies; False if there is none, or if it is the active one."""
+        return await self._database.write(REMOVE, kid) > 0
+
     async def have_begun(self, kids: Sequence[str]) -> bool:
         """True once all these keys sign, by what the database says now."""
         await self.advance()
@@ -141,6 +160,9 @@ class SigningKeys:
         """Seconds since the keys were read."""
         return self._keys.age
 
+    def is_known(self, kid: str) -> bool:
+        return kid in self._keys.known
+
     def active_key_id(self, algorithm: str) -> str:
         return self._active[algorithm].kid
 
@@ -165,40 +187,41 @@ class SigningKeys:
         except jws.InvalidTokenError:
             raise InvalidTokenError from None
 
-    async def verified_claims(self, token: str, algorithm: str, media_type: str) -> dict[str, Any]:
+    async def verified_claims(self, token: str, algorithm: str, media_type: str) -> tuple[dict[str, Any], str]:
         try:
             header, claims = jws.unverified(token)
             if jws.media_type(header) != media_type:
                 raise InvalidTokenError
             issued_at = jws.integer(claims, "iat")
             if "kid" not in header:
-                await self._verify_without_kid(token, header, algorithm, issued_at)
-                return claims
+                return claims, await self._signer(token, header, algorithm, issued_at)
             key = await self._keys.find(jws.string(header, "kid"), issued_at)
             if key is not None and key.algorithm == algorithm:
                 jws.verify_signature(token, key.public, algorithm, header)
-                return claims
+                return claims, key.kid
         except jws.InvalidTokenError:
             pass
         except UnknownKeyError as error:
             raise errors.UnknownKeyError(str(error)) from None
         raise InvalidTokenError
 
-    async def _verify_without_kid(self, token: str, header: dict[str, Any], algorithm: str, issued_at: int) -> None:
-        """Verify a token without `kid`: any key of the algorithm may have signed it, even one not known yet."""
-        if self._verified_by_any(token, header, algorithm):
-            return
-        complete = await self._keys.complete_for(issued_at)
-        if not self._verified_by_any(token, header, algorithm):
-            raise jws.InvalidTokenError("signature") if complete else UnknownKeyError("no known key signed a token")
+    async def _signer(self, token: str, header: dict[str, Any], algorithm: str, issued_at: int) -> str:
+        """The `kid` for a token that names none: any key of the algorithm may have signed it, even a new one."""
+        kid = self._known_signer(token, header, algorithm)
+        if kid is None:
+            complete = await self._keys.complete_for(issued_at)
+            kid = self._known_signer(token, header, algorithm)
+            if kid is None:
+                raise jws.InvalidTokenError("signature") if complete else UnknownKeyError("no known key signed a token")
+        return kid
 
-    def _verified_by_any(self, token: str, header: dict[str, Any], algorithm: str) -> bool:
+    def _known_signer(self, token: str, header: dict[str, Any], algorithm: str) -> str | None:
         for key in self._keys.known.values():
             if key.algorithm == algorithm:
                 with contextlib.suppress(jws.InvalidTokenError):
                     jws.verify_signature(token, key.public, algorithm, header)
-                    return True
-        return False
+                    return key.kid
+        return None
 
 
 def _generate(algorithm: str) -> bytes:

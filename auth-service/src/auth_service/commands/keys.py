@@ -1,6 +1,7 @@
 """`keys …`: signing keys."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from auth_service.app import SIGNED_DIALECTS
 from auth_service.backends.signing_keys import LEAST_PUBLISH_SECONDS, RELOAD_SECONDS, SigningKeys
 from auth_service.commands.output import Json, fail, print_json, run, show
+from servicekit.internal_tokens import REFRESH
 
 ALGORITHMS = tuple(SIGNED_DIALECTS)
 
@@ -39,10 +41,11 @@ def rotate(
     async def work(database: Any, keyring: Any, settings: Any) -> dict[str, str | None]:
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         publish_for = timedelta(seconds=LEAST_PUBLISH_SECONDS if now else settings.key_publish_seconds)
-        made = {name: await keys.rotate(name, publish_for) for name in chosen}
-        if now:
-            await _wait_until_they_sign(keys, [kid for kid in made.values() if kid is not None])
-        return made
+        if not now:
+            return {name: await keys.rotate(name, publish_for) for name in chosen}
+        hastened = {name: await keys.rotate_soon(name, publish_for) for name in chosen}
+        await _wait_until_they_sign(keys, list(hastened.values()))
+        return dict(hastened)
 
     made = run(work)
     if as_json:
@@ -52,10 +55,27 @@ def rotate(
             typer.echo(f"{name}: {kid or 'a key is pending already'}")
 
 
+@app.command()
+def remove(kids: Annotated[list[str], typer.Argument(metavar="KID...", help="As in `keys list`.")]) -> None:
+    """End keys that leaked: no token that they signed is accepted any more. Replace an active one first."""
+
+    async def work(database: Any, keyring: Any, _: Any) -> list[str]:
+        keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
+        return [kid for kid in kids if not await keys.remove(kid)]
+
+    left = run(work)
+    if len(left) < len(kids):
+        seconds = 2 * RELOAD_SECONDS + REFRESH
+        typer.echo(f"removed; in {seconds:g} seconds no service accepts what they signed", err=True)
+        time.sleep(seconds)
+    if left:
+        raise fail(
+            f"not removed: {', '.join(left)}. There is no such key, or it is active: run `keys rotate --now` first"
+        )
+
+
 async def _wait_until_they_sign(keys: SigningKeys, kids: Sequence[str]) -> None:
     """Wait for the keys' time to come, and until every replica that runs signs with them; say so on standard error."""
-    if not kids:
-        return
     typer.echo(f"published; every replica knows the new keys in {LEAST_PUBLISH_SECONDS} seconds", err=True)
     while not await keys.have_begun(kids):  # noqa: ASYNC110 - any replica may be what activates them
         await asyncio.sleep(0.5)

@@ -117,8 +117,11 @@ class ServerKeys(Protocol):
     def algorithm_of(self, token: str) -> str | None:
         """The `alg` that a compact JWS names; None when it is not one."""
 
-    async def verified_claims(self, token: str, algorithm: str, media_type: str) -> dict[str, Any]:
-        """The claims of a token that a key of ours signed and whose `typ` is `media_type`.
+    def is_known(self, kid: str) -> bool:
+        """True while the key has not been removed; what it signed is to be verified again otherwise."""
+
+    async def verified_claims(self, token: str, algorithm: str, media_type: str) -> tuple[dict[str, Any], str]:
+        """The claims of a token whose `typ` is `media_type`, and the `kid` of the key of ours that signed it.
 
         Raises InvalidTokenError, or UnknownKeyError where a key that is not known yet may have signed it.
         """

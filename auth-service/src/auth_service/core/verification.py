@@ -31,7 +31,7 @@ class Verifier:
         self._keys = keys
         self._refresh_tokens = refresh_tokens
         self._formats = formats
-        self._checked: dict[bytes, tuple[str, SignedFacts]] = {}
+        self._checked: dict[bytes, tuple[str, SignedFacts, str]] = {}
 
     def dialect_of(self, token: str) -> str | None:
         """The dialect whose access tokens look like `token`; None when none does."""
@@ -47,14 +47,17 @@ class Verifier:
         digest = hashlib.sha256(token.encode()).digest()
         checked = self._checked.get(digest)
         if checked is not None:
-            return await self._active_signed(*checked)
+            dialect_name, facts, kid = checked
+            if self._keys.is_known(kid):
+                return await self._active_signed(dialect_name, facts)
         dialect = self.dialect_of(token)
         if dialect is None:
             raise InvalidTokenError
         form = self._formats[dialect].access_token
         if isinstance(form, SignedFormat):
-            facts = form.read(await self._keys.verified_claims(token, form.algorithm, form.media_type), self._issuer)
-            self._remember(digest, dialect, facts)
+            claims, kid = await self._keys.verified_claims(token, form.algorithm, form.media_type)
+            facts = form.read(claims, self._issuer)
+            self._remember(digest, dialect, facts, kid)
             return await self._active_signed(dialect, facts)
         if isinstance(form, ClientSignedFormat):
             stored = form.stored(token, self._keys.unverified_claims(token))
@@ -62,11 +65,11 @@ class Verifier:
             stored = form.stored(token)
         return _of_dialect(await self._sessions.active_by_token(stored), dialect)
 
-    def _remember(self, digest: bytes, dialect: str, facts: SignedFacts) -> None:
-        """A signature is checked once; what it signed is then known by the exact bytes of the token."""
+    def _remember(self, digest: bytes, dialect: str, facts: SignedFacts, kid: str) -> None:
+        """A signature is checked once while its key is known; its facts are kept by the exact bytes of the token."""
         if len(self._checked) >= _REMEMBERED:
             self._checked.clear()
-        self._checked[digest] = (dialect, facts)
+        self._checked[digest] = (dialect, facts, kid)
 
     async def _active_signed(self, dialect: str, facts: SignedFacts) -> ActiveToken:
         active = _of_dialect(await self._sessions.active(facts.session_id), dialect)

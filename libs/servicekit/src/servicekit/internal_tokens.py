@@ -71,7 +71,7 @@ class InternalTokens:
         self._issuer = issuer
         self._keys = keys
         self._clock = clock
-        self._checked: dict[bytes, InternalToken] = {}
+        self._checked: dict[bytes, tuple[InternalToken, str, int]] = {}
 
     async def verify(self, token: str) -> InternalToken:
         """What `token` says. Raises `jws.InvalidTokenError`, `ClocksDifferError` or `http.ServiceUnavailableError`."""
@@ -82,17 +82,23 @@ class InternalTokens:
             if len(self._checked) >= _REMEMBERED:
                 self._checked.clear()
             self._checked[digest] = checked
-        if checked.expires_at + LEEWAY <= self._clock():
+        found, kid, issued_at = checked
+        if await self._keys.public_key(kid, issued_at) is None:
+            self._checked.pop(digest, None)
+            raise jws.InvalidTokenError("its key was removed")
+        if found.expires_at + LEEWAY <= self._clock():
             self._checked.pop(digest, None)
             raise ClocksDifferError("an internal token that has expired: do clocks differ?")
-        return checked
+        return found
 
-    async def _check(self, token: str) -> InternalToken:
+    async def _check(self, token: str) -> tuple[InternalToken, str, int]:
+        """The token, the `kid` of its key, and when it was issued."""
         header, claims = jws.unverified(token)
         if jws.media_type(header) != TYPE:
             raise jws.InvalidTokenError("typ")
         issued_at, expires_at = jws.integer(claims, "iat"), jws.integer(claims, "exp")
-        key = await self._keys.public_key(jws.string(header, "kid"), issued_at)
+        kid = jws.string(header, "kid")
+        key = await self._keys.public_key(kid, issued_at)
         if key is None:
             raise jws.InvalidTokenError("unknown key")
         jws.verify_signature(token, key, ALGORITHM, header)
@@ -107,13 +113,14 @@ class InternalTokens:
         session_id = claims.get("sid")
         if not isinstance(scope, str) or not (session_id is None or isinstance(session_id, str)):
             raise jws.InvalidTokenError("scope or sid")
-        return InternalToken(
+        found = InternalToken(
             subject=jws.string(claims, "sub"),
             client_id=jws.string(claims, "client_id"),
             scope=frozenset(scope.split()),
             session_id=session_id,
             expires_at=expires_at,
         )
+        return found, kid, issued_at
 
 
 class RemoteKeys:
