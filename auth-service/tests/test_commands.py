@@ -102,6 +102,11 @@ async def test_a_public_client_has_no_secret(command, own_service):
     assert "no such confidential client" in (await command("clients", "rotate-secret", "app")).refusal
 
 
+async def test_tables_show_ids_as_they_are_and_in_one_piece(command, own_service):
+    await add(command, "app[/b]:tada:" + "x" * 30, "cubux")
+    assert "app[/b]:tada:" + "x" * 30 in (await command("clients", "list")).output
+
+
 async def test_what_cannot_be_registered_is_one_line(command, own_service):
     before = await own_service.rows("SELECT * FROM clients")
     for options, words in UNACCEPTABLE:

@@ -81,6 +81,17 @@ async def test_an_operator_adds_lists_promotes_disables_and_enables_users(run: R
     assert logged == ["user created", "role changed", "user disabled"]
 
 
+async def test_tables_show_names_as_they_are_and_ids_in_one_piece(run: Run, service: Any) -> None:
+    await service.rows("SELECT setval('users_id_seq', 123456789012345678)")
+    user = await service.add(username="mallory [/b] :tada:")
+    listed, narrow = await asyncio.gather(run("users", "list"), run("users", "list", COLUMNS="60"))
+    assert "mallory [/b] :tada:" in listed.output
+    assert str(user.id) in narrow.output
+    behind = await run("users", "list", "--after", str(10**20))
+    assert (behind.status, behind.output) == (2, "")
+    assert "Traceback" not in behind.errors
+
+
 async def test_a_refusal_is_one_line_and_status_1(run: Run, service: Any) -> None:
     await service.add(email="taken@x.com")
     short = run("users", "add", "--email", "a@x.com", "--password-stdin", stdin=b"short\n")

@@ -60,7 +60,7 @@ async def test_everyone_may_what_the_table_says_and_no_more(service: Any, who: i
         ("client:app", "", 403),
         ("auth-service", "credentials:check", 403),
         ("user", "", 403),
-        ("user", "SignUp", 200),
+        ("user", "SignUp", 403),
         ("admin", "", 200),
         ("admin", "UserActivity", 200),
         ("admin", "profile", 403),
@@ -68,7 +68,7 @@ async def test_everyone_may_what_the_table_says_and_no_more(service: Any, who: i
         ("deleted", "SignUp", 401),
     ],
 )
-async def test_closed_sign_up_is_for_the_sign_up_scope_and_admins(
+async def test_closed_sign_up_is_for_clients_with_the_sign_up_scope_and_admins(
     start: Callable[..., Any], subject: str | None, scope: str, status: int
 ) -> None:
     service = await start(open_sign_up=False)

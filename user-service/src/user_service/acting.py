@@ -57,9 +57,10 @@ async def acting_user(request: web.Request) -> tuple[User, InternalToken]:
 
 
 async def signs_up_as_admin(request: web.Request) -> bool:
-    """Whether it is an admin who adds a user. Raises `web.HTTPUnauthorized` or `web.HTTPForbidden` for who may not.
+    """True if an admin adds the user. Raises `web.HTTPUnauthorized` or `web.HTTPForbidden` for callers who may not.
 
-    Anyone may while sign-up is open; else a token with the scope `SignUp`, or an admin's.
+    Anyone may sign up while sign-up is open; otherwise only a client with the scope `SignUp`, in a token of its own,
+    or an admin. No user of that client may, though its users' tokens can have that scope.
     """
     is_open = request.app[SETTINGS].open_sign_up
     if is_open and hdrs.AUTHORIZATION not in request.headers:
@@ -68,6 +69,6 @@ async def signs_up_as_admin(request: web.Request) -> bool:
     user = await _user_of(request, token) if token.user_id is not None else None
     if user is not None and user.role == "admin" and _acts_as_user(token):
         return True
-    if not is_open and SIGN_UP not in token.scope:
+    if not is_open and (token.user_id is not None or SIGN_UP not in token.scope):
         _insufficient(SIGN_UP)
     return False

@@ -50,8 +50,8 @@ def add(
 
 @users.command("list")
 def list_users(
-    after: Annotated[int, typer.Option(min=0, help="Begin behind this id.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, help="How many users at most.")] = 100,
+    after: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Begin behind this id.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=2**31, help="How many users at most.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List users in the order of their ids."""
@@ -144,7 +144,7 @@ def _print(shown: list[User], as_json: bool, *, one: bool = False) -> None:
         sys.stdout.write(wire.encode(rows[0] if one else rows).decode() + "\n")
         return
     columns = ("id", "email", "username", "phone_number", "role", "disabled", "created_at")
-    table = Table(*(Column(name.replace("_", " "), overflow="fold") for name in columns))
+    table = Table(*(Column(name.replace("_", " "), overflow="fold", no_wrap=name == "id") for name in columns))
     for row in rows:
         table.add_row(*(str(row[name]) if row.get(name) is not None else "" for name in columns))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # names are text, whatever stands in them

@@ -20,6 +20,7 @@ from servicekit.postgres import Database
 from servicekit.settings import load_settings
 
 T = TypeVar("T")
+IDS = ("id", "kid", "client_id", "user_id")  # are copied into other commands, so they stay in one piece
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -48,10 +49,10 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: boo
     if as_json:
         print_json([{column: row[column] for column in columns} for row in rows])
         return
-    table = Table(*(Column(column.replace("_", " "), overflow="fold") for column in columns))
+    table = Table(*(Column(name.replace("_", " "), overflow="fold", no_wrap=name in IDS) for name in columns))
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # ids are text, whatever stands in them
 
 
 def print_json(value: Any) -> None:
