@@ -70,9 +70,7 @@ def test_a_password_that_can_be_guessed_is_refused_where_secrets_are_files(fault
     (tmp_path / "trial_key").write_text("a key")
     (tmp_path / "trial_database_url").write_text(f"postgresql://u:{password}@h/d")
     line = fault(SECRETS_DIR=str(tmp_path))
-    assert line.startswith("settings: TRIAL_DATABASE_URL: its password is short or a sample; ")
-    assert "make secrets" in line
-    assert password not in line
+    assert line == "settings: TRIAL_DATABASE_URL: its password is short or a sample"
 
 
 def test_a_random_password_is_taken(monkeypatch, tmp_path):
@@ -85,4 +83,31 @@ def test_a_random_password_is_taken(monkeypatch, tmp_path):
 def test_a_missing_secret_is_refused_with_what_to_do(fault, tmp_path):
     line = fault(SECRETS_DIR=str(tmp_path))
     assert "TRIAL_KEY: is missing; " in line
+    assert "TRIAL_DATABASE_URL: is missing; " in line
     assert line.endswith(f"secrets are files below {tmp_path}, which `make secrets` makes")
+
+
+REQUIRED = {"TRIAL_KEY": "a key", "TRIAL_DATABASE_URL": "postgresql://u@h/d"}
+
+
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(fault):
+    line = fault(**REQUIRED, TRIAL_LOG_LEVLE="debug", TRIAL_SOMETHING_ELSE="s3cr3t")
+    assert line == (
+        "settings: TRIAL_LOG_LEVLE: there is no such setting; did you mean TRIAL_LOG_LEVEL?; "
+        "TRIAL_SOMETHING_ELSE: there is no such setting"
+    )
+
+
+def test_variables_that_container_platforms_make_up_are_passed_over(monkeypatch):
+    made_up = {
+        "TRIAL_SERVICE_HOST": "10.0.0.1",
+        "TRIAL_SERVICE_PORT_HTTP": "80",
+        "TRIAL_PORT": "tcp://10.0.0.1:80",
+        "TRIAL_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "TRIAL_PORT_80_TCP_ADDR": "10.0.0.1",
+        "TRIAL_AND_MORE_PORT": "tcp://10.0.0.1:80",
+        "TRIAL_AND_MORE_PORT_80_UDP_PROTO": "udp",
+    }
+    for name, value in (REQUIRED | made_up).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(Settings).port == 1

@@ -1,19 +1,25 @@
 """Settings from the environment or from secret files, refused at start with all their faults in one line."""
 
+import difflib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+MISSING = "is missing"
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^/?#@:,\[\]]*)(:[0-9]{1,5})?"
 _LEAST_PASSWORD = 16
 _LEAST_VARIETY = 8
 _SAMPLE = re.compile(r"change|example|sample|secret|password|placeholder|parley", re.IGNORECASE)
+# Kubernetes and Docker announce services to containers by variables such as `AUTH_SERVICE_HOST`, `GATEWAY_PORT_80_TCP`.
+_PLATFORM = re.compile(r".*_SERVICE_(HOST|PORT)(_.*)?|.*_PORT_[0-9]+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?")
+_PLATFORM_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 _POSTGRES_URL = re.compile(rf"postgresql://([^/?#]*@)?{_HOST}(,{_HOST})*(/[^?#]*)?(\?[^#]*)?")
 
 
@@ -45,9 +51,11 @@ S = TypeVar("S", bound=ServiceSettings)
 def load_settings(settings: type[S], **overrides: Any) -> S:
     """Read `settings` from the environment, then from files named like the variables in `$SECRETS_DIR`.
 
-    Leaves the process with status 2 and one line that names every faulty variable, never its value. The password of a
-    URL in a file must not be one that can be guessed.
+    Leaves the process with status 2 and one line that names every faulty variable, never its value. A variable with the
+    service's prefix that no setting has is faulty, too. The password of a URL in a file must not be one that can be
+    guessed.
     """
+    _pass_over_platform_port(settings)
     secrets = os.environ.get("SECRETS_DIR")
     if secrets is None:
         loaded, faults = _read(settings, overrides)
@@ -55,9 +63,11 @@ def load_settings(settings: type[S], **overrides: Any) -> S:
         loaded, faults = _read(settings, {"_secrets_dir": secrets, **overrides})
     else:
         _refuse([f"SECRETS_DIR: {secrets} is not a directory"])
+    faults += _unknown_variables(settings)
     if secrets is not None:
         faults += _weak_passwords(loaded, Path(secrets)) if loaded is not None else []
-        faults += [f"secrets are files below {secrets}, which `make secrets` makes"] if faults else []
+        if any(f"{name}: {MISSING}" in faults for name in _secret_variables(settings)):
+            faults.append(f"secrets are files below {secrets}, which `make secrets` makes")
     if loaded is None or faults:
         _refuse(faults)
     return loaded
@@ -71,6 +81,51 @@ def _read(settings: type[S], arguments: dict[str, Any]) -> tuple[S | None, list[
         return None, [f"{_variable(settings, fault['loc'])}: {_words(fault)}" for fault in error.errors()]
     except OSError as error:
         return None, [f"{error.filename}: {error.strerror}"]
+
+
+def _prefix(settings: type[BaseSettings]) -> str:
+    return settings.model_config.get("env_prefix", "")
+
+
+def _pass_over_platform_port(settings: type[ServiceSettings]) -> None:
+    """Kubernetes sets `GATEWAY_PORT=tcp://10.0.0.1:80` where a service is called `gateway`: it is not our setting."""
+    name = f"{_prefix(settings)}PORT"
+    if _PLATFORM_PORT.fullmatch(os.environ.get(name, "")):
+        del os.environ[name]
+
+
+def _unknown_variables(settings: type[ServiceSettings]) -> list[str]:
+    """A fault for each variable with the prefix that neither these settings have nor others of the same service."""
+    prefix = _prefix(settings)
+    known = {
+        variable(kind, name)
+        for kind in (settings, *_kinds(ServiceSettings))
+        if _prefix(kind) == prefix
+        for name in kind.model_fields
+    }
+    unknown = {name.upper() for name in os.environ if prefix and name.upper().startswith(prefix)} - known
+    return [_unknown(name, prefix, known) for name in sorted(unknown) if not _made_up(name)]
+
+
+def _made_up(name: str) -> bool:
+    """True for a variable by which a container platform tells of a service."""
+    return bool(_PLATFORM.fullmatch(name) or _PLATFORM_PORT.fullmatch(os.environ.get(name, "")))
+
+
+def _unknown(name: str, prefix: str, known: set[str]) -> str:
+    nearest = difflib.get_close_matches(name.removeprefix(prefix), [one.removeprefix(prefix) for one in known], n=1)
+    return f"{name}: there is no such setting" + (f"; did you mean {prefix}{nearest[0]}?" if nearest else "")
+
+
+def _kinds(settings: type[ServiceSettings]) -> Iterator[type[ServiceSettings]]:
+    for kind in settings.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+def _secret_variables(settings: type[ServiceSettings]) -> list[str]:
+    fields = settings.model_fields.items()
+    return [variable(settings, name) for name, field in fields if field.annotation is SecretStr or not field.repr]
 
 
 def _weak_passwords(settings: ServiceSettings, secrets: Path) -> list[str]:
@@ -95,7 +150,7 @@ def _is_weak(password: str | None) -> bool:
 def variable(settings: type[BaseSettings], name: str) -> str:
     """The environment variable of a field: its alias where it has one, else its name behind the prefix."""
     alias = settings.model_fields[name].validation_alias
-    return alias if isinstance(alias, str) else (settings.model_config.get("env_prefix", "") + name).upper()
+    return alias if isinstance(alias, str) else (_prefix(settings) + name).upper()
 
 
 def _variable(settings: type[BaseSettings], location: tuple[int | str, ...]) -> str:
@@ -111,5 +166,5 @@ def _refuse(faults: list[str]) -> NoReturn:
 
 def _words(fault: Any) -> str:
     if fault["type"] == "missing":
-        return "is missing"
+        return MISSING
     return str(fault["msg"]).removeprefix("Value error, ")
