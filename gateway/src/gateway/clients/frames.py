@@ -10,21 +10,23 @@ _SIZES = tuple(2 + (code & 0x7F) + 4 * (code >> 7) if code & 0x7F < 126 else 0 f
 
 
 class Frames:
-    """Follows a stream of frames, to know when one has ended: only then may one of ours be put in between.
+    """Follows a stream of frames, to know when one has ended: only then may one of ours be put in between."""
 
-    `number` counts the frames whose header has come.
-    """
-
-    __slots__ = ("_header", "_missing", "number")
+    __slots__ = ("_header", "_missing", "_number")
 
     def __init__(self) -> None:
-        self.number = 0
+        self._number = 0
         self._header = b""  # the beginning of a header that is not all there
         self._missing = 0
 
     @property
     def between(self) -> bool:
         return not self._missing and not self._header
+
+    def take_number(self) -> int:
+        """How many frames have begun since this was last asked for."""
+        number, self._number = self._number, 0
+        return number
 
     def feed(self, data: bytes) -> int:
         """Follow `data`; how many of its bytes end with its first boundary, 0 where it has none."""
@@ -43,14 +45,14 @@ class Frames:
             number += 1
             if not boundary:
                 boundary = position
-        self.number += number
+        self._number += number
         self._header = data[position:]
         self._missing = max(position - end, 0)
         return boundary if boundary <= end else 0
 
 
 def _size_of_long(data: bytes, position: int) -> int:
-    """The size of the frame at `position`, whose length takes two or eight bytes more; 0 where they are not all there."""
+    """The size of the frame at `position`, whose length takes two or eight more bytes; 0 where one is missing."""
     code = data[position + 1]
     start = position + 2
     end = start + (2 if code & 0x7F == 126 else 8)
