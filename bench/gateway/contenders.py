@@ -86,7 +86,6 @@ def _gateway(**changes: str) -> dict[str, str]:
         "LOG_LEVEL": "error",
         "ACCESS_LOG": "0",
         "CONNECTIONS_PER_ADDRESS": "16384",
-        "BODY_LIMIT": str(16 * 1024 * 1024),
         "DRAIN_DELAY": "0",
         **changes,
     }

@@ -27,8 +27,10 @@ class Gateway:
     serving: InProcess
 
     @contextlib.asynccontextmanager
-    async def connect(self, port: int | None = None) -> AsyncIterator[Connection]:
-        connection = Connection(*await asyncio.open_connection("127.0.0.1", port or self.port, limit=2**20))
+    async def connect(self, port: int | None = None, local: str = "127.0.0.1") -> AsyncIterator[Connection]:
+        """A connection from this address of the loopback network."""
+        opened = await asyncio.open_connection("127.0.0.1", port or self.port, limit=2**20, local_addr=(local, 0))
+        connection = Connection(*opened)
         with contextlib.closing(connection):
             yield connection
 

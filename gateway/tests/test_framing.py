@@ -236,7 +236,7 @@ async def test_what_frames_a_body_is_not_read_for_ever(gateway, beginning, more)
             for _ in range(16):
                 await connection.send(more)
         assert (await connection.response()).status == 400
-    assert not gateway.auth.received[0].complete
+    assert gateway.nothing_sent()
 
 
 async def test_small_chunks_are_no_offence(gateway):

@@ -173,8 +173,12 @@ async def _upstream_says_nonsense(gateway):
 
 
 async def _body_is_too_large(gateway):
+    async def refusing(_message, _reader, writer):
+        writer.write(b"HTTP/1.1 413 R\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    gateway.auth.script = refusing
     async with gateway.connect() as connection:
-        await connection.send(request_bytes("POST", TOKEN, CHUNKED) + b"7d1\r\n" + b"x" * 2001)
+        await connection.send(request_bytes("POST", TOKEN, CHUNKED) + b"10001\r\n" + bytes(65_537))
         assert (await connection.response()).status == 413
 
 
@@ -192,7 +196,7 @@ ENDS = (
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
 async def test_every_end_gives_its_place_back_once(start_gateway, end):
-    gateway = await start_gateway(upstream_requests=1, read_timeout=0.5, body_timeout=0.3, body_limit=2000)
+    gateway = await start_gateway(upstream_requests=1, read_timeout=0.5, body_timeout=0.3)
     script = gateway.auth.script
     await end(gateway)
     gateway.auth.script = script

@@ -163,7 +163,8 @@ def _held_back(gateway):
 
 
 async def test_a_thousand_requests_ask_once(start_gateway):
-    gateway = await start_gateway(verdict_lifetime=20, verify_timeout=30, upstream_requests=1000)
+    places = {"upstream_requests": 1000, "upstream_requests_per_network": 1000}  # all come from one address
+    gateway = await start_gateway(verdict_lifetime=20, verify_timeout=30, **places)
     held = _held_back(gateway)
     async with _at_once(gateway, 1000) as connections:
         held.set()

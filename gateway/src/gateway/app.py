@@ -10,8 +10,9 @@ from gateway import routes
 from gateway.clients.access_log import AccessLog
 from gateway.clients.connection import Connection
 from gateway.clients.cors import Cors, parse_origins
-from gateway.clients.exchange import Exchange, Proxy
+from gateway.clients.exchange import Exchange
 from gateway.clients.listener import Limits, Listener
+from gateway.clients.proxy import Proxy
 from gateway.counters import Counters
 from gateway.messages.client_address import parse_proxies
 from gateway.messages.request import Request
@@ -28,8 +29,9 @@ from servicekit.upstreams.resolver import Resolve, ask_system
 log = structlog.get_logger()
 
 BACKLOG = 1024
-# In seconds: how often a WebSocket's token is verified again where verdicts are not remembered at all.
-_WEBSOCKET_INTERVAL = 1.0
+# In seconds: how old the verdict on an open WebSocket's token may become where verdicts are not remembered at all, or
+# that on a request whose body is awaited.
+_VERDICT_INTERVAL = 1.0
 
 
 class DataPath:
@@ -148,14 +150,19 @@ class DataPath:
         return Proxy(
             verdicts=verdicts,
             upstreams={name: self._upstreams[name] for name in routes.UPSTREAMS},
-            places={name: Places(settings.upstream_requests) for name in routes.UPSTREAMS},
+            places={
+                name: Places(settings.upstream_requests, settings.upstream_requests_per_network)
+                for name in routes.UPSTREAMS
+            },
+            buffer=Places(settings.buffered_bytes, settings.buffered_bytes_per_network),
+            websockets=Places(settings.websockets, settings.websockets_per_subject),
+            websocket_frames=settings.websocket_frames,
             cors=Cors(parse_origins(settings.cors_origins or "")),
             access_log=self._access_log,
             counters=self._counters,
             standstills=self._standstills,
-            body_limit=settings.body_limit,
+            verdict_interval=settings.verdict_lifetime or _VERDICT_INTERVAL,
             read_timeout=settings.read_timeout,
-            websocket_interval=settings.verdict_lifetime or _WEBSOCKET_INTERVAL,
             time=self._loop.time,
         )
 

@@ -12,6 +12,11 @@ class Counters:
     refused_connections: int = 0
     refused_connections_of_address: int = 0
     refused_requests_of_upstream: int = 0
+    refused_requests_of_network: int = 0
+    refused_bodies: int = 0
+    refused_bodies_of_network: int = 0
+    refused_websockets: int = 0
+    refused_websockets_of_subject: int = 0
     verdict_hits: int = 0
     verdict_misses: int = 0
     verdicts_unknown: int = 0

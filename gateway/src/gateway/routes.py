@@ -15,7 +15,6 @@ Policy = Literal["pass", "verified", "optional"]
 ORDINARY_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _USER_ID = r"[0-9]{1,19}"
-_SERVICE_BODY_LIMIT = 64 * 1024
 _SESSION_ID = r"[0-9a-f]{16}|current"
 
 
@@ -26,9 +25,9 @@ class Route:
     `path` has a regular expression in each pair of braces and matches the path as it was sent, nothing decoded.
     `policy`: `pass` leaves the client's `Authorization` as it is, `verified` needs a token and swaps it for an internal
     one, `optional` does so where one was sent. `methods` None leaves it to the upstream to answer 405 in its dialect.
-    `users_only` asks for a token that acts as a user. `body_limit` is the most bytes in a body where that is less than
-    the setting: no more would be read behind it, and a refusal needs no dialect. `repeatable` says that a request may
-    be executed twice, whatever its method: when its replica hangs or breaks off, it is sent to another one.
+    `users_only` asks for a token that acts as a user. `dialect` leaves it to the upstream to refuse a body that is too
+    large, in its dialect's words. `repeatable` says that a request may be executed twice, whatever its method: when its
+    replica hangs or breaks off, it is sent to another one.
     """
 
     path: str
@@ -36,7 +35,7 @@ class Route:
     policy: Policy
     methods: tuple[str, ...] | None = None
     users_only: bool = False
-    body_limit: int | None = None
+    dialect: bool = False
     repeatable: bool = False
 
     @functools.cached_property
@@ -46,22 +45,26 @@ class Route:
 
 
 def _user_route(path: str, upstream: Upstream, *methods: str) -> Route:
-    return Route(path, upstream, "verified", methods, users_only=True, body_limit=_SERVICE_BODY_LIMIT)
+    return Route(path, upstream, "verified", methods, users_only=True)
+
+
+def _dialect_route(path: str) -> Route:
+    # A refresh that comes twice gets the same successor; a login that does is a session which nobody holds.
+    return Route(path, "auth", "pass", dialect=True, repeatable=True)
 
 
 ROUTES = (
-    # A refresh that comes twice gets the same successor; a login that does is a session which nobody holds.
-    Route("/oauth/token", "auth", "pass", repeatable=True),
-    Route("/oauth2/token", "auth", "pass", repeatable=True),
-    Route("/oauth/revoke", "auth", "pass", repeatable=True),
-    Route("/oauth/introspect", "auth", "pass", repeatable=True),
-    Route("/api/oauth/access-token/v1/", "auth", "pass", repeatable=True),
-    Route(f"/api/oauth/{{{_USER_ID}}}/verify-token/v1/", "auth", "pass", repeatable=True),
+    _dialect_route("/oauth/token"),
+    _dialect_route("/oauth2/token"),
+    _dialect_route("/oauth/revoke"),
+    _dialect_route("/oauth/introspect"),
+    _dialect_route("/api/oauth/access-token/v1/"),
+    _dialect_route(f"/api/oauth/{{{_USER_ID}}}/verify-token/v1/"),
     Route("/.well-known/oauth-authorization-server", "auth", "pass"),
     Route("/.well-known/jwks.json", "auth", "pass"),
     _user_route("/api/v1/sessions", "auth", "GET", "HEAD", "DELETE"),
     _user_route(f"/api/v1/sessions/{{{_SESSION_ID}}}", "auth", "DELETE"),
-    Route("/api/v1/users", "users", "optional", ("POST",), body_limit=_SERVICE_BODY_LIMIT),
+    Route("/api/v1/users", "users", "optional", ("POST",)),
     _user_route("/api/v1/users", "users", "GET", "HEAD"),
     _user_route("/api/v1/users/me", "users", "GET", "HEAD"),
     _user_route(f"/api/v1/users/{{{_USER_ID}}}", "users", "GET", "HEAD", "PATCH", "DELETE"),

@@ -10,6 +10,7 @@ from yarl import URL
 from gateway.clients.cors import parse_origins
 from gateway.messages.client_address import parse_proxies
 from gateway.tls import Certificate
+from servicekit.http import BODY_LIMIT
 from servicekit.settings import Port, ServiceSettings
 
 
@@ -53,6 +54,9 @@ class Settings(ServiceSettings):
     users_url: Origin = Field("http://127.0.0.1:8082", description="user-service; its name may have many addresses.")
     upstream_connections: Count = Field(512, description="Most connections to one upstream.")
     upstream_requests: Count = Field(256, description="Most requests in flight to one; verification is apart.")
+    upstream_requests_per_network: Count = Field(
+        64, description="Most of them from one network: an IPv4 address, or an IPv6 /64."
+    )
     dns_interval: Seconds = Field(2.0, description="Between two questions for an upstream's addresses.")
     connect_timeout: Seconds = Field(1.0, description="For a connection to an upstream, or a place in its pool.")
     read_timeout: Seconds = Field(30.0, description="For an upstream's answer, and between two parts of it.")
@@ -72,7 +76,11 @@ class Settings(ServiceSettings):
     keepalive_timeout: Seconds = Field(60.0, description="From an answer to the next request.")
     body_timeout: Seconds = Field(30.0, description="Between two parts of a client's body, or of what it reads.")
     body_rate: Count = Field(240, description="Least bytes of a body in a second, once that time has passed.")
-    body_limit: int = Field(1024 * 1024, ge=0, description="Most bytes in a body where its route allows no less.")
+    buffered_bytes: int = Field(64 * 1024 * 1024, ge=BODY_LIMIT, description="Most bytes of bodies not yet whole.")
+    buffered_bytes_per_network: int = Field(1024 * 1024, ge=BODY_LIMIT, description="Most of them from one network.")
+    websockets: Count = Field(1024, description="Most WebSockets.")
+    websockets_per_subject: Count = Field(32, description="Most of them of one user.")
+    websocket_frames: Count = Field(100, description="Most frames a second from one's client, averaged over ten.")
     drain_delay: float = Field(5.0, ge=0, le=3600, description="New requests are still served for, once told to stop.")
     drain_timeout: Seconds = Field(25.0, description="Requests in flight then have to end.")
     cors_origins: Annotated[str, AfterValidator(_origins)] | None = Field(

@@ -274,7 +274,6 @@ class Connection(asyncio.Protocol):
         try:
             content = body.feed(data)
         except MalformedMessageError as fault:
-            self._listener.counters.malformed += 1
             exchange.on_request_fault(refusals.malformed(str(fault)))
             return
         self.deadline = body.deadline(self._time())

@@ -1,29 +1,23 @@
-"""One request's way: its route, its token, who may, an upstream, and the answer back."""
+"""One request's way: its route, its token, who may, its body, an upstream, and the answer back."""
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from gateway import routes
 from gateway.clients import policy
-from gateway.clients.access_log import AccessLog
-from gateway.clients.cors import Cors
+from gateway.clients.gathered_body import GatheredBody
+from gateway.clients.holdings import Holdings
+from gateway.clients.proxy import Proxy
 from gateway.clients.relay import SAFE_METHODS, Relay
 from gateway.clients.websocket import Tunnel
-from gateway.counters import Counters
 from gateway.messages import bearer, refusals, response, trace_context
 from gateway.messages.refusals import Answer, RefusedError
 from gateway.messages.request import Request
 from gateway.messages.response import CLOSE
-from gateway.places import Places
-from gateway.verdicts.cache import Verdicts
 from gateway.verdicts.verification import Allow, Deny, Unknown, Verdict
+from servicekit.http import BODY_LIMIT
 from servicekit.http1.parser import ResponseHead
-from servicekit.standstills import Standstills
 from servicekit.upstreams.connection import UpstreamConnection
-from servicekit.upstreams.pool import Upstream
 
 if TYPE_CHECKING:
     from gateway.clients.connection import Connection
@@ -33,42 +27,19 @@ CLIENT_CLOSED_REQUEST = 499  # for the log only: nobody is left to answer
 _NO_ROUTE = b"-"
 
 
-@dataclass(frozen=True)
-class Proxy:
-    """What all exchanges share. Times are in seconds.
-
-    `upstreams` has one for each in the route table, `places` those of the requests to it.
-    """
-
-    verdicts: Verdicts
-    upstreams: dict[routes.Upstream, Upstream]
-    places: dict[routes.Upstream, Places]
-    cors: Cors
-    access_log: AccessLog
-    counters: Counters
-    standstills: Standstills
-    body_limit: int
-    read_timeout: float
-    websocket_interval: float
-    time: Callable[[], float]
-
-    @functools.cached_property
-    def timeout_line(self) -> bytes:
-        """Tells an upstream after how long nobody waits for its answer any more: seconds, three decimals at most."""
-        seconds = f"{max(self.read_timeout, 0.001):.3f}".rstrip("0").rstrip(".")
-        return b"x-parley-timeout: %b\r\n" % seconds.encode()
-
-
 class Exchange:
     """A request on a client's connection, from its head to the end of its answer."""
 
     __slots__ = (
         "_allow",
+        "_authorization",
+        "_body",
+        "_body_asked_at",
         "_client",
+        "_holdings",
         "_identity",
         "_logged",
         "_over",
-        "_place",
         "_proxy",
         "_relay",
         "_route",
@@ -84,8 +55,12 @@ class Exchange:
         self._identity = trace_context.identify(request.given)
         self._route: routes.Route | None = None
         self._allow: Allow | None = None  # that let it in, where its route asks for one
+        self._authorization: bytes | None = None  # as the upstream is to have it
+        network = client.origin.network(request)
+        self._holdings = Holdings(proxy, network)
+        self._body = GatheredBody(proxy.buffer, network, proxy.counters) if request.has_body else None
+        self._body_asked_at = 0.0
         self._relay: Relay | None = None
-        self._place: Places | None = None
         self._logged = True
         self._over = False
         proxy.counters.requests += 1
@@ -106,13 +81,18 @@ class Exchange:
     def _decide(self) -> None:
         request = self.request
         route = self._route = routes.match(request.method, request.path)
-        if request.length > policy.body_limit(route, self._proxy.body_limit):
+        if request.length > BODY_LIMIT and not route.dialect:
             raise refusals.too_large()
-        self._require_place(route)  # before anybody is asked about a token that would not be of use
+        self._holdings.require_place(route.upstream)  # before anybody is asked about a token that would not be of use
         given = request.authorization
         if route.policy == "pass" or (route.policy == "optional" and not given):
-            self._forward(route, bearer.single(given))
-            return
+            self._authorization = bearer.single(given)
+            self._receive(route)
+        else:
+            self._verify(route)
+
+    def _verify(self, route: routes.Route) -> None:
+        request, given = self.request, self.request.authorization
         allow = None
         if len(given) == 1 and given[0].startswith(b"Bearer ") and not request.query:
             allow = self._proxy.verdicts.allow(given[0][7:])
@@ -138,50 +118,81 @@ class Exchange:
     def _let_through(self, route: routes.Route, allow: Allow) -> None:
         policy.authorize(route, allow)
         self._allow = allow
-        self._forward(route, b"Bearer " + allow.internal_token)
+        self._authorization = b"Bearer " + allow.internal_token
+        self._receive(route)
 
-    def _require_place(self, route: routes.Route) -> Places:
-        places = self._proxy.places[route.upstream]
-        if places.full:
-            self._proxy.counters.refused_requests_of_upstream += 1
-            self._logged = False  # lines would come as fast as what there is too much of
-            raise refusals.unavailable("the service has too many requests")
-        return places
+    def _receive(self, route: routes.Route) -> None:
+        """Send the request on once its body is whole: one that comes slowly takes no place with the upstream."""
+        request, client = self.request, self._client
+        if self._body is None or self._body.complete or request.length > BODY_LIMIT:
+            self._forward(route)
+            return
+        if request.expects_continue and not client.has_begun_body:
+            client.write(response.CONTINUE)
+        self._body_asked_at = self._proxy.time()
+        client.want_body()
 
-    def _forward(self, route: routes.Route, authorization: bytes | None) -> None:
+    def _gather(self, route: routes.Route, body: GatheredBody, content: bytes, *, complete: bool) -> None:
+        body.add(content, complete=complete)
+        if body.too_large:
+            self._client.hold_body()
+            if not route.dialect:
+                raise refusals.too_large()
+            self._forward(route)
+        elif complete and self._allow is not None and self._verdict_is_old:
+            self._verify(route)
+        elif complete:
+            self._forward(route)
+
+    @property
+    def _verdict_is_old(self) -> bool:
+        """Whether the token may have been revoked long since, while the body was awaited."""
+        return self._proxy.time() - self._body_asked_at > self._proxy.verdict_interval
+
+    def _forward(self, route: routes.Route) -> None:
         if self.left_behind:
             raise refusals.unavailable("the request was held up for too long")
-        self._place = self._require_place(route)  # others may have come while the token was verified
-        self._place.take()
-        request, client, proxy = self.request, self._client, self._proxy
+        request, proxy, allow = self.request, self._proxy, self._allow
+        self._holdings.take_place(route.upstream)  # others may have taken the last one in the meantime
+        upgrade = False
+        if allow is not None and request.upgrades and request.asks_for_websocket():
+            self._holdings.take_websocket(allow.subject)
+            upgrade = True
         upstream = proxy.upstreams[route.upstream]
-        identity = self._identity
-        said = b"x-request-id: %b\r\n%b%b%b" % (
-            identity.request_id,
-            client.origin.lines(request),
-            proxy.timeout_line,
-            identity.trace_lines,
-        )
-        private = self._allow is not None
-        upgrade = private and request.upgrades and request.asks_for_websocket()
-        if upgrade:
-            said += b"connection: upgrade\r\nupgrade: websocket\r\n"
-        if authorization is not None:
-            said += b"authorization: %b\r\n" % authorization
+        written, whole = request.head_for(upstream.host, self._said(upgrade=upgrade)), True
+        if self._body is not None:
+            written += self._body.framed(chunked=request.chunked)
+            whole = self._body.complete
+            self._body.give_back()
         self._relay = Relay(
             self,
-            client,
+            self._client,
             upstream,
             request,
-            request.head_for(upstream.host, said),
+            written,
             proxy.counters,
-            body_limit=policy.body_limit(route, proxy.body_limit),
+            whole=whole,
             read_timeout=proxy.read_timeout,
-            private=private,
+            private=allow is not None,
             upgrade=upgrade,
             repeatable=route.repeatable,
         )
         self._relay.start()
+
+    def _said(self, *, upgrade: bool) -> bytes:
+        """The lines that only the gateway says to an upstream."""
+        identity = self._identity
+        said = b"x-request-id: %b\r\n%b%b%b" % (
+            identity.request_id,
+            self._client.origin.lines(self.request),
+            self._proxy.timeout_line,
+            identity.trace_lines,
+        )
+        if upgrade:
+            said += b"connection: upgrade\r\nupgrade: websocket\r\n"
+        if self._authorization is not None:
+            said += b"authorization: %b\r\n" % self._authorization
+        return said
 
     @property
     def left_behind(self) -> bool:
@@ -196,12 +207,17 @@ class Exchange:
     # What the client's connection tells
 
     def on_request_body(self, content: bytes, *, complete: bool) -> None:
-        if self._relay is not None:
-            self._relay.on_request_body(content, complete=complete)
+        """A part of the body; the last one where it is complete."""
+        if self._route is None or self._body is None:
+            return
+        try:
+            self._gather(self._route, self._body, content, complete=complete)
+        except RefusedError as fault:
+            self.refuse(fault)
 
     def on_request_fault(self, fault: RefusedError) -> None:
-        if self._relay is not None:
-            self._relay.on_request_fault(fault)
+        """The body is late or malformed."""
+        self.refuse(fault)
 
     def on_client_congested(self) -> None:
         if self._relay is not None:
@@ -226,6 +242,7 @@ class Exchange:
     def refuse(self, fault: RefusedError) -> None:
         if fault.close and fault.status == HTTPStatus.BAD_REQUEST:
             self._proxy.counters.malformed += 1
+        self._logged = fault.logged
         self._answer(fault.answer(self.request.first(b"accept")), close=fault.close)
 
     def _answer(self, answer: Answer, *, close: bool = False) -> None:
@@ -258,16 +275,17 @@ class Exchange:
             proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel)
 
         self._client.write(response.switching(head, self.added(keep_alive=True)))
-        tunnel = Tunnel(self._client, connection, allow, ask, proxy.websocket_interval)
+        end = self._holdings.hand_over_websocket()
+        tunnel = Tunnel(self._client, connection, allow, ask, end, proxy.verdict_interval, proxy.websocket_frames)
         connection.user = tunnel
         self._end(head.status)
         self._client.hand_over(tunnel)
 
     def _end(self, status: int) -> None:
         self._over = True
-        if self._place is not None:
-            self._place.give_back()
-            self._place = None
+        self._holdings.give_back()
+        if self._body is not None:
+            self._body.give_back()
         if not self._logged:
             return
         route = self._route.template if self._route is not None else _NO_ROUTE

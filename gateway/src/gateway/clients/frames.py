@@ -5,46 +5,60 @@ import os
 PING = b"\x89\x00"  # as it goes to a client
 
 
+# The size of a whole frame by the second byte of its header: mask flag and length; 0 where more bytes give the length.
+_SIZES = tuple(2 + (code & 0x7F) + 4 * (code >> 7) if code & 0x7F < 126 else 0 for code in range(256))
+
+
 class Frames:
     """Follows a stream of frames, to know when one has ended: only then may one of ours be put in between."""
 
-    __slots__ = ("_header", "_missing")
+    __slots__ = ("_header", "_missing", "_number")
 
     def __init__(self) -> None:
-        self._header = bytearray()
+        self._number = 0
+        self._header = b""  # the beginning of a header that is not all there
         self._missing = 0
 
     @property
     def between(self) -> bool:
         return not self._missing and not self._header
 
+    def take_number(self) -> int:
+        """How many frames have begun since this was last asked for."""
+        number, self._number = self._number, 0
+        return number
+
     def feed(self, data: bytes) -> int:
         """Follow `data`; how many of its bytes end with its first boundary, 0 where it has none."""
-        position, boundary = 0, 0
-        while position < len(data):
-            if self._missing:
-                step = min(self._missing, len(data) - position)
-                self._missing -= step
-                position += step
-            else:
-                self._header.append(data[position])
-                position += 1
-                self._read_header()
-            if self.between and not boundary:
-                boundary = position
-        return boundary
+        kept = len(self._header)
+        return max(self._follow(self._header + data if kept else data) - kept, 0)
 
-    def _read_header(self) -> None:
-        header = self._header
-        if len(header) < 2:
-            return
-        code = header[1] & 0x7F
-        size = {126: 2, 127: 8}.get(code, 0)
-        if len(header) < 2 + size:
-            return
-        length = int.from_bytes(header[2 : 2 + size], "big") if size else code
-        self._missing = length + (4 if header[1] & 0x80 else 0)
-        header.clear()
+    def _follow(self, data: bytes) -> int:
+        """Step from header to header, in place: frames may be as small as two bytes."""
+        position = boundary = self._missing
+        end, number = len(data), 0
+        while position + 1 < end:
+            size = _SIZES[data[position + 1]] or _size_of_long(data, position)
+            if not size:
+                break
+            position += size
+            number += 1
+            if not boundary:
+                boundary = position
+        self._number += number
+        self._header = data[position:]
+        self._missing = max(position - end, 0)
+        return boundary if boundary <= end else 0
+
+
+def _size_of_long(data: bytes, position: int) -> int:
+    """The size of the frame at `position`, whose length takes two or eight more bytes; 0 where one is missing."""
+    code = data[position + 1]
+    start = position + 2
+    end = start + (2 if code & 0x7F == 126 else 8)
+    if end > len(data):
+        return 0
+    return end - position + int.from_bytes(data[start:end], "big") + 4 * (code >> 7)
 
 
 def close_frame(code: int, *, masked: bool) -> bytes:

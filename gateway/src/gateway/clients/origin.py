@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.messages.client_address import TrustedProxies, origin_lines, parse_node
+from gateway.messages.client_address import TrustedProxies, network_of, origin_lines, parse_node
 from gateway.messages.request import Request
 
 _SCHEMES = (b"http", b"https")
@@ -14,7 +14,7 @@ class Origin:
     `address` is what the connection counts for; None is a trusted proxy's, which stands for many clients.
     """
 
-    __slots__ = ("_lines", "_proxies", "_proxy", "_scheme", "address")
+    __slots__ = ("_lines", "_network", "_proxies", "_proxy", "_scheme", "address")
 
     def __init__(self, transport: asyncio.BaseTransport, proxies: TrustedProxies) -> None:
         name = transport.get_extra_info("peername")
@@ -23,8 +23,15 @@ class Origin:
         self.address = None if trusted else str(peer or "unknown")
         self._scheme = b"https" if transport.get_extra_info("sslcontext") else b"http"
         self._lines = origin_lines(peer, self._scheme)
+        self._network = network_of(peer)
         self._proxies = proxies
         self._proxy = peer if trusted else None
+
+    def network(self, request: Request) -> str:
+        """The network that what `request` takes counts for."""
+        if self._proxy is None:
+            return self._network
+        return network_of(self._proxies.client(self._proxy, request.given))
 
     def lines(self, request: Request) -> bytes:
         """The lines that only the gateway says of where `request` comes from and which host it asked."""

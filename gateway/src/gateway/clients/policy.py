@@ -25,11 +25,6 @@ def own_answer(request: Request, cors: Cors) -> Answer | None:
     return Answer(204, lines, b"") if lines is not None else None
 
 
-def body_limit(route: Route, setting: int) -> int:
-    """The most bytes in a body on this route."""
-    return setting if route.body_limit is None else min(setting, route.body_limit)
-
-
 def authorize(route: Route, allow: Allow) -> None:
     """Apply the route's policy, which is never remembered with the verdict. Raises RefusedError."""
     acts_as_user = allow.is_user and (not allow.scope or _USER_SCOPE in allow.scope)

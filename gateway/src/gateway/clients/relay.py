@@ -1,10 +1,8 @@
-"""The two ways of a request that was let through: its body up to an upstream, the answer down to the client."""
+"""The two ways of a request that was let through: up to an upstream as a whole, and the answer down to the client."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.clients import repetition
-from gateway.clients.repetition import Repetition
 from gateway.counters import Counters
 from gateway.messages import refusals, response
 from gateway.messages.refusals import RefusedError
@@ -17,6 +15,9 @@ if TYPE_CHECKING:
     from gateway.clients.connection import Connection
 
 SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+# Longer than a healthy replica takes for what may be asked for twice, the wait for a password's hash included. If one
+# is silent for longer, and answers probes, it is taken to have forgotten the connection.
+LONGEST_SILENCE = 4.0
 
 
 class Ends(Protocol):
@@ -35,31 +36,28 @@ class Ends(Protocol):
 class Relay:
     """One request on its way to `upstream` and back.
 
-    `head` is what is sent up, `private` keeps shared caches from the answer, and `upgrade` says that a WebSocket may
-    come of it. Neither body is held, except that of a `repeatable` request, which may be executed twice. Times are in
-    seconds.
+    `written` is what is sent up. It is the `whole` request, or as much of one with too large a body as the upstream
+    needs to refuse it. `private` keeps shared caches from the answer, `upgrade` says that a WebSocket may come of it,
+    and a `repeatable` request may be executed twice. Times are in seconds.
     """
 
     __slots__ = (
-        "_body_limit",
-        "_body_received",
         "_chunked",
         "_client",
-        "_congested",
         "_connection",
         "_counters",
         "_ends",
-        "_head",
         "_held",
         "_keep_alive",
         "_private",
         "_read_timeout",
-        "_repetition",
+        "_repeatable",
         "_request",
-        "_sent",
         "_status",
         "_upgrade",
         "_upstream",
+        "_whole",
+        "_written",
     )
 
     def __init__(
@@ -68,10 +66,10 @@ class Relay:
         client: "Connection",
         upstream: Upstream,
         request: Request,
-        head: bytes,
+        written: bytes,
         counters: Counters,
         *,
-        body_limit: int,
+        whole: bool,
         read_timeout: float,
         private: bool,
         upgrade: bool,
@@ -81,17 +79,14 @@ class Relay:
         self._client = client
         self._upstream = upstream
         self._request = request
-        self._head = head
+        self._written = written
         self._counters = counters
-        self._body_limit = body_limit
+        self._whole = whole
         self._read_timeout = read_timeout
         self._private = private
         self._upgrade = upgrade
-        self._repetition = Repetition(harmless=repeatable or (request.method in SAFE_METHODS and not request.has_body))
-        self._congested = False
+        self._repeatable = whole and (repeatable or (request.method in SAFE_METHODS and not request.has_body))
         self._connection: UpstreamConnection | None = None
-        self._body_received = 0
-        self._sent = not request.has_body  # the whole request has gone up
         self._status = 0  # of the answer, once it has begun
         self._chunked = False
         self._keep_alive = False
@@ -104,67 +99,30 @@ class Relay:
 
     @property
     def awaiting(self) -> bool:
-        """True while it is the upstream's turn: to answer, or to read on."""
-        return not self._status and (self._sent or self._congested)
+        """True until the upstream answers."""
+        return not self._status
 
     def on_connection(self, connection: UpstreamConnection) -> None:
-        request = self._request
         self._connection = connection
         if self._ends.left_behind:
             self._leave_undone()
             return
-        connection.expects(request.method, upgrade=self._upgrade)
-        connection.write(self._head + self._repetition.body)
+        connection.expects(self._request.method, upgrade=self._upgrade)
+        connection.write(self._written)
         self._await_upstream()
-        if not self._sent:
-            if request.expects_continue and not self._client.has_begun_body:
-                self._client.write(response.CONTINUE)
-            self._client.want_body()
 
     def on_no_connection(self, late: bool) -> None:  # noqa: ARG002 - the client is told the same
         self._ends.refuse(refusals.unavailable("the service cannot be reached"))
-
-    def on_request_body(self, content: bytes, *, complete: bool) -> None:
-        """A part of the client's body; the last one where it is complete."""
-        self._body_received += len(content)
-        if self._body_received > self._body_limit:
-            self.on_request_fault(refusals.too_large())
-            return
-        connection = self._connection
-        if connection is None:
-            return
-        if complete and self._ends.left_behind:
-            self._leave_undone()
-            return
-        if self._request.chunked:
-            end = b"0\r\n\r\n" if complete else b""
-            content = (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + end
-        if content:
-            self._repetition.hold(content)
-            connection.write(content)
-        if complete:
-            self._sent = True
-            self._await_upstream()
 
     def _leave_undone(self) -> None:
         """Let the upstream never have the whole request: its client may have sent it elsewhere by now."""
         self.drop()
         self._fail(refusals.unavailable("the request was held up for too long"))
 
-    def on_request_fault(self, fault: RefusedError) -> None:
-        """The client's body is late, too large or malformed: the upstream must not take it for a whole one."""
-        self.drop()
-        self._fail(fault)
-
     def on_congested(self) -> None:
-        self._congested = True
-        self._client.hold_body()
-        self._await_upstream()
+        """The request was written as a whole: nothing is held back."""
 
-    def on_drained(self) -> None:
-        self._congested = False
-        if not self._sent:
-            self._client.want_body()
+    on_drained = on_congested
 
     # Down
 
@@ -175,6 +133,7 @@ class Relay:
         if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
             connection.replica.succeeded()
             self._connection = None
+            self._upstream.detach(connection)
             self._ends.switch(head, connection)
             return
         if not 200 <= head.status <= 599:
@@ -185,7 +144,7 @@ class Relay:
         connection.replica.answered(head.status)
         unframed = head.chunked or head.length is None
         self._chunked = unframed and self._request.minor == 1
-        self._keep_alive = self._sent and client.keeps_alive() and not (unframed and not self._chunked)
+        self._keep_alive = self._whole and client.keeps_alive() and not (unframed and not self._chunked)
         added = self._ends.added(keep_alive=self._keep_alive)
         self._await_upstream()  # first: to write may make it the client who is waited for
         written = response.relayed(head, added, private=self._private, chunked=self._chunked)
@@ -207,7 +166,7 @@ class Relay:
             self._client.write(self._held)
         connection, self._connection = self._connection, None
         if connection is not None:
-            if self._sent:
+            if self._whole:
                 self._upstream.release(connection)
             else:
                 connection.abort()  # half a body has gone up: whatever is sent next would be taken for the rest
@@ -229,15 +188,15 @@ class Relay:
 
     @property
     def _could_repeat(self) -> bool:
-        """True if it does no harm to ask for the same once more, which takes the whole request."""
-        return bool(self._repetition) and self._sent and not self._status
+        """True if it does no harm to ask for the same once more."""
+        return self._repeatable and not self._status
 
     def _may_repeat(self) -> bool:
         return self._could_repeat and self._upstream.may_retry()
 
     def _repeat(self, lost: UpstreamConnection) -> None:
         """Ask another replica."""
-        self._repetition.take()
+        self._repeatable = False
         self._counters.retries += 1
         self._upstream.acquire(self, avoid=lost.replica)
 
@@ -256,9 +215,9 @@ class Relay:
         """The upstream, or a client that reads nothing, has been waited for long enough."""
         connection = self._connection
         if connection is not None and self._waits_shortly:
-            self._read_timeout -= repetition.LONGEST_SILENCE
+            self._read_timeout -= LONGEST_SILENCE
             if not self._may_repeat():
-                self._repetition.give_up()  # nobody else can be asked: the replica gets the rest of the time
+                self._repeatable = False  # nobody else can be asked: the replica gets the rest of the time
                 self._await_upstream()
                 return
             self.drop()
@@ -286,8 +245,8 @@ class Relay:
             self._ends.refuse(fault)
 
     def _await_upstream(self) -> None:
-        self._client.wait(repetition.LONGEST_SILENCE if self._waits_shortly else self._read_timeout)
+        self._client.wait(LONGEST_SILENCE if self._waits_shortly else self._read_timeout)
 
     @property
     def _waits_shortly(self) -> bool:
-        return self._could_repeat and self._read_timeout > repetition.LONGEST_SILENCE
+        return self._could_repeat and self._read_timeout > LONGEST_SILENCE

@@ -20,6 +20,8 @@ _CLOSING_SECONDS = 2.0
 # A client that has sent nothing for so long is pinged, and given as long to answer. Half of the minute after which many
 # address translators and proxies forget a quiet connection, so that the ping also keeps that of a client that is there.
 QUIET_SECONDS = 30.0
+# Frames are counted over so long: those that were held up on their way may come all at once.
+_FRAMES_SECONDS = 10.0
 # Between two questions for a verdict where nobody could tell.
 _RETRY_SECONDS = 1.0
 
@@ -28,7 +30,8 @@ class Tunnel:
     """A WebSocket between a client's connection and an upstream's, as long as the client's token is good.
 
     `allow` let it in. `ask(self)` asks for another verdict, which comes to `on_verdict`; that is done when the last one
-    is `interval` seconds old.
+    is `interval` seconds old. `end()` is called when the client has gone. A client that sends more than `frames` a
+    second is cut off: each costs the gateway and the upstream more than the bytes of a long one do.
     """
 
     awaiting = False
@@ -39,16 +42,21 @@ class Tunnel:
         upstream: UpstreamConnection,
         allow: Allow,
         ask: Callable[["Tunnel"], None],
+        end: Callable[[], None],
         interval: float,
+        frames: int,
     ) -> None:
         self._client = client
         self._upstream = upstream
         self._ask = ask
+        self._on_end = end
         self._interval = interval
+        self._frame_seconds = 1 / frames
         self._time = asyncio.get_running_loop().time
         self._expires_at = allow.expires_at
         self._ask_at = allow.given_at + interval  # math.inf while an answer is awaited
         self._heard_at = self._time()  # when the client last gave a sign of life
+        self._paid_until = -math.inf  # a frame sends this ahead by what it may take, and it must not overtake the clock
         self._pinged_at = -math.inf
         self._ping_owed = False  # it has to wait for the end of a frame
         self._up, self._down = Frames(), Frames()
@@ -65,6 +73,8 @@ class Tunnel:
             # The answer to a ping of ours goes up with the rest: to the upstream it is an unsolicited pong, which RFC
             # 6455 §5.5.3 allows, and to which nobody answers.
             self._upstream.write(data)
+            if self._floods():
+                self._end(POLICY_VIOLATION)
 
     def on_client_congested(self) -> None:
         self._upstream.pause()
@@ -79,9 +89,16 @@ class Tunnel:
     def on_client_gone(self) -> None:
         self._code = GOING_AWAY
         self._upstream.abort()
+        self._on_end()
 
     def on_drain(self) -> None:
         self._end(GOING_AWAY)
+
+    def _floods(self) -> bool:
+        """Count the frames that have just come; whether they are too many."""
+        now, frames = self._heard_at, self._up.take_number()
+        self._paid_until = max(self._paid_until, now - _FRAMES_SECONDS) + frames * self._frame_seconds
+        return self._paid_until > now
 
     # Time
 

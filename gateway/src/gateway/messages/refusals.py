@@ -21,15 +21,19 @@ class Answer:
 class RefusedError(Exception):
     """The request goes no further. `detail` is a fixed text: nothing of the request or of an upstream stands in it.
 
-    `close` ends the connection with the answer.
+    `close` ends the connection with the answer. One that is not `logged` is counted instead, since lines would come as
+    fast as what there is too much of.
     """
 
-    def __init__(self, status: int, error: str, detail: str, lines: str = "", *, close: bool = False) -> None:
+    def __init__(
+        self, status: int, error: str, detail: str, lines: str = "", *, close: bool = False, logged: bool = True
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.error = error
         self.lines = lines
         self.close = close
+        self.logged = logged
 
     def answer(self, accept: bytes) -> Answer:
         """The answer, as the client's `Accept` header asks for it."""
@@ -70,9 +74,19 @@ def method_not_allowed(allow: str, *, close: bool = False) -> RefusedError:
     return RefusedError(405, "method_not_allowed", detail, f"Allow: {allow}\r\n", close=close)
 
 
-def unavailable(detail: str, retry_after: str = "1") -> RefusedError:
+def unavailable(detail: str, retry_after: str = "1", *, logged: bool = True) -> RefusedError:
     """Nothing was done, so the client may send the same again."""
-    return RefusedError(503, "temporarily_unavailable", detail, f"Retry-After: {retry_after}\r\n")
+    return RefusedError(503, "temporarily_unavailable", detail, f"Retry-After: {retry_after}\r\n", logged=logged)
+
+
+def crowded(detail: str) -> RefusedError:
+    """There is no room for anybody."""
+    return unavailable(detail, logged=False)
+
+
+def too_many(detail: str) -> RefusedError:
+    """The client, or its network, has more than its share. Nothing was done."""
+    return RefusedError(429, "too_many_requests", detail, "Retry-After: 1\r\n", logged=False)
 
 
 def upstream_failed(status: int, detail: str, retry_after: str | None = None) -> RefusedError:

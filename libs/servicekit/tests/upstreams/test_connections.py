@@ -153,6 +153,25 @@ async def test_a_malformed_answer(stage: Stage, answer: bytes) -> None:
     await until(lambda: not server.open)
 
 
+async def test_a_connection_that_is_detached_takes_no_room(stage: Stage) -> None:
+    (server,) = await stage.serve(FIRST)
+    server.answer = b""
+    await stage.open(FIRST, connections=1)
+    (held,) = await stage.clients(1)
+    waiting = stage.client().ask()
+    assert held.connection is not None
+    stage.upstream.detach(held.connection)
+    await until(lambda: waiting.connection)
+    assert (stage.upstream.status()["connections"], stage.count("in_flight")) == (1, 1)
+    held.connection.abort()
+    await until(lambda: len(server.open) == 1)
+    assert (stage.upstream.status()["connections"], stage.count("in_flight")) == (1, 1)
+    stage.upstream.detach(waiting.connection)
+    await stage.upstream.close()
+    assert (held.lost, waiting.lost) == ("", "closed")
+    await until(lambda: not server.open)
+
+
 async def test_who_aborts_hears_no_more(stage: Stage) -> None:
     (server,) = await stage.serve(FIRST)
     server.answer = ANSWER[:-1]

@@ -51,7 +51,7 @@ class User(Protocol):
 
 
 class Owner(Protocol):
-    """The pool, as a connection knows it."""
+    """The pool, or what takes a connection over from it, as the connection knows them."""
 
     def release(self, connection: "UpstreamConnection") -> None: ...
     def forget(self, connection: "UpstreamConnection") -> None: ...
@@ -65,12 +65,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_asked",
         "_congested",
         "_ended",
-        "_owner",
         "_parser",
         "_paused",
         "_transport",
         "expires",
         "idle_since",
+        "owner",
         "replica",
         "requests",
         "reusable",
@@ -88,7 +88,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.requests = 0
         self.reusable = True  # no answer is outstanding, and neither side has said close
-        self._owner = owner
+        self.owner = owner
         self._parser = ResponseParser(self)
         self._asked = False  # and not a byte of the answer has come
         self._ended = False  # the parser says so
@@ -113,7 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Give up what is under way. It stands for a release, and the user hears no more."""
         self.reusable = False
-        self._owner.release(self)
+        self.owner.release(self)
 
     def pause(self) -> None:
         self._paused = True
@@ -127,7 +127,7 @@ class UpstreamConnection(asyncio.Protocol):
     def fail(self, fault: str) -> None:
         """It is of no more use: it leaves the pool, and then a user who still waits for its answer is told."""
         user = self.user
-        self._owner.forget(self)
+        self.owner.forget(self)
         if user is not None and not self._answered:
             user.on_lost(fault)
 

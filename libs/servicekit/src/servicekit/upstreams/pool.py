@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from servicekit.deadlines import Deadlines
 from servicekit.upstreams.connection import CLOSED, UpstreamConnection, User
+from servicekit.upstreams.detached import Detached
 from servicekit.upstreams.probes import Probes
-from servicekit.upstreams.replicas import EJECTED, GONE, Replica, Replicas, format_address
+from servicekit.upstreams.replicas import EJECTED, GONE, Replica, Replicas
 from servicekit.upstreams.resolver import Address, Resolve, Resolver, ask_system
 from servicekit.upstreams.retries import RetryBudget
 from servicekit.upstreams.waiting import Attempt, Waiting
@@ -61,6 +62,7 @@ class Upstream:
         )
         self._waiting: OrderedDict[User, Waiting] = OrderedDict()
         self._connections = 0  # those being made included
+        self._detached = Detached()
         self._tasks: set[asyncio.Task[None]] = set()
         self._budget = RetryBudget()
         self.deadline = 0.0  # of every look
@@ -86,6 +88,7 @@ class Upstream:
         for replica in self._replicas.leaving:
             for connection in list(replica.connections):
                 connection.fail(CLOSED)
+        self._detached.close()
         await asyncio.sleep(0)  # transports close in the loop's next round
 
     def acquire(self, user: User, avoid: Replica | None = None) -> None:
@@ -126,6 +129,16 @@ class Upstream:
         else:
             self.forget(connection)
 
+    def detach(self, connection: UpstreamConnection) -> None:
+        """It speaks another protocol from now on: its user keeps it, and its room is for requests again."""
+        replica = connection.replica
+        replica.connections.discard(connection)
+        replica.in_flight -= 1
+        self._connections -= 1
+        self._detached.add(connection)
+        if self._waiting:
+            self._place_all()
+
     def forget(self, connection: UpstreamConnection) -> None:
         """It is closed, or to be closed."""
         self._remove(connection)
@@ -134,20 +147,8 @@ class Upstream:
 
     def status(self) -> dict[str, object]:
         """What the page for operations shows."""
-        return {
-            "connections": self._connections,
-            "waiting": len(self._waiting),
-            "replicas": [
-                {
-                    "address": format_address(replica.address),
-                    "in_flight": replica.in_flight,
-                    "idle": len(replica.idle),
-                    "ejected": replica not in self._replicas.serving,
-                    "hanging": replica.hanging,
-                }
-                for replica in self._replicas.all
-            ],
-        }
+        replicas = self._replicas.status()
+        return {"connections": self._connections, "waiting": len(self._waiting), "replicas": replicas}
 
     def expire(self) -> None:
         now = self._loop.time()

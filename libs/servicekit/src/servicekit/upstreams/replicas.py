@@ -243,6 +243,19 @@ class Replicas:
                 replica.ejections = 0
         self.leaving = [replica for replica in self.leaving if replica.connections or replica.connecting]
 
+    def status(self) -> list[dict[str, object]]:
+        """What the page for operations shows of each."""
+        return [
+            {
+                "address": format_address(replica.address),
+                "in_flight": replica.in_flight,
+                "idle": len(replica.idle),
+                "ejected": replica not in self.serving,
+                "hanging": replica.hanging,
+            }
+            for replica in self.all
+        ]
+
     def _absent(self) -> int:
         return sum(replica.absent for replica in self.all)
 

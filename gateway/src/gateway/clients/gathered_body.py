@@ -1,0 +1,56 @@
+"""A request's body, gathered before an upstream hears of the request."""
+
+from gateway.counters import Counters
+from gateway.messages import refusals
+from gateway.places import Places
+from servicekit.http import BODY_LIMIT
+
+
+class GatheredBody:
+    """What has come of a body. While it is not whole, its bytes take room in `buffer` that `network` holds."""
+
+    __slots__ = ("_buffer", "_content", "_counters", "_held", "_network", "complete")
+
+    def __init__(self, buffer: Places, network: str, counters: Counters) -> None:
+        self.complete = False
+        self._buffer = buffer
+        self._network = network
+        self._counters = counters
+        self._content = bytearray()
+        self._held = 0
+
+    @property
+    def too_large(self) -> bool:
+        """Whether no service reads as much."""
+        return len(self._content) > BODY_LIMIT
+
+    def add(self, content: bytes, *, complete: bool) -> None:
+        """The next part; the last one where it is complete. Raises RefusedError where there is no room for it."""
+        if not complete:
+            self._hold(len(content))
+        self._content += content
+        self.complete = complete
+
+    def framed(self, *, chunked: bool) -> bytes:
+        """The body as it goes up. A chunked one that is not complete lacks its end."""
+        content = bytes(self._content)
+        if not chunked:
+            return content
+        end = b"0\r\n\r\n" if self.complete else b""
+        return (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + end
+
+    def give_back(self) -> None:
+        """It is sent on, or not needed: its bytes are nobody's any more."""
+        if self._held:
+            self._buffer.give_back(self._network, self._held)
+            self._held = 0
+
+    def _hold(self, size: int) -> None:
+        if self._buffer.at_share(self._network, size):
+            self._counters.refused_bodies_of_network += 1
+            raise refusals.too_many("the network has too many bodies under way")
+        if self._buffer.full(size):
+            self._counters.refused_bodies += 1
+            raise refusals.crowded("there are too many bodies under way")
+        self._buffer.take(self._network, size)
+        self._held += size

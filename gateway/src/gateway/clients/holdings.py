@@ -1,0 +1,62 @@
+"""What one request has taken of what is scarce, and who has too much of it."""
+
+from collections.abc import Callable
+
+from gateway.clients.proxy import Proxy
+from gateway.messages import refusals
+from gateway.places import Places
+from gateway.routes import Upstream
+
+
+class Holdings:
+    """A place with an upstream, and one among the WebSockets, each of which is given back once."""
+
+    __slots__ = ("_network", "_place", "_proxy", "_subject")
+
+    def __init__(self, proxy: Proxy, network: str) -> None:
+        self._proxy = proxy
+        self._network = network
+        self._place: Places | None = None
+        self._subject: str | None = None  # that holds a place among the WebSockets for this request
+
+    def require_place(self, upstream: Upstream) -> Places:
+        """The upstream's places, one of which is free for this network. Raises RefusedError."""
+        places, counters = self._proxy.places[upstream], self._proxy.counters
+        if places.full():
+            counters.refused_requests_of_upstream += 1
+            raise refusals.crowded("the service has too many requests")
+        if places.at_share(self._network):
+            counters.refused_requests_of_network += 1
+            raise refusals.too_many("the network has too many requests under way")
+        return places
+
+    def take_place(self, upstream: Upstream) -> None:
+        """Raises RefusedError."""
+        self._place = self.require_place(upstream)
+        self._place.take(self._network)
+
+    def take_websocket(self, subject: str) -> None:
+        """Raises RefusedError."""
+        websockets, counters = self._proxy.websockets, self._proxy.counters
+        if websockets.at_share(subject):
+            counters.refused_websockets_of_subject += 1
+            raise refusals.too_many("the user has too many WebSockets")
+        if websockets.full():
+            counters.refused_websockets += 1
+            raise refusals.crowded("there are too many WebSockets")
+        websockets.take(subject)
+        self._subject = subject
+
+    def hand_over_websocket(self) -> Callable[[], None]:
+        """Leave it to somebody else to give back the place among the WebSockets, by a call of what is returned."""
+        websockets, subject = self._proxy.websockets, self._subject or ""
+        self._subject = None
+        return lambda: websockets.give_back(subject)
+
+    def give_back(self) -> None:
+        if self._place is not None:
+            self._place.give_back(self._network)
+            self._place = None
+        if self._subject is not None:
+            self._proxy.websockets.give_back(self._subject)
+            self._subject = None

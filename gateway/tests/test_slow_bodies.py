@@ -1,0 +1,164 @@
+"""Bodies that come slowly: nobody else waits for them, and no network has more than its share under way."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from wire import request_bytes, until
+
+KEYS = "/.well-known/jwks.json"
+PASSWORD = "/api/v1/users/157/password"
+TOKEN = "/oauth/token"
+AUTHORIZATION = ("Authorization", "Bearer good")
+ELSEWHERE = "127.0.0.9"
+KIBIBYTE = 1024
+LIMIT = 64 * KIBIBYTE
+
+
+@contextlib.asynccontextmanager
+async def begun(gateway, number, size=100, sent=1, target=TOKEN, local="127.0.0.1"):
+    """So many connections, each with a head and the beginning of a body."""
+    in_flight = gateway.serving.statuses()[0]["in_flight"]
+    head = request_bytes("POST", target, AUTHORIZATION, ("Content-Length", str(size)))
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(gateway.connect(local=local)) for _ in range(number)]
+        for connection in connections:
+            await connection.send(head + b"x" * sent)
+        await until(lambda: gateway.serving.statuses()[0]["in_flight"] == in_flight + number)
+        yield connections
+
+
+async def status_from(gateway, local, raw):
+    async with gateway.connect(local=local) as connection:
+        await connection.send(raw)
+        return (await connection.response()).status
+
+
+async def test_bodies_that_are_not_whole_take_no_place(gateway):
+    """As many as there are places, from one address, and everybody is served as before, that address too."""
+    async with begun(gateway, 256, size=2) as connections:
+        assert gateway.nothing_sent()
+        for _ in range(3):
+            assert (await gateway.request("GET", KEYS)).status == 200
+            assert (await gateway.request("POST", TOKEN, body=b"grant_type=password")).status == 200
+        await connections[0].send(b"y")
+        assert (await connections[0].response()).status == 200
+    assert gateway.auth.requests[-1].body == b"xy"
+
+
+async def holding(backend):
+    """Have it hold its answers until what is returned is set."""
+    turn, answer = asyncio.Event(), backend.script
+
+    async def hold(message, reader, writer):
+        await turn.wait()
+        await answer(message, reader, writer)
+
+    backend.script = hold
+    return turn
+
+
+async def test_a_network_has_a_share_of_the_places(start_gateway):
+    gateway = await start_gateway(upstream_requests_per_network=2)
+    turn = await holding(gateway.auth)
+    async with gateway.connect() as one, gateway.connect() as two, gateway.connect() as more:
+        for connection in (one, two):
+            await connection.send(request_bytes("POST", TOKEN, body=b"a"))
+        await gateway.auth.arrival(2)
+        for _ in range(2):
+            await more.send(request_bytes("POST", TOKEN, body=b"a"))
+            answer = await more.response()
+            assert (answer.status, answer.get("Retry-After"), answer.get("Connection")) == (429, "1", None)
+            assert answer.json()["error"] == "too_many_requests"
+        async with gateway.connect(local=ELSEWHERE) as stranger:
+            await stranger.send(request_bytes("GET", KEYS))
+            await gateway.auth.arrival(3)
+            turn.set()
+            assert [(await held.response()).status for held in (one, two, stranger)] == [200] * 3
+        await more.send(request_bytes("POST", TOKEN, body=b"a"))
+        assert (await more.response()).status == 200
+    assert gateway.counter("refused_requests_of_network") == 2
+    assert gateway.counter("refused_requests_of_upstream") == 0
+
+
+@pytest.mark.parametrize(("other", "status"), [("2001:db8::2", 429), ("2001:db8:0:1::1", 200), ("192.0.2.1", 200)])
+async def test_behind_a_trusted_proxy_the_network_is_the_clients(start_gateway, other, status):
+    gateway = await start_gateway(upstream_requests_per_network=1, trusted_proxies="127.0.0.1")
+    turn = await holding(gateway.auth)
+    async with gateway.connect() as held, gateway.connect() as tried:
+        await held.send(request_bytes("GET", KEYS, ("X-Forwarded-For", "2001:db8::1")))
+        await gateway.auth.arrival()
+        await tried.send(request_bytes("GET", KEYS, ("X-Forwarded-For", other)))
+        if status == 200:
+            await gateway.auth.arrival(2)
+            turn.set()
+        assert (await tried.response()).status == status
+
+
+async def test_a_network_has_a_share_of_the_bytes_that_are_gathered(start_gateway):
+    gateway = await start_gateway(buffered_bytes_per_network=LIMIT)
+    head = request_bytes("POST", TOKEN, ("Content-Length", str(LIMIT)))
+    async with begun(gateway, 1, size=LIMIT, sent=60 * KIBIBYTE):
+        async with gateway.connect() as more:
+            await more.send(head + bytes(5 * KIBIBYTE))
+            answer = await more.response()
+            assert (answer.status, answer.get("Retry-After"), answer.get("Connection")) == (429, "1", "close")
+        whole = request_bytes("POST", TOKEN, body=b"a" * 10_000)
+        assert await status_from(gateway, "127.0.0.1", whole) == 200
+        async with begun(gateway, 1, size=6 * KIBIBYTE, sent=5 * KIBIBYTE, local=ELSEWHERE) as [stranger]:
+            await stranger.send(bytes(KIBIBYTE))
+            assert (await stranger.response()).status == 200
+    assert gateway.counter("refused_bodies_of_network") == 1
+
+
+async def test_the_bytes_that_are_gathered_are_limited_for_all_networks_together(start_gateway):
+    gateway = await start_gateway(buffered_bytes=LIMIT, buffered_bytes_per_network=LIMIT)
+    async with begun(gateway, 1, size=LIMIT, sent=60 * KIBIBYTE), gateway.connect(local=ELSEWHERE) as stranger:
+        await stranger.send(request_bytes("POST", TOKEN, ("Content-Length", "9999")) + bytes(5 * KIBIBYTE))
+        answer = await stranger.response()
+        assert (answer.status, answer.get("Retry-After")) == (503, "1")
+    assert gateway.counter("refused_bodies") == 1
+
+
+async def _completed(connection):
+    await connection.send(bytes(4 * KIBIBYTE))
+    assert (await connection.response()).status == 200
+
+
+async def _left(connection):
+    connection.close()
+
+
+async def _late(connection):
+    assert (await connection.response()).status == 408
+
+
+@pytest.mark.parametrize("end", [_completed, _left, _late])
+async def test_every_end_of_a_body_gives_its_bytes_back(start_gateway, end):
+    gateway = await start_gateway(buffered_bytes_per_network=LIMIT, buffered_bytes=LIMIT, body_timeout=1)
+    for _ in range(3):
+        async with begun(gateway, 1, size=LIMIT, sent=60 * KIBIBYTE) as [connection]:
+            await end(connection)
+        await until(lambda: gateway.serving.statuses()[0]["in_flight"] == 0)
+    assert gateway.counter("refused_bodies_of_network") == 0
+
+
+async def test_a_token_that_is_revoked_while_its_body_is_awaited_does_nothing(start_gateway):
+    gateway = await start_gateway(verdict_lifetime=0)
+    async with begun(gateway, 1, size=2, target=PASSWORD) as [connection]:
+        await until(lambda: len(gateway.auth.questions) == 1)
+        gateway.auth.judges(401, b"no")
+        await asyncio.sleep(1.2)  # as long as a verdict holds where none is remembered, and a little more
+        await connection.send(b"y")
+        assert (await connection.response()).status == 401
+    assert gateway.users.requests == []
+
+
+async def test_a_body_that_is_soon_there_is_verified_once(start_gateway):
+    gateway = await start_gateway(verdict_lifetime=0)
+    async with begun(gateway, 1, size=2, target=PASSWORD) as [connection]:
+        await until(lambda: len(gateway.auth.questions) == 1)
+        await connection.send(b"y")
+        assert (await connection.response()).status == 200
+    assert len(gateway.auth.questions) == 1

@@ -1,0 +1,28 @@
+"""Connections that left their pool: they carry no more requests, and take none of its room."""
+
+from servicekit.upstreams.connection import CLOSED, UpstreamConnection
+
+
+class Detached:
+    """The owner of connections that were switched to another protocol, until their users end them or `close` does."""
+
+    def __init__(self) -> None:
+        self._connections: set[UpstreamConnection] = set()
+
+    def add(self, connection: UpstreamConnection) -> None:
+        self._connections.add(connection)
+        connection.owner = self
+
+    def release(self, connection: UpstreamConnection) -> None:
+        self.forget(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        if connection in self._connections:
+            self._connections.discard(connection)
+            connection.user = None
+            connection.disconnect()
+
+    def close(self) -> None:
+        """End every connection; its user is told."""
+        for connection in list(self._connections):
+            connection.fail(CLOSED)
