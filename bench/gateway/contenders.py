@@ -79,13 +79,14 @@ class Contender:
 
 
 def _gateway(**changes: str) -> dict[str, str]:
-    """The gateway's environment: defaults, all limits on but the one that counts the only client's connections."""
+    """The gateway's environment: defaults, all limits on but those of one network, as there is a single client."""
     settings = {
         "AUTH_URL": "http://127.0.0.1:@backend@",
         "USERS_URL": "http://127.0.0.1:@backend@",
         "LOG_LEVEL": "error",
         "ACCESS_LOG": "0",
         "CONNECTIONS_PER_ADDRESS": "16384",
+        "UPSTREAM_REQUESTS_PER_NETWORK": "256",
         "DRAIN_DELAY": "0",
         **changes,
     }
