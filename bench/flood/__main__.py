@@ -14,11 +14,11 @@ from typing import Any
 
 import uvloop
 
-from bench.flood import honest, networks
-from bench.flood.attack import Aim, Attack
+from bench.flood import honest, networks, report
+from bench.flood.attack import Aim
 from bench.flood.attacker import ATTACKS
-from bench.flood.figures import services
-from bench.flood.report import Row, markdown
+from bench.flood.figures import LEAST_ANSWERED, Service, services
+from bench.flood.report import Row
 from bench.flood.running import world
 from bench.flood.world import World
 from bench.tokens import argon2id_rate
@@ -59,29 +59,33 @@ class Attacker:
 class Measurement:
     """One attack on a world of its own."""
 
-    def __init__(self, name: str, attack: type[Attack], at: World, hash_rate: float) -> None:
+    def __init__(self, name: str, at: World) -> None:
         self._name = name
-        self._attack = attack
+        self._attack = ATTACKS[name]
         self._world = at
-        self._hash_rate = hash_rate
         self._most: dict[str, float] = {}
 
     async def make(self) -> Row:
         at = self._world
         await at.sign_up()
         at.plan.sessions = await honest.HonestClients(at.plan).begin()
-        attacker = Attacker(self._name, await at.aim(self._hash_rate))
+        hash_rate = await self._hash_rate()
+        attacker = Attacker(self._name, await at.aim(hash_rate))
         idle = services(await honest.live(at.plan))
+        _check_idle(idle)
         at.plan.first_login = int(honest.LOGINS * SECONDS)
         memory, rows = at.memory(), await at.rows()
         watching = asyncio.create_task(self._watch())
-        spent, started = at.cpu(), time.perf_counter()
+        spent, busy, started = at.cpu(), at.cpu_of_machine(), time.perf_counter()
         async with attacker.attacking():
             await asyncio.sleep(self._attack.lead)
             attacked = services(await honest.live(at.plan))
             seconds = time.perf_counter() - started
             cores = {name: (now - spent[name]) / seconds for name, now in at.cpu().items()}
+            machine = (at.cpu_of_machine() - busy) / seconds
         watching.cancel()
+        cores["attacker"] = attacker.result["cpu"] / seconds
+        cores["elsewhere"] = machine - sum(cores.values())
         return Row(
             name=self._name,
             attack=self._attack,
@@ -90,9 +94,13 @@ class Measurement:
             outcomes=attacker.result["outcomes"],
             seconds=seconds,
             memory=(memory, self._most),
-            cores={**cores, "attacker": attacker.result["cpu"] / seconds},
+            cores=cores,
             rows=(rows, await at.rows()),
+            hash_rate=(hash_rate + await self._hash_rate()) / 2,
         )
+
+    async def _hash_rate(self) -> float:
+        return await asyncio.to_thread(argon2id_rate, HASHING_SECONDS) if self._attack.by_hash_rate else 0.0
 
     async def _watch(self) -> None:
         while True:
@@ -101,13 +109,19 @@ class Measurement:
             await asyncio.sleep(LOOK_EVERY)
 
 
-def measure(name: str, hash_rate: float) -> Row:
-    attack = ATTACKS[name]
+def _check_idle(idle: dict[str, Service]) -> None:
+    """Without an attack all is well: otherwise there would be nothing to compare with."""
+    for kind, service in idle.items():
+        if service.answered < LEAST_ANSWERED * service.asked:
+            raise SystemExit(f"only {service.answered} of {service.asked} {kind} are answered without any attack")
+
+
+def measure(name: str) -> Row:
     with (
         tempfile.TemporaryDirectory(prefix="parley-bench-") as directory,
-        world(attack, Path(directory), SECONDS) as at,
+        world(ATTACKS[name], Path(directory), SECONDS) as at,
     ):
-        return uvloop.run(Measurement(name, attack, at, hash_rate).make())
+        return uvloop.run(Measurement(name, at).make())
 
 
 def _chosen() -> list[str]:
@@ -127,12 +141,12 @@ def main() -> None:
         chosen = [name for name in chosen if name not in without]
         if without:
             print(f"left out, since only root can give this machine IPv6 addresses: {', '.join(without)}")
-    hash_rate = argon2id_rate(HASHING_SECONDS)
+    print(report.head(), flush=True)
     rows = []
     for name in chosen:
-        print(f"{name} …", file=sys.stderr, flush=True)
-        rows.append(measure(name, hash_rate))
-    print(markdown(rows, hash_rate))
+        rows.append(measure(name))
+        print(report.line(rows[-1]), flush=True)
+    print(f"\n{report.notes(rows)}")
 
 
 if __name__ == "__main__":

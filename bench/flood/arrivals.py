@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 
-async def arrivals(rate: float, seconds: float, act: Callable[[int, float], Awaitable[None]]) -> None:
+async def arrivals(rate: float, seconds: float, act: Callable[[int, float], Coroutine[Any, Any, None]]) -> None:
     """Start `act(number, due)` `rate` times a second, and wait for all of them.
 
     `due` is when the act should have started, by `time.perf_counter`: a generator that is late counts as waiting time.

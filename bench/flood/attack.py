@@ -22,7 +22,7 @@ PATIENCE = 30.0
 class Aim:
     """Where an attack goes, and what its attacker has: an account, a session, and addresses of one network.
 
-    `hash_rate` is how many passwords this machine hashes in a second when it does nothing else.
+    `hash_rate` is how many passwords this machine hashes in a second when the stack is idle; 0 where nobody asked.
     """
 
     host: str
@@ -40,8 +40,8 @@ class Aim:
 class Attack:
     """An attack, made from one network until it is cancelled. A subclass's docstring describes it in the report.
 
-    `gateway` are settings of the gateway that it is made on, `open_files` how many files that may open. `lead` is how
-    many seconds it runs before honest clients are measured.
+    `gateway` are settings of the gateway that it is made on, `open_files` how many files that may open. `by_hash_rate`
+    has the rate of hashes measured before and after. Honest clients start `lead` seconds after `begun` is set.
     """
 
     item: ClassVar[str]
@@ -50,10 +50,13 @@ class Attack:
     tls: ClassVar[bool] = False
     ipv6: ClassVar[bool] = False
     web_sockets: ClassVar[bool] = False
+    by_hash_rate: ClassVar[bool] = False
     lead: ClassVar[float] = 1.0
 
     def __init__(self, aim: Aim) -> None:
         self.aim = aim
+        self.begun = asyncio.Event()
+        self.begun.set()
         self.times: dict[str, list[float]] = defaultdict(list)  # milliseconds by outcome
         self._tls = unchecked_tls() if aim.tls else None
         self._addresses = itertools.cycle(aim.addresses)

@@ -37,6 +37,7 @@ ATTACKS: dict[str, type[Attack]] = {
 async def make(attack: Attack) -> dict[str, Any]:
     """Attack until the standard input ends; the counts, median and 99 % quantile of each outcome, and CPU seconds."""
     attacking = asyncio.ensure_future(attack.run())
+    await asyncio.wait([attacking, asyncio.ensure_future(attack.begun.wait())], return_when=asyncio.FIRST_COMPLETED)
     print("begun", flush=True)
     ending = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
     await asyncio.wait([attacking, ending], return_when=asyncio.FIRST_COMPLETED)

@@ -7,20 +7,27 @@ from bench.flood.arrivals import milliseconds_since
 from bench.flood.attack import Aim, Attack
 from bench.flood.honest import read_request
 
+LEAST_BETWEEN = 1.0  # seconds from when a connection was tried to when the next one is that takes its place
 FRAMES = b"\x82\x80\0\0\0\0" * 1000  # masked, binary and empty
 
 
 class Holding(Attack):
-    """An attack that holds `number` connections, and opens another one wherever one was ended."""
+    """An attack that holds `number` connections, and opens another one wherever one was ended.
+
+    They are opened within `spread` seconds or a little more; it has begun once each was tried.
+    """
 
     number: int
+    spread = 1.0
 
     def __init__(self, aim: Aim) -> None:
         super().__init__(aim)
+        self.begun.clear()
         self.held = 0
+        self._tried = 0
 
     def outcomes(self) -> dict[str, list[float]]:
-        return {**self.times, "held at the end": [0.0] * self.held}
+        return {**self.times, **({"held at the end": [0.0] * self.held} if self.held else {})}
 
     async def run(self) -> None:
         await asyncio.gather(*(self._keep_holding(number) for number in range(self.number)))
@@ -30,15 +37,22 @@ class Holding(Attack):
         await self.answered(reader)
 
     async def _keep_holding(self, number: int) -> None:
-        await asyncio.sleep(number / self.number * self.lead)
+        await asyncio.sleep(number / self.number * self.spread)
         while True:
+            self._count_try()
+            started = time.perf_counter()
             try:
                 reader, writer = await self.open()
             except (OSError, EOFError):
                 self.note("not let in")
             else:
                 await self._hold_one(reader, writer)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(max(0.0, started + LEAST_BETWEEN - time.perf_counter()))
+
+    def _count_try(self) -> None:
+        self._tried += 1
+        if self._tried >= self.number:
+            self.begun.set()
 
     async def _hold_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.held += 1
@@ -103,12 +117,21 @@ class SplitHeads(Holding):
 
 
 class Silent(Holding):
-    """10,000 connections from 12 addresses of one IPv6 /64 that send nothing"""
+    """10,000 connections from 12 addresses of one IPv6 /64 that send nothing but one byte, after eight seconds"""
 
     item = "4"
     number = 10_000
     ipv6 = True
-    lead = 6.0
+    spread = 4.0
+
+    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer = asyncio.ensure_future(self.answered(reader))
+        try:
+            await asyncio.wait([answer], timeout=8.0)
+            writer.write(b"G")
+            await answer
+        finally:
+            answer.cancel()
 
 
 class SilentTls(Holding):

@@ -1,5 +1,6 @@
 """The arithmetic of the report: quantiles, and whether honest clients were served as they are without an attack."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from bench.flood.honest import Outcomes
@@ -16,12 +17,16 @@ def quantile(values: list[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Service:
-    """How one kind of honest request was served; times in milliseconds, of those that were answered 200."""
+    """How one kind of honest request was served; times in milliseconds, of those that were answered 200.
+
+    `others` counts the rest by status.
+    """
 
     asked: int
     answered: int
     p50: float
     p99: float
+    others: dict[int, int]
 
     def kept_by(self, attacked: "Service") -> bool:
         """Whether under an attack as large a share is answered, nearly, in at most twice the time."""
@@ -36,4 +41,5 @@ def services(outcomes: Outcomes) -> dict[str, Service]:
 
 def _service(outcomes: list[tuple[int, float]]) -> Service:
     times = [milliseconds for status, milliseconds in outcomes if status == 200]
-    return Service(len(outcomes), len(times), quantile(times, 0.5), quantile(times, 0.99))
+    others = Counter(status for status, _ in outcomes if status != 200)
+    return Service(len(outcomes), len(times), quantile(times, 0.5), quantile(times, 0.99), others)

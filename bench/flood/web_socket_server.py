@@ -24,8 +24,7 @@ class FromGateway(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._upstream: asyncio.Transport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:

@@ -49,6 +49,11 @@ class World:
             spent[name] = sum(sum(member.cpu_times()[:2]) for member in family)
         return spent
 
+    def cpu_of_machine(self) -> float:
+        """Seconds of CPU so far of everything that this machine does."""
+        times = psutil.cpu_times()
+        return float(times.user + times.nice + times.system)
+
     def _processes(self) -> dict[str, psutil.Process]:
         return {**self.stack.processes(), "gateway": psutil.Process(self.gateway.pid)}
 
