@@ -117,10 +117,11 @@ class SplitHeads(Holding):
 
 
 class Silent(Holding):
-    """10,000 connections from 12 addresses of one IPv6 /64 that send nothing but one byte, after eight seconds"""
+    """11,000 connections, where 10,000 are allowed in all, from 12 addresses of one IPv6 /64; each sends nothing but
+    one byte, after eight seconds"""
 
     item = "4"
-    number = 10_000
+    number = 11_000
     ipv6 = True
     spread = 4.0
 

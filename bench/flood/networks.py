@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 
 HONEST = 200
-# One connection limit is 1,000 for an address, and 10,000 for all: so many addresses take all.
+# An address may have 1,000 connections, and all together 10,000: so many addresses can take them all.
 ATTACKER_ADDRESSES = 12
 _CLONE_NEWNET = 0x40000000
 
