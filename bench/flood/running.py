@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import os
 import resource
 import subprocess
 import sys
@@ -22,22 +23,21 @@ from bench.flood.networks import IPV4, IPV6
 from bench.flood.world import World
 from dev import testing
 
-# As by default: `testing` sets others.
-SETTINGS = {"AUTH_THROTTLE_EXEMPT": "", "USERS_THROTTLE_EXEMPT": "", "USERS_HASH_DEADLINE": "2"}
-GATEWAY_SETTINGS = {"GATEWAY_VERDICT_LIFETIME": "2"}
+_PREFIXES = ("AUTH_", "USERS_", "GATEWAY_")
 READY_WITHIN, STOPPED_WITHIN = 30.0, 10.0
 
 
 @contextlib.contextmanager
 def world(attack: type[Attack], directory: Path, seconds: float) -> Iterator[World]:
-    """Start a stack, and before it a gateway with the settings that the attack asks for."""
+    """Start a stack, and before it a gateway; what the attack's class does not set of either is as by default."""
     networks = IPV6 if attack.ipv6 else IPV4
-    stack = testing.start(directory / "data", **SETTINGS)
+    for_tests = _settings_for_tests(directory)
+    # To auth-service and user-service an empty variable is as good as none.
+    stack = testing.start(directory / "data", **{name: "" for name in for_tests if not name.startswith("GATEWAY_")})
     with contextlib.ExitStack() as running:
         running.callback(stack.stop)
         settings, ports = stack.environment(), testing.free_ports()
         variables = {
-            **GATEWAY_SETTINGS,
             "GATEWAY_HOST": networks.host,
             **{name: ports[name] for name in ("GATEWAY_PORT", "GATEWAY_OPS_PORT")},
             **dict(attack.gateway),
@@ -48,7 +48,8 @@ def world(attack: type[Attack], directory: Path, seconds: float) -> Iterator[Wor
             running.enter_context(
                 _process(["bench.flood.web_socket_server", ports["USERS_PORT"], settings["USERS_PORT"]])
             )
-        environment = {**stack.processes()["gateway"].environ(), **variables}
+        inherited = stack.processes()["gateway"].environ()
+        environment = {name: value for name, value in inherited.items() if name not in for_tests} | variables
         gateway = running.enter_context(_process(["gateway"], environment, directory / "gateway.log"))
         if attack.open_files is not None:
             resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (attack.open_files, attack.open_files))
@@ -62,6 +63,13 @@ def world(attack: type[Attack], directory: Path, seconds: float) -> Iterator[Wor
             seconds=seconds,
         )
         yield World(stack, gateway, plan, networks.attacker, settings)
+
+
+def _settings_for_tests(directory: Path) -> set[str]:
+    """The names of the services' settings that `testing` gives other values than the defaults."""
+    _, environment = testing.command(directory)
+    services = {name for name in environment.keys() - os.environ.keys() if name.startswith(_PREFIXES)}
+    return {name for name in services if not name.endswith("_PORT")}
 
 
 @contextlib.contextmanager
