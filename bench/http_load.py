@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 Respond = Callable[[bytes], None]
 Make = Callable[[int], tuple[bytes, Respond | None]]
@@ -45,8 +46,9 @@ class Connection:
         self._writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> "Connection":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, port: int, host: str = "127.0.0.1", **options: Any) -> "Connection":
+        """`options` are those of `asyncio.open_connection`, such as `local_addr` and `ssl`."""
+        return cls(*await asyncio.open_connection(host, port, **options))
 
     async def exchange(self, request: bytes) -> tuple[int, bytes]:
         """Send a request; returns the status and the body of its answer."""

@@ -1,0 +1,117 @@
+"""The parts that all attacks share: where one goes, how it sends, and the record of what came back."""
+
+import asyncio
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bench.flood.arrivals import milliseconds_since
+from bench.flood.honest import unchecked_tls
+from bench.http_load import Connection
+
+# After a refusal an attacker's worker waits so long: a generator without a pause would use a core by itself.
+REFUSED_PAUSE = 0.2
+MOST_CONNECTIONS = 2000
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Where an attack goes, and what its attacker has: an account, a session, and addresses of one network.
+
+    `hash_rate` is how many passwords this machine hashes in a second when the stack is idle; 0 where nobody asked.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    addresses: list[str]
+    login: str
+    password: str
+    user_id: int
+    access_token: str
+    refresh_token: str
+    hash_rate: float
+
+
+class Attack:
+    """An attack, made from one network until it is cancelled. A subclass's docstring describes it in the report.
+
+    `gateway` are settings of the gateway that it is made on, `open_files` how many files that may open. `by_hash_rate`
+    has the rate of hashes measured before and after. Honest clients start `lead` seconds after `begun` is set.
+    """
+
+    item: ClassVar[str]
+    gateway: ClassVar[tuple[tuple[str, str], ...]] = ()
+    open_files: ClassVar[int | None] = None
+    tls: ClassVar[bool] = False
+    ipv6: ClassVar[bool] = False
+    web_sockets: ClassVar[bool] = False
+    by_hash_rate: ClassVar[bool] = False
+    lead: ClassVar[float] = 1.0
+
+    def __init__(self, aim: Aim) -> None:
+        self.aim = aim
+        self.begun = asyncio.Event()
+        self.begun.set()
+        self.times: dict[str, list[float]] = defaultdict(list)  # milliseconds by outcome
+        self._tls = unchecked_tls() if aim.tls else None
+        self._addresses = itertools.cycle(aim.addresses)
+        self._idle: list[Connection] = []
+        self._slots = asyncio.Semaphore(MOST_CONNECTIONS)
+
+    async def run(self) -> None:
+        raise NotImplementedError
+
+    def outcomes(self) -> dict[str, list[float]]:
+        """Milliseconds by what came back: a status, or the words for something else."""
+        return self.times
+
+    def note(self, outcome: int | str, milliseconds: float = 0.0) -> None:
+        self.times[str(outcome)].append(milliseconds)
+
+    async def connect(self) -> Connection:
+        """A connection from the next of the attacker's addresses."""
+        source = (next(self._addresses), 0)
+        return await Connection.open(self.aim.port, self.aim.host, local_addr=source, ssl=self._tls)
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The same, for what is not requests and answers."""
+        source = (next(self._addresses), 0)
+        return await asyncio.open_connection(self.aim.host, self.aim.port, local_addr=source, ssl=self._tls)
+
+    async def ask_on(self, connection: Connection, request: bytes) -> tuple[int, bytes]:
+        started = time.perf_counter()
+        status, body = await connection.exchange(request)
+        self.note(status, milliseconds_since(started))
+        return status, body
+
+    async def send(self, request: bytes, due: float) -> None:
+        """Send a request over a connection that is idle, or a new one; to be called from `arrivals`."""
+        async with self._slots:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    connection = self._idle.pop() if self._idle else await self.connect()
+                    status, _ = await connection.exchange(request)
+                self._idle.append(connection)
+                self.note(status, milliseconds_since(due))
+            except (OSError, EOFError):
+                self.note("broken", milliseconds_since(due))
+
+    async def keep_asking(self, make: Callable[[], bytes], respond: Callable[[bytes], None] = lambda _: None) -> None:
+        """Send one request after the other, on a new connection where one broke; pause after each refusal."""
+        while True:
+            try:
+                connection = await self.connect()
+                while True:
+                    status, body = await self.ask_on(connection, make())
+                    if status >= 400:
+                        await asyncio.sleep(REFUSED_PAUSE)
+                    else:
+                        respond(body)
+            except (OSError, EOFError):
+                self.note("broken")
+                await asyncio.sleep(REFUSED_PAUSE)

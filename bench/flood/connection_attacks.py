@@ -1,0 +1,191 @@
+"""Attacks that are made of connections: slow bodies, heads in pieces, silent sockets, WebSockets and their frames."""
+
+import asyncio
+import time
+
+from bench.flood.arrivals import milliseconds_since
+from bench.flood.attack import Aim, Attack
+from bench.flood.honest import read_request
+
+LEAST_BETWEEN = 1.0  # seconds from when a connection was tried to when the next one is that takes its place
+FRAMES = b"\x82\x80\0\0\0\0" * 1000  # masked, binary and empty
+
+
+class Holding(Attack):
+    """An attack that holds `number` connections, and opens another one wherever one was ended.
+
+    They are opened within `spread` seconds or a little more; it has begun once each was tried.
+    """
+
+    number: int
+    spread = 1.0
+
+    def __init__(self, aim: Aim) -> None:
+        super().__init__(aim)
+        self.begun.clear()
+        self.held = 0
+        self._tried = 0
+
+    def outcomes(self) -> dict[str, list[float]]:
+        return {**self.times, **({"held at the end": [0.0] * self.held} if self.held else {})}
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._keep_holding(number) for number in range(self.number)))
+
+    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:  # noqa: ARG002
+        """Send what there is to be sent, nothing here. Returns, or raises EOFError, when the connection has ended."""
+        await self.answered(reader)
+
+    async def _keep_holding(self, number: int) -> None:
+        await asyncio.sleep(number / self.number * self.spread)
+        while True:
+            self._count_try()
+            started = time.perf_counter()
+            try:
+                reader, writer = await self.open()
+            except (OSError, EOFError):
+                self.note("not let in")
+            else:
+                await self._hold_one(reader, writer)
+            await asyncio.sleep(max(0.0, started + LEAST_BETWEEN - time.perf_counter()))
+
+    def _count_try(self) -> None:
+        self._tried += 1
+        if self._tried >= self.number:
+            self.begun.set()
+
+    async def _hold_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.held += 1
+        started = time.perf_counter()
+        try:
+            await self.hold(reader, writer)
+        except (OSError, EOFError):
+            self.note("ended", milliseconds_since(started))
+        self.held -= 1
+        writer.close()
+
+    async def answered(self, reader: asyncio.StreamReader) -> None:
+        """Wait for an answer, or for the end, and note it."""
+        started = time.perf_counter()
+        head = await reader.readuntil(b"\r\n")
+        self.note(head[9:12].decode(), milliseconds_since(started))
+
+
+class SlowBodies(Holding):
+    """256 logins of which only the head and one byte of the body come, then a byte every two seconds"""
+
+    item = "1"
+    number = 256
+    head = (
+        b"POST /oauth/token HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+
+    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self.head)
+        answer = asyncio.ensure_future(self.answered(reader))
+        try:
+            while not answer.done():
+                await asyncio.wait([answer], timeout=2.0)
+                writer.write(b" ")
+            await answer
+        finally:
+            answer.cancel()
+
+
+class SplitHeads(Holding):
+    """8 connections that each send a head that does not end, 1,500 packets of one byte a second"""
+
+    item = "3"
+    number = 8
+    packets = 1500
+
+    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\nHost: bench\r\n")
+        answer = asyncio.ensure_future(self.answered(reader))
+        start = time.perf_counter()
+        try:
+            for number in range(60 * self.packets):
+                if answer.done():
+                    break
+                if (pause := start + number / self.packets - time.perf_counter()) > 0:
+                    await asyncio.sleep(pause)
+                # A line that goes on: a header field has a length of its own that it may not exceed.
+                writer.write(b"x-a: b\r\n"[number % 8 : number % 8 + 1])
+            await answer
+        finally:
+            answer.cancel()
+
+
+class Silent(Holding):
+    """11,000 connections, where 10,000 are allowed in all, from 12 addresses of one IPv6 /64; each sends nothing but
+    one byte, after eight seconds"""
+
+    item = "4"
+    number = 11_000
+    ipv6 = True
+    spread = 4.0
+
+    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answer = asyncio.ensure_future(self.answered(reader))
+        try:
+            await asyncio.wait([answer], timeout=8.0)
+            writer.write(b"G")
+            await answer
+        finally:
+            answer.cancel()
+
+
+class SilentTls(Holding):
+    """1,007 sockets that never begin their TLS handshake, where 5 of an address and 50 in all are allowed and the
+    gateway may open 1,024 files"""
+
+    item = "12"
+    number = 1007
+    tls = True
+    open_files = 1024
+    gateway = (("GATEWAY_CONNECTIONS", "50"), ("GATEWAY_CONNECTIONS_PER_ADDRESS", "5"))
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(self.aim.host, self.aim.port, local_addr=(next(self._addresses), 0))
+
+
+class WebSockets(Holding):
+    """512 WebSockets of one user that are quiet"""
+
+    item = "13"
+    number = 512
+    web_sockets = True
+
+    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self.open_web_socket(reader, writer)
+        await reader.readexactly(1)
+
+    async def open_web_socket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Raises EOFError where it is refused."""
+        lines = (
+            b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+        )
+        writer.write(read_request(self.aim.access_token).replace(b"\r\n", lines + b"\r\n", 1))
+        started = time.perf_counter()
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.note(head[9:12].decode(), milliseconds_since(started))
+        if head[9:12] != b"101":
+            raise EOFError
+
+
+class EmptyFrames(WebSockets):
+    """4 WebSockets of one user that each send 150,000 empty frames a second, 900 KB"""
+
+    item = "13"
+    number = 4
+    frames = 150_000
+
+    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self.open_web_socket(reader, writer)
+        while True:
+            started = time.perf_counter()
+            writer.write(FRAMES)
+            await writer.drain()
+            self.note("thousand frames", milliseconds_since(started))
+            await asyncio.sleep(max(0.0, 1000 / self.frames - (time.perf_counter() - started)))

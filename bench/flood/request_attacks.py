@@ -1,0 +1,143 @@
+"""Attacks that are made of whole requests: logins, guesses, refreshes, sessions and changes of names."""
+
+import asyncio
+import itertools
+import json
+
+from bench.flood.arrivals import arrivals
+from bench.flood.attack import Attack
+from bench.flood.honest import email, login_request, refresh_request
+from bench.flood.networks import IPV4
+from bench.http_load import post
+
+FOREVER = 3600.0
+TRUSTED = ("GATEWAY_TRUSTED_PROXIES", IPV4.attacker[0])
+
+
+class OneAccount(Attack):
+    """120 threads log in to one account with the right password; each waits 0.2 s after a refusal"""
+
+    item = "2"
+    threads = 120
+
+    async def run(self) -> None:
+        login = login_request(self.aim.login, self.aim.password)
+        await asyncio.gather(*(self.keep_asking(lambda: login) for _ in range(self.threads)))
+
+
+class PasswordChanges(Attack):
+    """40 threads change one account's password to the same one, two hashes each"""
+
+    item = "2"
+    threads = 40
+
+    async def run(self) -> None:
+        body = json.dumps({"current_password": self.aim.password, "password": self.aim.password}).encode()
+        token = f"Authorization: Bearer {self.aim.access_token}\r\n"
+        change = post(f"/api/v1/users/{self.aim.user_id}/password", body, headers=token)
+        await asyncio.gather(*(self.keep_asking(lambda: change) for _ in range(self.threads)))
+
+
+class LoginFlood(Attack):
+    """ten times as many logins as can be hashed, to 400 accounts, from 400 networks that a trusted proxy names: with
+    so many there is no fair share that would serve honest logins, but refreshes and reads go on"""
+
+    item = "hashing"
+    gateway = (TRUSTED,)
+    lead = 2.0  # until as many wait for a hash as may
+    by_hash_rate = True
+    times_hash_rate = 10
+    accounts = 400
+
+    async def run(self) -> None:
+        logins = [
+            _from_address(f"203.0.{number // 250}.{number % 250 + 1}", f"flood{number}@example.com", self.aim.password)
+            for number in range(self.accounts)
+        ]
+        rate = self.times_hash_rate * self.aim.hash_rate
+        await arrivals(rate, FOREVER, lambda number, due: self.send(logins[number % self.accounts], due))
+
+
+class Spray(Attack):
+    """20 guesses a second, each at another account and from another /64 of one /48, which a trusted proxy names"""
+
+    item = "4"
+    gateway = (TRUSTED,)
+    rate = 20.0
+
+    async def run(self) -> None:
+        async def guess(number: int, due: float) -> None:
+            address = f"2001:db8:66:{number % 65536:x}::1"
+            await self.send(_from_address(address, email(number % 200), "a wrong password"), due)
+
+        await arrivals(self.rate, FOREVER, guess)
+
+
+class Retries(Attack):
+    """one spent refresh token, within its grace, 800 times a second"""
+
+    item = "7"
+    rate = 800.0
+
+    async def run(self) -> None:
+        refresh = refresh_request(self.aim.refresh_token)
+        await arrivals(self.rate, FOREVER, lambda _, due: self.send(refresh, due))
+
+
+class Rotations(Attack):
+    """one session refreshed over and over, each time with the token that came last"""
+
+    item = "7"
+
+    async def run(self) -> None:
+        tokens = [self.aim.refresh_token]
+        await self.keep_asking(
+            lambda: refresh_request(tokens[-1]), lambda body: tokens.append(json.loads(body)["refresh_token"])
+        )
+
+
+class Sessions(Attack):
+    """4 threads log in to one account and revoke every other session at once"""
+
+    item = "8"
+    threads = 4
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._open_and_revoke() for _ in range(self.threads)))
+
+    async def _open_and_revoke(self) -> None:
+        login = login_request(self.aim.login, self.aim.password)
+        revocations: list[bytes] = []
+        turns = itertools.count()
+
+        def respond(body: bytes) -> None:
+            if b"refresh_token" in body and next(turns) % 2:
+                token = json.loads(body)["refresh_token"]
+                revocations.append(
+                    post("/oauth/revoke", json.dumps({"client_id": "doorkeeper", "token": token}).encode())
+                )
+
+        await self.keep_asking(lambda: revocations.pop() if revocations else login, respond)
+
+
+class Names(Attack):
+    """333 changes of one user's e-mail address a second, in turn to one that somebody has and to a free one"""
+
+    item = "9"
+    rate = 333.0
+
+    async def run(self) -> None:
+        token = f"Authorization: Bearer {self.aim.access_token}\r\n"
+        path = f"/api/v1/users/{self.aim.user_id}"
+
+        async def change(number: int, due: float) -> None:
+            name = email(number // 2 % 200) if number % 2 else f"free{number}@example.com"
+            request = post(path, json.dumps({"user": {"email": name}}).encode(), headers=token)
+            await self.send(request.replace(b"POST", b"PATCH", 1), due)
+
+        await arrivals(self.rate, FOREVER, change)
+
+
+def _from_address(address: str, login: str, password: str) -> bytes:
+    """A login that a proxy passes on."""
+    return login_request(login, password).replace(b"\r\n", f"\r\nX-Forwarded-For: {address}\r\n".encode(), 1)

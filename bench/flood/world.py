@@ -1,0 +1,105 @@
+"""The stack that is attacked with its users, and how much of the machine it takes."""
+
+import contextlib
+import subprocess
+from dataclasses import dataclass
+
+import asyncpg
+import psutil
+import redis.asyncio
+
+from bench.flood.attack import Aim
+from bench.flood.honest import PASSWORD, Plan, email, login_request
+from bench.flood.request_attacks import LoginFlood
+from bench.tokens import ask
+from dev import testing
+
+ATTACKER = "attacker@example.com"
+DAY = 86400
+
+# The user whose password hash all get: a hash of their own each would take half a minute.
+SIGN_UP = """
+    INSERT INTO users (email, email_key, password_hash, epoch)
+    SELECT name, name, password_hash, epoch FROM users, unnest($1::text[]) name WHERE email = 'person1@example.com'
+"""
+
+
+@dataclass
+class World:
+    """A running stack with its honest users. `gateway` is the one that is attacked; the stack's own does nothing."""
+
+    stack: testing.Stack
+    gateway: subprocess.Popen[bytes]
+    plan: Plan
+    attacker_addresses: list[str]
+    settings: dict[str, str]
+
+    def memory(self) -> dict[str, float]:
+        """Megabytes of each process: what is resident, and of PostgreSQL's many their shares of it."""
+        processes = self._processes()
+        postgres = processes.pop("postgres")
+        megabytes = {name: process.memory_info().rss / 1e6 for name, process in processes.items()}
+        return {**megabytes, "postgres": sum(map(_share_of_memory, [postgres, *postgres.children(recursive=True)]))}
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds of CPU so far of each process, of PostgreSQL with its children."""
+        spent = {}
+        for name, process in self._processes().items():
+            family = [process, *process.children(recursive=True)]
+            spent[name] = sum(sum(member.cpu_times()[:2]) for member in family)
+        return spent
+
+    def cpu_of_machine(self) -> float:
+        """Seconds of CPU so far of everything that this machine does."""
+        times = psutil.cpu_times()
+        return float(times.user + times.nice + times.system)
+
+    def _processes(self) -> dict[str, psutil.Process]:
+        return {**self.stack.processes(), "gateway": psutil.Process(self.gateway.pid)}
+
+    async def rows(self) -> dict[str, int]:
+        """Sessions and digests of access tokens in the database, keys in Redis, and those kept for more than a day."""
+        rows = {}
+        connection = await asyncpg.connect(self.settings["AUTH_DATABASE_URL"])
+        for name, table in (("sessions", "sessions"), ("digests", "access_tokens")):
+            rows[name] = await connection.fetchval(f"SELECT count(*) FROM {table}")
+        await connection.close()
+        if "REDIS_URL" in self.settings:
+            async with redis.asyncio.from_url(self.settings["REDIS_URL"]) as client:
+                lives = [await client.ttl(key) async for key in client.scan_iter(count=1000)]
+            rows |= {"Redis keys": len(lives), "over a day": sum(life > DAY for life in lives)}
+        return rows
+
+    async def sign_up(self) -> None:
+        """Add the honest users, the attacker's account, and those that a flood logs in to."""
+        flooded = [f"flood{number}@example.com" for number in range(LoginFlood.accounts)]
+        connection = await asyncpg.connect(self.settings["USERS_DATABASE_URL"])
+        await connection.execute(SIGN_UP, [email(number) for number in range(len(self.plan.sources))])
+        await connection.execute(SIGN_UP, [ATTACKER, *flooded])
+        await connection.close()
+
+    async def aim(self, hash_rate: float) -> Aim:
+        """What the attacker has: an account, a session and its tokens, of which the refresh token is not yet spent."""
+        tokens = await ask(int(self.settings["AUTH_PORT"]), login_request(ATTACKER, PASSWORD))
+        connection = await asyncpg.connect(self.settings["USERS_DATABASE_URL"])
+        user_id = await connection.fetchval("SELECT id FROM users WHERE email = $1", ATTACKER)
+        await connection.close()
+        return Aim(
+            host=self.plan.host,
+            port=self.plan.port,
+            tls=self.plan.tls,
+            addresses=self.attacker_addresses,
+            login=ATTACKER,
+            password=PASSWORD,
+            user_id=user_id,
+            access_token=tokens["access_token"],
+            refresh_token=tokens["refresh_token"],
+            hash_rate=hash_rate,
+        )
+
+
+def _share_of_memory(process: psutil.Process) -> float:
+    """Megabytes, with shared pages divided among those that share them."""
+    with contextlib.suppress(psutil.Error):
+        return float(process.memory_full_info().pss / 1e6)
+    return 0.0
