@@ -96,6 +96,27 @@ async def test_many_failures_of_many_accounts_from_many_networks_raise_an_alarm(
     assert process.output.count('"event": "more failures than successes"') == 1
 
 
+async def test_right_secrets_of_a_disabled_client_are_no_guesses(throttled, command, parties):
+    service, place = throttled[0], address()
+    party, user = await service.register("rfc6749"), service.users.add()
+
+    async def switch(verb):
+        ended = await command("clients", verb, party.client_id, database_url=service.database_url)
+        assert ended.status == 0
+
+    async def log_in(who=party):
+        return (await guess(service, who, user, place, user.password)).status
+
+    await switch("disable")
+    assert [await log_in() for _ in range(25)] == [401] * 25
+    await switch("enable")
+    assert await log_in() == 200
+    await switch("disable")
+    thief = Party(party.client_id, "wrong", party.dialect)
+    assert [await log_in(thief) for _ in range(22)] == [401] * 20 + [429] * 2
+    assert await log_in() == 429, "it is not told"
+
+
 async def test_every_key_has_a_lifetime_and_none_a_name(throttled, parties, redis):
     user, place = throttled[0].users.add(login="somebody@example.com"), address()
     for password in (WRONG, user.password, *[WRONG] * 7):
