@@ -7,10 +7,10 @@ BUDGETS = guess_budgets("login", pair=Window(6, 900), network=Window(10, 900), f
 
 
 def fail(budgets: LocalBudgets, account: str, network: str) -> Budget:
-    guess = Guess(account, network, account)
+    guess = Guess(account, network, f"{network} and around")
     decision = budgets.admit(BUDGETS, guess)
     if decision.verdict is Verdict.ADMITTED:
-        budgets.settle(BUDGETS.half(), guess, Outcome.FAILED, known=decision.known)
+        budgets.settle(BUDGETS, guess, Outcome.FAILED, known=decision.known)
     return decision.budget
 
 
@@ -21,5 +21,5 @@ def test_refused_attempts_and_other_floods_push_out_nothing() -> None:
         fail(budgets, f"account {n}", "elsewhere")
     assert fail(budgets, "victim", "here") is Budget.PAIR
     for n in range(ENTRIES + 10):
-        budgets.charge("refused refresh", f"network {n}", Window(300, 900))
+        budgets.charge("refused refresh", {f"network {n}": Window(300, 900)})
     assert fail(budgets, "victim", "here") is Budget.PAIR

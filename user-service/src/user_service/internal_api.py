@@ -35,6 +35,13 @@ class CredentialCheck(msgspec.Struct, kw_only=True):
     network: str | None = None
 
 
+class AccountQuestion(msgspec.Struct, kw_only=True):
+    """`login` and `login_type` as in `CredentialCheck`."""
+
+    login: str
+    login_type: LoginType = "any"
+
+
 class Acknowledgement(msgspec.Struct, kw_only=True):
     ids: Annotated[list[EventId], Meta(max_length=1000)]
 
@@ -44,6 +51,13 @@ async def _check_caller(request: web.Request, scope: str) -> None:
     token = await internal_tokens.authenticate(request, request.app[TOKENS])
     if token.subject != CALLER or scope not in token.scope:
         raise web.HTTPForbidden
+
+
+async def name_account(request: web.Request) -> web.Response:
+    """An opaque name for the account that `login` means, of the same form for a login that nobody has."""
+    await _check_caller(request, "credentials:check")
+    form = bodies.read(await http.read_object(request, (wire.JSON,)), AccountQuestion)
+    return reply(request, {"account": await request.app[ACCOUNTS].account_of(form.login, form.login_type)})
 
 
 async def check_credentials(request: web.Request) -> web.Response:
@@ -104,6 +118,7 @@ async def acknowledge(request: web.Request) -> web.Response:
 
 
 ROUTES = [
+    web.post("/internal/credentials/account", name_account),
     web.post("/internal/credentials/check", check_credentials),
     web.get("/internal/events", events),
     web.post("/internal/events/ack", acknowledge),

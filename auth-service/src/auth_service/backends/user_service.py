@@ -36,6 +36,18 @@ class CredentialCheck(msgspec.Struct):
     user: CheckedUser | None
 
 
+class LoginAccount(msgspec.Struct):
+    account: str
+
+
+class StatusError(UnavailableError):
+    """user-service did not do what it was asked."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"user-service answers {status}")
+        self.status = status
+
+
 class UserEvent(msgspec.Struct):
     """A change that ends sessions of a user, or that their tokens show. `keep_session` outlives it."""
 
@@ -63,15 +75,34 @@ class UserService:
         if self._checks.reached:
             raise UnavailableError("user-service has no room")
 
+    async def account_of(self, login: str, login_type: str) -> str:
+        body = {"login": login, "login_type": login_type}
+        try:
+            raw = await self._call("POST", "/internal/credentials/account", "credentials:check", body)
+        except StatusError as error:
+            if error.status != 404:
+                raise
+            return f"{login_type} {login.lower()}"  # user-service's previous version has no other name for an account
+        return _decode(raw, LoginAccount).account
+
     async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
-        body = {"login": login, "password": password, "login_type": login_type, "network": network_of(address)}
+        body = {"login": login, "password": password, "login_type": login_type}
         try:
             with self._checks.in_flight():
-                raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body)
+                raw = await self._check(body, network_of(address))
         except NoRoomError:
             raise UnavailableError("user-service has no room") from None
         user = _decode(raw, CredentialCheck).user
         return User(user.id, user.email, user.epoch) if user is not None else None
+
+    async def _check(self, body: dict[str, str], network: str) -> bytes:
+        path, scope = "/internal/credentials/check", "credentials:check"
+        try:
+            return await self._call("POST", path, scope, body | {"network": network})
+        except StatusError as error:
+            if error.status != 422:
+                raise
+            return await self._call("POST", path, scope, body)  # its previous version refuses fields it does not know
 
     async def events(self, wait: int, on_heard: Callable[[], None] | None = None) -> Sequence[UserEvent]:
         """The events not acknowledged yet; waits up to `wait` seconds for one.
@@ -121,7 +152,7 @@ class UserService:
         if http.OVERLOAD.lower() in answer.headers:
             raise NoRoomError
         if answer.status not in (200, 204):
-            raise UnavailableError(f"user-service answers {answer.status}")
+            raise StatusError(answer.status)
         return answer.body
 
 
