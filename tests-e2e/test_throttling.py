@@ -14,6 +14,7 @@ from drivers import RFC6749
 from exchange import JSON, Reply, bearer, post_json, send
 from marks import needs_own_stack
 from people import Person, signed_up
+from timing import KeptAlive, assert_alike
 
 pytestmark = needs_own_stack
 
@@ -94,6 +95,34 @@ async def test_all_names_of_a_user_share_one_budget(
     for login in logins:
         request = RFC6749.password_request(username=login, password=person.password)
         assert (await post_json(client, RFC6749.path, request)).status == 429
+
+
+async def test_the_time_of_a_refusal_does_not_tell_a_user_from_nobody(
+    throttling_stack: testing.Stack, person: Person
+) -> None:
+    """No hash hides here what it takes to find out which account a login means."""
+    connection = KeptAlive(throttling_stack.url)
+    right = RFC6749.password_request(username=person.email, password=person.password)
+    known = RFC6749.password_request(username=person.email, password=WRONG)
+    unknown = RFC6749.password_request(username=f"nobody-{secrets.token_hex(6)}@example.com", password=WRONG)
+
+    def compare() -> None:
+        for request in [known, unknown] * 5:
+            connection.post(RFC6749.path, request, 400)
+        requests = {"known": known, "unknown": unknown, "right": right}
+        assert_alike(
+            {
+                name: lambda request=request: connection.post(RFC6749.path, request, 429)
+                for name, request in requests.items()
+            },
+            "known",
+            500,
+        )
+
+    try:
+        await asyncio.to_thread(compare)
+    finally:
+        connection.close()
 
 
 async def test_sign_ups_and_changes_of_password_are_limited(
