@@ -46,6 +46,44 @@ async def test_refused_refreshes_are_limited_and_good_ones_are_not(throttled, pa
     assert (await throttled[0].refresh(party, login.refresh, came_from(place))).status == 200
 
 
+@pytest.fixture(params=["together", "alone"])
+async def counting(request, start, redis):
+    """Call with settings to start a service that counts in Redis, or in the process alone and half as much."""
+
+    async def counting(**changed):
+        shared = {"redis_url": redis.url} if request.param == "together" else {}
+        return await start(throttle_exempt="", **shared, **changed), 1 if shared else 2
+
+    return counting
+
+
+async def test_refused_refreshes_of_a_wide_network_are_limited(counting):
+    service, share = await counting(throttle_refresh="10/15minute")
+    party, group = await service.register("rfc6749"), unique() % 250
+
+    async def refused(place):
+        return (await service.refresh(party, "x" * 40, came_from(f"2001:db8:{group}:{place}::1"))).status
+
+    first = [await refused(0) for _ in range(60)]
+    assert first == [400] * (10 // share) + [429] * (60 - 10 // share)
+    assert await refused(1) == 400, "what is refused takes nothing from the neighbours"
+    others = [await refused(2 + n // 5) for n in range(40)]
+    assert others.count(400) == 40 // share - 10 // share - 1
+
+
+async def test_failures_of_ours_use_up_no_attempts(counting, parties):
+    service, _ = await counting(throttle_login_attempts="6/minute")
+    party, user, place = parties["rfc6749"], service.users.add(), address()
+
+    async def broken(_request):
+        raise ConnectionResetError
+
+    service.users.fault = broken
+    assert {(await guess(service, party, user, place, user.password)).status for _ in range(30)} == {503}
+    service.users.fault = None
+    assert (await guess(service, party, user, place, user.password)).status == 200
+
+
 async def test_introspections_that_find_nothing_are_limited_and_others_are_not(start, parties, redis):
     service = await start(redis_url=redis.url, throttle_exempt="", throttle_introspection="7/minute")
     party, user = await service.register("rfc6749"), service.users.add()
