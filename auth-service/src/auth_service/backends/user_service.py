@@ -40,12 +40,8 @@ class LoginAccount(msgspec.Struct):
     account: str
 
 
-class StatusError(UnavailableError):
-    """user-service did not do what it was asked."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"user-service answers {status}")
-        self.status = status
+class PreviousVersionError(Exception):
+    """user-service is of its previous version, which does not understand what it was asked."""
 
 
 class UserEvent(msgspec.Struct):
@@ -78,11 +74,9 @@ class UserService:
     async def account_of(self, login: str, login_type: str) -> str:
         body = {"login": login, "login_type": login_type}
         try:
-            raw = await self._call("POST", "/internal/credentials/account", "credentials:check", body)
-        except StatusError as error:
-            if error.status != 404:
-                raise
-            return f"{login_type} {login.lower()}"  # user-service's previous version has no other name for an account
+            raw = await self._call("POST", "/internal/credentials/account", "credentials:check", body, unknown=404)
+        except PreviousVersionError:
+            return f"{login_type} {login.lower()}"  # budgets by name, for as long as that version runs
         return _decode(raw, LoginAccount).account
 
     async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
@@ -98,11 +92,9 @@ class UserService:
     async def _check(self, body: dict[str, str], network: str) -> bytes:
         path, scope = "/internal/credentials/check", "credentials:check"
         try:
-            return await self._call("POST", path, scope, body | {"network": network})
-        except StatusError as error:
-            if error.status != 422:
-                raise
-            return await self._call("POST", path, scope, body)  # its previous version refuses fields it does not know
+            return await self._call("POST", path, scope, body | {"network": network}, unknown=422)
+        except PreviousVersionError:
+            return await self._call("POST", path, scope, body)
 
     async def events(self, wait: int, on_heard: Callable[[], None] | None = None) -> Sequence[UserEvent]:
         """The events not acknowledged yet; waits up to `wait` seconds for one.
@@ -132,8 +124,12 @@ class UserService:
         timeout: float | None = None,
         silence: float = math.inf,
         on_heard: Callable[[], None] | None = None,
+        unknown: int | None = None,
     ) -> bytes:
-        """Waits no longer than the caller of the request being served, which user-service is told, nor once it left."""
+        """Waits no longer than the caller of the request being served, which user-service is told, nor once it left.
+
+        Raises PreviousVersionError for the status `unknown`, NoRoomError and UnavailableError.
+        """
         headers = {"Authorization": f"Bearer {self._tokens.for_service(scope)}", "Content-Type": wire.JSON}
         try:
             answer = await self._service.call(
@@ -151,8 +147,10 @@ class UserService:
             raise UnavailableError(f"user-service: {error}") from error
         if http.OVERLOAD.lower() in answer.headers:
             raise NoRoomError
+        if answer.status == unknown:
+            raise PreviousVersionError
         if answer.status not in (200, 204):
-            raise StatusError(answer.status)
+            raise UnavailableError(f"user-service answers {answer.status}")
         return answer.body
 
 
