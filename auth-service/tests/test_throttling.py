@@ -243,6 +243,16 @@ async def test_an_operator_opens_an_account(strict, parties, clear, dialect, nam
     assert (await clear(user.login)).refusal == "nothing was counted at this account"
 
 
+async def test_what_the_owner_failed_is_forgotten_with_it(strict, parties, clear):
+    party, user, home = parties["rfc6749"], strict.users.add(), address()
+    assert (await guess(strict, party, user, home, user.password)).status == 200
+    for _ in range(2):  # from now on the owner's network counts as unknown
+        await guess(strict, party, user, home)
+    await clear(user.login)
+    await _close(strict, party, user)
+    assert (await guess(strict, party, user, home, user.password)).status == 200
+
+
 async def test_an_account_is_opened_by_any_of_its_names(strict, parties, clear):
     party, user = parties["rfc6749"], strict.users.add()
     other = strict.users.add_name(user, f"somebody.else{unique()}@example.com")
