@@ -160,6 +160,7 @@ async def test_over_long_bearer_header(stack: Stack, token: str) -> None:
         "/oauth/token/../../verify-token",
         "http://auth-service/verify-token",
         "/internal/credentials/check",
+        "/internal/credentials/account",
         "/internal/events",
         "/healthz",
         "/readyz",

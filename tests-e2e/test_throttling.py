@@ -1,5 +1,9 @@
 """Throttles through the gateway: whoever guesses is stopped, whatever headers say that he comes from elsewhere."""
 
+import asyncio
+import json
+import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -7,9 +11,10 @@ import pytest
 
 from dev import testing
 from drivers import RFC6749
-from exchange import Reply, bearer, post_json
+from exchange import JSON, Reply, bearer, post_json, send
 from marks import needs_own_stack
 from people import Person, signed_up
+from timing import KeptAlive, assert_alike
 
 pytestmark = needs_own_stack
 
@@ -73,6 +78,51 @@ async def test_no_header_of_a_client_s_own_gives_it_another_budget(
     right = await log_in(client, person, person.password, {"X-Forwarded-For": "203.0.113.99"})
     assert (right.status, right.json()["error"]) == (429, "too_many_requests")
     assert 1 <= int(right.headers["Retry-After"]) <= 900
+
+
+async def test_all_names_of_a_user_share_one_budget(
+    client: aiohttp.ClientSession, proxy: aiohttp.ClientSession, admin_token: str, person: Person
+) -> None:
+    names = {"username": f"person.{secrets.token_hex(6)}", "phone_number": f"+49171{secrets.randbelow(10**7):07}"}
+    headers = {**bearer(admin_token), "Content-Type": JSON}
+    changed = await send(proxy, "PATCH", f"/api/v1/users/{person.id}", headers, json.dumps({"user": names}))
+    assert changed.status == 200, changed
+    logins = [person.email, names["username"], names["phone_number"]]
+    requests = [RFC6749.password_request(username=logins[n % 3], password=WRONG) for n in range(60)]
+    statuses = await asyncio.gather(*(post_json(client, RFC6749.path, request) for request in requests))
+    # The stack's one process of auth-service counts in Redis where the machine has one, else alone and half as much.
+    assert Counter(reply.status for reply in statuses) in ({400: 5, 429: 55}, {400: 3, 429: 57})
+    for login in logins:
+        request = RFC6749.password_request(username=login, password=person.password)
+        assert (await post_json(client, RFC6749.path, request)).status == 429
+
+
+async def test_the_time_of_a_refusal_does_not_tell_a_user_from_nobody(
+    throttling_stack: testing.Stack, person: Person
+) -> None:
+    """No hash hides here what it takes to find out which account a login means."""
+    connection = KeptAlive(throttling_stack.url)
+    right = RFC6749.password_request(username=person.email, password=person.password)
+    known = RFC6749.password_request(username=person.email, password=WRONG)
+    unknown = RFC6749.password_request(username=f"nobody-{secrets.token_hex(6)}@example.com", password=WRONG)
+
+    def compare() -> None:
+        for request in [known, unknown] * 5:
+            connection.post(RFC6749.path, request, 400)
+        requests = {"known": known, "unknown": unknown, "right": right}
+        assert_alike(
+            {
+                name: lambda request=request: connection.post(RFC6749.path, request, 429)
+                for name, request in requests.items()
+            },
+            "known",
+            500,
+        )
+
+    try:
+        await asyncio.to_thread(compare)
+    finally:
+        connection.close()
 
 
 async def test_sign_ups_and_changes_of_password_are_limited(

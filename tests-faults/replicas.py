@@ -32,8 +32,8 @@ STOP_PATIENCE = 40.0
 READY_TIMEOUT = aiohttp.ClientTimeout(total=2)
 # All clients have one address. Redis is asked all the same.
 NO_LIMIT = "1000000/minute"
-AUTH_BUDGETS = ("LOGIN_PAIR", "LOGIN_NETWORK", "SECRET_PAIR", "SECRET_NETWORK", "REFRESH")
-USERS_BUDGETS = ("SIGN_UP", "PASSWORD_PAIR", "PASSWORD_NETWORK")
+AUTH_BUDGETS = ("LOGIN_PAIR", "LOGIN_NETWORK", "LOGIN_ATTEMPTS", "SECRET_PAIR", "SECRET_NETWORK", "REFRESH")
+USERS_BUDGETS = ("SIGN_UP", "PASSWORD_PAIR", "PASSWORD_NETWORK", "PASSWORD_ATTEMPTS")
 # So that what PostgreSQL keeps of a load of hours fits onto a small disk.
 SMALL = ("ALTER SYSTEM SET max_wal_size = '96MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "SELECT pg_reload_conf()")
 

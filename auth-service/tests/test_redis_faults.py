@@ -14,7 +14,8 @@ from .serving import eventually
 @pytest.fixture
 async def pair(start_process, own_redis):
     """Two processes that count in one Redis, which may be broken."""
-    started = [await start_process(redis_url=own_redis.url, throttle_exempt="") for _ in range(2)]
+    often = {"throttle_login_attempts": "10000/minute"}  # each user of `traffic` logs in without end
+    started = [await start_process(redis_url=own_redis.url, throttle_exempt="", **often) for _ in range(2)]
     return [process for process, _ in started], [service for _, service in started]
 
 
@@ -169,20 +170,28 @@ async def test_without_redis_a_process_says_so_and_counts_alone(start_process, p
     assert statuses(replies) == {401: 47, 429: 13}
 
 
-async def test_nor_does_a_process_alone_forgive_what_was_tried_at_another_name(start, parties):
+async def test_a_process_alone_counts_all_names_of_a_user_together(start, parties):
     service = await start(throttle_exempt="")
-    party, place = parties["rfc6749"], address()
-    victim, own = service.users.add(login="mallory@example.com"), service.users.add(login="mal.lory@example.com")
-    for _ in range(6):
-        await guess(service, party, victim, place)
-        await guess(service, party, own, place, own.password)
-    assert evaluated(service, victim) == 3
-    assert (await guess(service, party, own, place, own.password)).status == 429
-    for _ in range(12):
-        elsewhere = address()
-        await guess(service, party, own, elsewhere, own.password)
-        await guess(service, party, victim, elsewhere)
-    assert evaluated(service, victim) <= 3 + 12
+    user, place = service.users.add(), address()
+    names = [user, *(service.users.add_name(user, name) for name in ("+491710000001", "somebody@example.com"))]
+    replies = await asyncio.gather(*(guess(service, parties["doorkeeper"], names[n % 3], place) for n in range(60)))
+    assert statuses(replies) == {401: 3, 429: 57}
+
+
+async def test_a_process_alone_has_wide_networks_too(start, parties):
+    service = await start(throttle_exempt="", throttle_login_account=1000, throttle_login_network="10/15minute")
+    party, user = parties["doorkeeper"], service.users.add()
+    replies = [await guess(service, party, user, f"2001:db8:0:{n:x}::1") for n in range(50)]
+    assert statuses(replies) == {401: 4 * 3, 429: 50 - 4 * 3}
+    replies = [await guess(service, party, service.users.add(), f"2001:db8:1:{n // 4:x}::1") for n in range(50)]
+    assert statuses(replies) == {401: 4 * 5, 429: 50 - 4 * 5}
+
+
+async def test_a_process_alone_limits_right_logins_too(start, parties):
+    service = await start(throttle_exempt="", throttle_login_attempts="12/minute")
+    user, place = service.users.add(), address()
+    replies = await asyncio.gather(*(guess(service, parties["rfc6749"], user, place, user.password) for _ in range(40)))
+    assert statuses(replies) == {200: 6, 429: 34}
 
 
 async def test_a_redis_that_is_away_at_the_start_holds_nothing_up(start_process, own_redis, parties):

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from auth_service.backends import user_service
 
+from .guesses import address, guess
 from .serving import eventually
 from .test_database_away import assert_unavailable
 
@@ -175,3 +176,13 @@ async def test_a_check_is_given_up_when_the_caller_leaves(service, parties):
     await listener.asked.wait()
     login.cancel()
     await asyncio.wait_for(listener.left.wait(), 5)
+
+
+async def test_while_user_service_is_of_the_previous_version_logins_go_on(start, parties, redis):
+    service = await start(redis_url=redis.url, throttle_exempt="")
+    service.users.previous = True
+    user, other, place = service.users.add(), service.users.add(), address()
+    for party in parties.values():
+        assert (await guess(service, party, user, place, user.password)).status in (200, 201)
+    replies = [await guess(service, parties["rfc6749"], other, place) for _ in range(7)]
+    assert [reply.status for reply in replies] == [400] * 5 + [429] * 2

@@ -6,7 +6,7 @@ import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ class User:
 class UserService:
     """`fault` answers credential checks instead; `before_answer` is awaited between a check and its answer.
 
+    While it is of the `previous` version, it names no accounts and refuses fields that this did not know.
     Events are handed out only after `before_events` seconds. While it is `frozen` not a byte comes of them, and while
     it `refuses_events` they are answered 503.
     """
@@ -44,6 +45,7 @@ class UserService:
         self.before_events = 0.0
         self.frozen = False
         self.refuses_events = False
+        self.previous = False
         self._arrival = asyncio.Event()
         self._event_ids = itertools.count(1)
 
@@ -53,6 +55,11 @@ class UserService:
         user = User(**{"id": number, "login": f"user{number}", "email": f"user{number}@example.com"} | given)
         self.users[user.login] = user
         return user
+
+    def add_name(self, user: User, login: str) -> User:
+        """Another login name of a user; returns the user as somebody who logs in by it."""
+        self.users[login] = named = replace(user, login=login)
+        return named
 
     def emit(self, user: User, event_type: str = "sessions_ended", keep_session: str | None = None) -> int:
         """Put an event into the outbox, with the user as it stands; returns the event's id."""
@@ -73,9 +80,19 @@ class UserService:
 
         await eventually(outbox, lambda events: event_id not in events)
 
+    async def _name_account(self, request: web.Request) -> web.StreamResponse:
+        self.bearers.append(request.headers["Authorization"])
+        if self.previous:
+            raise web.HTTPNotFound
+        login = msgspec.json.decode(await request.read())["login"]
+        user = self.users.get(login)
+        return web.json_response({"account": f"nobody {login}" if user is None else f"user {user.id}"})
+
     async def _check(self, request: web.Request) -> web.StreamResponse:
         self.bearers.append(request.headers["Authorization"])
         body = msgspec.json.decode(await request.read())
+        if self.previous and body.keys() - {"login", "password", "login_type"}:
+            raise web.HTTPUnprocessableEntity
         self.checks.append(body)
         if self.fault is not None:
             return await self.fault(request)
@@ -116,6 +133,7 @@ class UserService:
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["UserService"]:
         app = web.Application()
+        app.router.add_post("/internal/credentials/account", self._name_account)
         app.router.add_post("/internal/credentials/check", self._check)
         app.router.add_get("/internal/events", self._take)
         app.router.add_post("/internal/events/ack", self._forget)

@@ -38,6 +38,7 @@ UNREACHABLE = (
     "/verify%2Dtoken",
     "/%76erify-token",
     "/internal/credentials/check",
+    "/internal/credentials/account",
     "/internal/events",
     "/%69nternal/events",
     "/metrics",

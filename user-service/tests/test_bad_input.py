@@ -33,6 +33,7 @@ ENDPOINTS = [
         "POST", "/internal/credentials/check", {"login": f"{CANARY}@x.com", "password": CANARY}, "credentials:check"
     ),
     Endpoint("POST", "/internal/events/ack", {"ids": [1]}, "events:consume"),
+    Endpoint("POST", "/internal/credentials/account", {"login": f"{CANARY}@x.com"}, "credentials:check"),
 ]
 
 

@@ -41,6 +41,30 @@ async def test_sign_ups_from_one_network_are_limited(limited: Any) -> None:
     assert (await sign_up(limited, "another", ELSEWHERE)).status == 200
 
 
+@pytest.mark.parametrize("place", ["2001:db8:0:{n:x}::1", "10.1.1.{n}"])
+async def test_sign_ups_from_a_wide_network_are_limited_too(limited: Any, place: str) -> None:
+    headers = [{"X-Forwarded-For": place.format(n=n // 2)} for n in range(40)]
+    replies = [await sign_up(limited, f"name{number}", headers[number]) for number in range(40)]
+    assert Counter(reply.status for reply in replies) == {200: 12, 429: 28}
+    assert (await sign_up(limited, "another", HERE)).status == 200
+
+
+async def test_what_a_network_is_refused_takes_nothing_from_its_neighbours(limited: Any) -> None:
+    for number in range(40):
+        await sign_up(limited, f"name{number}", HERE)
+    assert (await sign_up(limited, "another", ELSEWHERE)).status == 200
+
+
+async def test_right_changes_of_a_password_are_limited_too(start: Any) -> None:
+    service = await start(throttle_exempt="", throttle_password_attempts="6/hour")
+    user = (await service.add(PASSWORD, username="somebody")).id
+    async with service.acknowledging():
+        replies = [await change(service, user, PASSWORD if n == 0 else NEW, HERE) for n in range(5)]
+        assert [reply.status for reply in replies] == [204] * 3 + [429] * 2
+        assert 1 <= int(replies[-1].headers["Retry-After"]) <= 3600
+        assert (await change(service, user, NEW, {"X-Forwarded-For": "198.51.100.1"})).status == 204
+
+
 @pytest.mark.parametrize(("subject", "scope", "limited_too"), [("client:app", "SignUp", True), ("admin", "", False)])
 async def test_a_client_is_limited_and_an_administrator_is_not(
     start: Any, subject: str, scope: str, limited_too: bool

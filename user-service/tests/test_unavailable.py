@@ -26,6 +26,7 @@ async def test_while_the_database_is_away_everything_is_503_and_then_all_is_well
         ("POST", f"/api/v1/users/{user.id}/password", password, {"user": user.id}),
         ("DELETE", f"/api/v1/users/{user.id}", None, {"user": user.id}),
         ("POST", "/internal/credentials/check", {"login": "a@x.com", "password": "x"}, check),
+        ("POST", "/internal/credentials/account", {"login": "a@x.com"}, check),
         ("GET", "/internal/events?wait=5", None, {"token": consume}),
         ("POST", "/internal/events/ack", {"ids": [1]}, {"token": consume}),
         ("GET", "/readyz", None, {}),

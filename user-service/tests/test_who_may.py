@@ -89,6 +89,7 @@ async def test_closed_sign_up_is_for_clients_with_the_sign_up_scope_and_admins(
     ("method", "path", "body", "scope"),
     [
         ("POST", "/internal/credentials/check", {"login": "a@x.com", "password": "x"}, "credentials:check"),
+        ("POST", "/internal/credentials/account", {"login": "a@x.com"}, "credentials:check"),
         ("GET", "/internal/events", None, "events:consume"),
         ("POST", "/internal/events/ack", {"ids": []}, "events:consume"),
     ],

@@ -53,16 +53,17 @@ class StoreSettings(KeyringSettings, DatabaseSettings):
     )
 
 
-class ThrottleCommandSettings(ThrottleSettings, KeyringSettings):
-    """What `throttles …` needs."""
+class ThrottleCommandSettings(ThrottleSettings, StoreSettings):
+    """What `throttles …` needs, which asks user-service whose account it is."""
+
+    issuer: BaseUrl = Field(description="Public URL of the gateway: `iss` of every token, base of the metadata.")
+    users_url: BaseUrl = Field(description="Base URL of user-service.")
 
 
-class Settings(ThrottleCommandSettings, StoreSettings):
+class Settings(ThrottleCommandSettings):
     """What the service needs."""
 
     port: Port = Field(8081, description="Port the service listens on.")
-    issuer: BaseUrl = Field(description="Public URL of the gateway: `iss` of every token, base of the metadata.")
-    users_url: BaseUrl = Field(description="Base URL of user-service.")
     gateway_read_timeout: float = Field(
         30,
         gt=0,
@@ -92,11 +93,14 @@ class Settings(ThrottleCommandSettings, StoreSettings):
     throttle_login_row: int = Field(
         100, ge=2, description="Most failed logins in a row at one account, from wherever they come."
     )
+    throttle_login_attempts: WindowText = Field(
+        "60/2minute", description="Logins of one network at one account, right ones included."
+    )
     throttle_login_alarm: int = Field(
         1000,
         ge=1,
-        description="Failed logins in five to ten minutes at which, where they are more than the successful ones, the "
-        "budgets of networks are halved and an error is logged.",
+        description="Failed logins in five to ten minutes at which, where they are more than the accounts at which "
+        "a login succeeded, the budgets of networks are halved and an error is logged.",
     )
     throttle_secret_pair: WindowText = Field("20/15minute", description="Wrong secrets of one network for one client.")
     throttle_secret_network: WindowText = Field(
@@ -131,6 +135,7 @@ class Settings(ThrottleCommandSettings, StoreSettings):
                 free=self.throttle_login_account,
                 row=self.throttle_login_row,
                 alarm=self.throttle_login_alarm,
+                attempts=window(self.throttle_login_attempts),
             ),
             secrets=guess_budgets(
                 "client secret",

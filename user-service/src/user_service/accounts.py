@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from weakref import WeakValueDictionary
 
@@ -95,6 +96,14 @@ class Accounts:
                 lock = self._sign_ups.setdefault(key, asyncio.Lock())
                 await held.enter_async_context(lock)
             yield
+
+    async def account_of(self, login: str, login_type: LoginType) -> str:
+        """What all login names of a user have in common, or all spellings of a name that nobody has; 64 hex digits."""
+        lookup = login_names.look_up(login, login_type, self._phone_region)
+        user_id = await storage.id_by_login(self._database, lookup)
+        names = (f"nobody {next(iter(lookup.keys), login)}", f"user {user_id}")
+        nobody, user = (hashlib.sha256(name.encode()).hexdigest() for name in names)
+        return nobody if user_id is None else user
 
     async def check_login(self, login: str, password: str, login_type: LoginType) -> User | None:
         """Whom this login and password let in. Every refusal costs the same work, whatever its reason."""

@@ -23,10 +23,22 @@ EventId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class CredentialCheck(msgspec.Struct, kw_only=True):
-    """`login_type` says whether `login` may be any login name or is a phone number, with or without its `+`."""
+    """`login_type` says whether `login` may be any login name or is a phone number, with or without its `+`.
+
+    `network` is the one that the login comes from (`192.0.2.1/32`, `2001:db8::/64`, `unknown`); an auth-service of the
+    previous version does not say it.
+    """
 
     login: str
     password: str
+    login_type: LoginType = "any"
+    network: str | None = None
+
+
+class AccountQuestion(msgspec.Struct, kw_only=True):
+    """`login` and `login_type` as in `CredentialCheck`."""
+
+    login: str
     login_type: LoginType = "any"
 
 
@@ -39,6 +51,13 @@ async def _check_caller(request: web.Request, scope: str) -> None:
     token = await internal_tokens.authenticate(request, request.app[TOKENS])
     if token.subject != CALLER or scope not in token.scope:
         raise web.HTTPForbidden
+
+
+async def name_account(request: web.Request) -> web.Response:
+    """An opaque name for the account that `login` means, of the same form for a login that nobody has."""
+    await _check_caller(request, "credentials:check")
+    form = bodies.read(await http.read_object(request, (wire.JSON,)), AccountQuestion)
+    return reply(request, {"account": await request.app[ACCOUNTS].account_of(form.login, form.login_type)})
 
 
 async def check_credentials(request: web.Request) -> web.Response:
@@ -99,6 +118,7 @@ async def acknowledge(request: web.Request) -> web.Response:
 
 
 ROUTES = [
+    web.post("/internal/credentials/account", name_account),
     web.post("/internal/credentials/check", check_credentials),
     web.get("/internal/events", events),
     web.post("/internal/events/ack", acknowledge),

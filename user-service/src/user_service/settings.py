@@ -97,6 +97,9 @@ class Settings(ThrottleSettings, AccountSettings):
     throttle_password_account: int = Field(
         20, ge=1, description="The same in a row for one user, after which networks not known there have to wait."
     )
+    throttle_password_attempts: WindowText = Field(
+        "60/2minute", description="Changes of one user's password from one network, right ones included."
+    )
     throttle_password_row: int = Field(
         100, ge=2, description="The most of them in a row for one user, from wherever they come."
     )

@@ -137,6 +137,18 @@ async def find_by_login(database: Database, lookup: Lookup) -> Account | None:
     return replace(account, user=replace(account.user, epoch=account.user.epoch + row["base"]))
 
 
+async def id_by_login(database: Database, lookup: Lookup) -> int | None:
+    """The id of the user whom `lookup` means, by a statement that has a row in any case: both cost the same."""
+    column = "phone_number" if lookup.kind == "phone_number" else f"{lookup.kind}_key"
+    row = await database.fetchrow(
+        f"""
+        SELECT (SELECT id FROM users WHERE {column} = ANY($1::text[]) ORDER BY array_position($1, {column}) LIMIT 1)
+        """,  # noqa: S608 - no column is named after a request
+        lookup.keys,
+    )
+    return row["id"] if row is not None else None
+
+
 async def page(database: Database, after: int, limit: int) -> list[User]:
     """Up to `limit` users with ids above `after`, in the order of their ids."""
     rows = await database.fetch("SELECT * FROM users WHERE id > $1 ORDER BY id LIMIT $2", after, limit)

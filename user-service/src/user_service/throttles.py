@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from servicekit.throttling.budgets import guess_budgets, window
-from servicekit.throttling.networks import Networks, client_address, network_of
+from servicekit.throttling.networks import Networks, client_address
 from servicekit.throttling.throttle import Throttle
 from user_service.settings import Settings
 from user_service.users import WrongPasswordError
@@ -26,6 +26,7 @@ class Throttles:
             network=window(settings.throttle_password_network),
             free=settings.throttle_password_account,
             row=settings.throttle_password_row,
+            attempts=window(settings.throttle_password_attempts),
         )
 
     @property
@@ -34,8 +35,7 @@ class Throttles:
 
     async def count_sign_up(self, request: web.Request) -> None:
         """Raises ThrottledError where too many came from the request's network."""
-        address = client_address(request, self._gateways)
-        await self._throttle.charge("sign-up", network_of(address), self._sign_ups, address)
+        await self._throttle.charge_network("sign-up", self._sign_ups, client_address(request, self._gateways))
 
     @contextlib.asynccontextmanager
     async def password_guess(self, request: web.Request, user_id: int) -> AsyncIterator[None]:

@@ -4,14 +4,13 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 
 from auth_service.core.errors import TooManyRequestsError
-from auth_service.core.login_names import account_key, login_types
 from servicekit.throttling.budgets import GuessBudgets, Window
 from servicekit.throttling.networks import network_of
 from servicekit.throttling.redis_budgets import RedisBudgets
@@ -36,7 +35,7 @@ class Budgets:
 
 
 class Throttling:
-    """The port `Throttle`. `key` makes digests of login names, which may be anything that a person typed."""
+    """The port `Throttle`. `key` makes digests of accounts, which are named after what a person typed if nobody's."""
 
     def __init__(self, throttle: Throttle, budgets: Budgets, key: bytes) -> None:
         self._throttle = throttle
@@ -45,11 +44,9 @@ class Throttling:
         self._proved = _Lately()
         self._suspected = _Lately()
 
-    async def admit_login(self, login: str, login_type: str, client_id: str, address: str) -> Admission:
-        account, name = _digests(self._key, login, login_type)
-        return await _refusing(
-            self._throttle.admit(self._budgets.logins, account, address, name=name, client_id=client_id)
-        )
+    async def admit_login(self, account: str, client_id: str, address: str) -> Admission:
+        digest = _digest(self._key, account)
+        return await _refusing(self._throttle.admit(self._budgets.logins, digest, address, client_id=client_id))
 
     async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Admission:
         """A right one is not counted where it was right within the hour, and no wrong one was seen since.
@@ -69,35 +66,27 @@ class Throttling:
 
     async def count_refused_refresh(self, client_id: str, address: str) -> None:
         window = self._budgets.refused_refreshes
-        await _refusing(
-            self._throttle.charge("refused refresh", network_of(address), window, address, client_id=client_id)
-        )
+        await _refusing(self._throttle.charge_network("refused refresh", window, address, client_id=client_id))
 
     async def count_inactive_token(self, client_id: str, address: str) -> None:
         window = self._budgets.inactive_tokens
         await _refusing(self._throttle.charge("inactive token", client_id, window, address, client_id=client_id))
 
 
-async def clear_login(shared: RedisBudgets, key: bytes, login: str) -> bool:
-    """Forget what was counted at an account; False where there was nothing. Raises `BudgetsAwayError`.
-
-    What known networks failed at another spelling of `login` stays: it keeps out none but them.
-    """
+async def clear_logins(shared: RedisBudgets, key: bytes, accounts: Iterable[str]) -> bool:
+    """Forget what was counted at these accounts; False where there was nothing. Raises `BudgetsAwayError`."""
     cleared = False
-    for login_type in login_types(login):
-        account, name = _digests(key, login, login_type)
-        if await shared.clear(LOGINS, account, name):
-            log.warning("account opened", account=account)
+    for account in accounts:
+        digest = _digest(key, account)
+        if await shared.clear(LOGINS, digest):
+            log.warning("account opened", account=digest)
             cleared = True
     return cleared
 
 
-def _digests(key: bytes, login: str, login_type: str) -> tuple[str, str]:
-    """What stands in Redis for the account and for the name."""
-    # ASCII alone in lower case: with anything more, what user-service holds to be two names might become one.
-    texts = account_key(login, login_type).encode(), login_type.encode() + b" " + login.encode().lower()
-    account, name = (hmac.digest(key, text, hashlib.sha256).hex()[:32] for text in texts)
-    return account, name
+def _digest(key: bytes, account: str) -> str:
+    """The account's name in Redis and in the log."""
+    return hmac.digest(key, account.encode(), hashlib.sha256).hex()[:32]
 
 
 async def _refusing(call: Awaitable[T]) -> T:

@@ -10,6 +10,7 @@ from auth_service.backends.concurrency_limit import ConcurrencyLimit, NoRoomErro
 from auth_service.core.errors import CallerLeftError, UnavailableError
 from auth_service.core.model import User
 from servicekit import callers, http, request_ids, wire
+from servicekit.throttling.networks import network_of
 from servicekit.upstreams.calls import CallFailedError, Service
 
 CHECK_TIMEOUT = 10.0  # seconds
@@ -33,6 +34,14 @@ class CheckedUser(msgspec.Struct):
 
 class CredentialCheck(msgspec.Struct):
     user: CheckedUser | None
+
+
+class LoginAccount(msgspec.Struct):
+    account: str
+
+
+class PreviousVersionError(Exception):
+    """user-service is of its previous version, which does not understand what it was asked."""
 
 
 class UserEvent(msgspec.Struct):
@@ -62,15 +71,30 @@ class UserService:
         if self._checks.reached:
             raise UnavailableError("user-service has no room")
 
-    async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
+    async def account_of(self, login: str, login_type: str) -> str:
+        body = {"login": login, "login_type": login_type}
+        try:
+            raw = await self._call("POST", "/internal/credentials/account", "credentials:check", body, unknown=404)
+        except PreviousVersionError:
+            return f"{login_type} {login.lower()}"  # budgets by name, for as long as that version runs
+        return _decode(raw, LoginAccount).account
+
+    async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
         body = {"login": login, "password": password, "login_type": login_type}
         try:
             with self._checks.in_flight():
-                raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body)
+                raw = await self._check(body, network_of(address))
         except NoRoomError:
             raise UnavailableError("user-service has no room") from None
         user = _decode(raw, CredentialCheck).user
         return User(user.id, user.email, user.epoch) if user is not None else None
+
+    async def _check(self, body: dict[str, str], network: str) -> bytes:
+        path, scope = "/internal/credentials/check", "credentials:check"
+        try:
+            return await self._call("POST", path, scope, body | {"network": network}, unknown=422)
+        except PreviousVersionError:
+            return await self._call("POST", path, scope, body)
 
     async def events(self, wait: int, on_heard: Callable[[], None] | None = None) -> Sequence[UserEvent]:
         """The events not acknowledged yet; waits up to `wait` seconds for one.
@@ -100,8 +124,12 @@ class UserService:
         timeout: float | None = None,
         silence: float = math.inf,
         on_heard: Callable[[], None] | None = None,
+        unknown: int | None = None,
     ) -> bytes:
-        """Waits no longer than the caller of the request being served, which user-service is told, nor once it left."""
+        """Waits no longer than the caller of the request being served, which user-service is told, nor once it left.
+
+        Raises PreviousVersionError for the status `unknown`, NoRoomError and UnavailableError.
+        """
         headers = {"Authorization": f"Bearer {self._tokens.for_service(scope)}", "Content-Type": wire.JSON}
         try:
             answer = await self._service.call(
@@ -119,6 +147,8 @@ class UserService:
             raise UnavailableError(f"user-service: {error}") from error
         if http.OVERLOAD.lower() in answer.headers:
             raise NoRoomError
+        if answer.status == unknown:
+            raise PreviousVersionError
         if answer.status not in (200, 204):
             raise UnavailableError(f"user-service answers {answer.status}")
         return answer.body

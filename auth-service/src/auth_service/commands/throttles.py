@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
-from auth_service.backends.keyring import Keyring, parse_master_keys
-from auth_service.backends.throttle import clear_login
+from auth_service.app import SIGNED_DIALECTS, open_store
+from auth_service.backends.internal_tokens import InternalTokenMinter
+from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.throttle import clear_logins
+from auth_service.backends.user_service import UserService
 from auth_service.commands.output import fail
+from auth_service.core.errors import UnavailableError
 from auth_service.settings import ThrottleCommandSettings
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, open_redis
+from servicekit.upstreams.calls import open_service
 
 app = typer.Typer(no_args_is_help=True, help="What was counted against guessers.")
 
@@ -27,16 +32,31 @@ def clear(login: Annotated[str, typer.Argument(help="The name, address or number
         raise fail("without REDIS_URL each process counts for itself, and forgets when it is started again")
     if not login.isprintable():
         raise fail("the login cannot be read")
-    keyring = Keyring(parse_master_keys(settings.master_keys.get_secret_value()))
     try:
-        cleared = asyncio.run(_clear(settings.redis_url, keyring.login_name_key, login))
+        cleared = asyncio.run(_clear(settings, settings.redis_url, login))
     except BudgetsAwayError as error:
         raise fail(f"Redis does not do it: {error}") from None
+    except UnavailableError as error:
+        raise fail(f"nobody can say whose login it is: {error}") from None
     if not cleared:
         raise fail("nothing was counted at this account")
     typer.echo("cleared")
 
 
-async def _clear(redis_url: str, key: bytes, login: str) -> bool:
-    async with open_redis(redis_url) as redis:
-        return await clear_login(RedisBudgets(redis, time.time), key, login)
+async def _clear(settings: ThrottleCommandSettings, redis_url: str, login: str) -> bool:
+    async with (
+        open_store(settings, wait=False) as (database, keyring),
+        open_service(settings.users_url) as user_service,
+        open_redis(redis_url) as redis,
+    ):
+        keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
+        await keys.reload()
+        users = UserService(user_service, InternalTokenMinter(settings.issuer, keys, database.now))
+        accounts = {await users.account_of(login, login_type) for login_type in _login_types(login)}
+        return await clear_logins(RedisBudgets(redis, time.time), keyring.login_name_key, accounts)
+
+
+def _login_types(login: str) -> tuple[str, ...]:
+    """Those in which `login`, as a person says it, may be somebody's."""
+    is_number = any(c.isdigit() for c in login) and not any(c.isalpha() or c == "@" for c in login)
+    return ("any", "phone_number") if is_number else ("any",)

@@ -22,8 +22,17 @@ class Users(Protocol):
     def check_room(self) -> None:
         """Raises UnavailableError, before anything is done for a login, where the last ones found no room."""
 
-    async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
-        """The user, or None: unknown, wrong password and disabled cannot be told apart."""
+    async def account_of(self, login: str, login_type: str) -> str:
+        """The account that guesses at `login` count against: the same for all login names of a user.
+
+        A login that nobody has is an account of its own, and nothing about the answer tells that it is nobody's.
+        """
+
+    async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
+        """The user, or None: unknown, wrong password and disabled cannot be told apart.
+
+        `address` is the client's, as text.
+        """
 
 
 class Attempt(Protocol):
@@ -43,8 +52,8 @@ class Throttle(Protocol):
     `address` is the client's, as text.
     """
 
-    async def admit_login(self, login: str, login_type: str, client_id: str, address: str) -> Attempt:
-        """Before a password is looked at. It is the same for a login that nobody has."""
+    async def admit_login(self, account: str, client_id: str, address: str) -> Attempt:
+        """Before a password is looked at. `account` is what `Users.account_of` says."""
 
     async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Attempt:
         """Before anybody is told whether a client's secret is the right one."""

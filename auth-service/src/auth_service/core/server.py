@@ -119,21 +119,29 @@ class AuthorizationServer:
         No secret is needed of a public client, nor for a grant type that the registration exempts. Raises
         InvalidClientError, or TooManyRequestsError after too many wrong secrets from this address.
         """
-        authenticated = _authenticated(client, secret, grant_type)
-        if secret is None or client.public:
-            return client if authenticated else await self._authenticate_anew(client, secret, grant_type)
-        attempt = await self._throttle.admit_secret(client.client_id, address, right=authenticated)
+        if secret is not None and not client.public:
+            client = await self._prove_secret(client, secret, address)
+        if not _authenticated(client, secret, grant_type):
+            return await self._authenticate_anew(client, secret, grant_type)
+        return client
+
+    async def _prove_secret(self, client: Client, secret: str, address: str) -> Client:
+        """The client, possibly disabled, whose secret it is. Only a wrong secret is a guess: see `authenticate`."""
+        right = _is_secret_of(client, secret)
+        attempt = await self._throttle.admit_secret(client.client_id, address, right=right)
         try:
-            if not authenticated:
-                client = await self._authenticate_anew(client, secret, grant_type)
-        except InvalidClientError:
-            await attempt.failed()
-            raise
+            fresh = client if right else await self._reread(client)
         except UnavailableError:
             await attempt.withdrawn()
             raise
+        except InvalidClientError:
+            await attempt.failed()
+            raise
+        if not _is_secret_of(fresh, secret):
+            await attempt.failed()
+            raise InvalidClientError
         await attempt.succeeded()
-        return client
+        return fresh
 
     async def _authenticate_anew(self, client: Client, secret: str | None, grant_type: str | None) -> Client:
         fresh = await self._reread(client)
@@ -217,6 +225,10 @@ def _authenticated(client: Client, secret: str | None, grant_type: str | None) -
         return False
     if secret is None:
         return client.public or grant_type in client.grant_types_without_secret
+    return _is_secret_of(client, secret)
+
+
+def _is_secret_of(client: Client, secret: str) -> bool:
     expected = client.secret_digest or secrets.token_bytes(32)
     return hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
 

@@ -1,12 +1,8 @@
 -- Decides on a guess and counts it at once as a failure that is still under way.
--- KEYS: pair, account, network, known networks, totals of this slice of time and of the last,
---       failures from known networks at the name
--- ARGV: see redis_budgets.py
-local network, hinted, name = ARGV[1], ARGV[2] == '1', ARGV[#ARGV]
-local n = {}
-for i = 3, #ARGV - 1 do n[i] = tonumber(ARGV[i]) end
-local pair_limit, pair_ms, network_limit, network_ms = n[3], n[4], n[5], n[6]
-local free, row, known_row, row_ms, longest_delay, alarm_at = n[7], n[8], n[9], n[10], n[11], n[12]
+-- KEYS, ARGV: see redis_budgets.py
+local pair, wide_pair, network, wide_network, attempts, wide_attempts = unpack(KEYS, 1, 6)
+local account, known_networks, known_failures = unpack(KEYS, 7, 9)
+local from, hinted, n = ARGV[1], ARGV[2] == '1', cjson.decode(ARGV[3])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,53 +16,74 @@ local function used_up(key, limit)
   return 0
 end
 
-local function left(key) return math.max(redis.call('PTTL', key), 1000) end
+local function count(key, lifetime)
+  if redis.call('HINCRBY', key, 'count', 1) == 1 then redis.call('PEXPIRE', key, lifetime) end
+end
 
 local function charge(key, lifetime)
-  redis.call('HINCRBY', key, 'count', 1)
+  count(key, lifetime)
   redis.call('HINCRBY', key, 'under_way', 1)
-  if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, lifetime) end
 end
 
-local failed, succeeded = 0, 0
-for i = 5, 6 do
-  failed, succeeded = failed + field(KEYS[i], 'failed'), succeeded + field(KEYS[i], 'succeeded')
-end
-local alarm = (failed >= alarm_at and failed > succeeded) and 1 or 0
+local failed = field(KEYS[10], 'failed') + field(KEYS[11], 'failed')
+local alarm = (failed >= n.alarm and failed > redis.call('PFCOUNT', KEYS[12], KEYS[13])) and 1 or 0
 
-local in_row = field(KEYS[7], network)
-if hinted and redis.call('ZCARD', KEYS[4]) < n[13] then  -- Redis was emptied, and the process remembers
-  redis.call('ZADD', KEYS[4], 'NX', time[1], network)
-  redis.call('PEXPIRE', KEYS[4], n[14])
+if hinted and redis.call('ZCARD', known_networks) < n.known_kept then  -- Redis was emptied, and the process remembers
+  redis.call('ZADD', known_networks, 'NX', time[1], from)
+  redis.call('PEXPIRE', known_networks, n.known_ms)
 end
-local known = redis.call('ZSCORE', KEYS[4], network) and in_row < known_row
+local known = redis.call('ZSCORE', known_networks, from) and field(known_failures, from) < n.known_row
+
+local pair_limit, network_limit = n.pair, n.network
+if alarm == 1 and not known then
+  pair_limit, network_limit = math.ceil(pair_limit / 2), math.ceil(network_limit / 2)
+end
 
 if not known then
-  if alarm == 1 then
-    pair_limit, network_limit = math.ceil(pair_limit / 2), math.ceil(network_limit / 2)
-  end
-  local strangers, closed_until = field(KEYS[2], 'strangers'), field(KEYS[2], 'closed_until')
-  if strangers >= row then return {0, 'ACCOUNT', longest_delay, 0, alarm} end
-  if strangers >= free and now < closed_until then return {0, 'ACCOUNT', closed_until - now, 0, alarm} end
-  local verdict = used_up(KEYS[3], network_limit)
-  if verdict then return {verdict, 'NETWORK', left(KEYS[3]), 0, alarm} end
+  local strangers, closed_until = field(account, 'strangers'), field(account, 'closed_until')
+  if strangers >= n.row then return {0, 'ACCOUNT', n.longest_delay, 0, alarm} end
+  if strangers >= n.free and now < closed_until then return {0, 'ACCOUNT', closed_until - now, 0, alarm} end
 end
-local verdict = used_up(KEYS[1], pair_limit)
-if verdict then return {verdict, 'PAIR', left(KEYS[1]), known and 1 or 0, alarm} end
 
-charge(KEYS[1], pair_ms)
-redis.call('HINCRBY', KEYS[1], 'at ' .. name, 1)
-if known then
-  redis.call('HINCRBY', KEYS[7], network, 1)
-else
-  charge(KEYS[3], network_ms)
-  redis.call('HINCRBY', KEYS[2], 'at ' .. name, 1)
-  local strangers = redis.call('HINCRBY', KEYS[2], 'strangers', 1)
-  if strangers >= free then
-    local delay = math.min(longest_delay, 1000 * 2 ^ (strangers - free))
-    redis.call('HSET', KEYS[2], 'closed_until', string.format('%.0f', now + delay))
+-- Each budget that holds for this guess, the narrower before the wider one.
+local budgets = {{pair, pair_limit, 'PAIR'}}
+if n.attempts > 0 then
+  table.insert(budgets, 1, {attempts, n.attempts, 'ATTEMPTS'})
+  table.insert(budgets, 2, {wide_attempts, n.wider * n.attempts, 'ATTEMPTS'})
+end
+if not known then
+  table.insert(budgets, {network, network_limit, 'NETWORK'})
+  table.insert(budgets, {wide_pair, n.wider * pair_limit, 'WIDE_PAIR'})
+  table.insert(budgets, {wide_network, n.wider * network_limit, 'WIDE_NETWORK'})
+end
+local pending
+for _, budget in ipairs(budgets) do
+  local verdict = used_up(budget[1], budget[2])
+  if verdict then
+    local refusal = {verdict, budget[3], math.max(redis.call('PTTL', budget[1]), 1000), known and 1 or 0, alarm}
+    if verdict == 0 then return refusal end
+    pending = pending or refusal
   end
 end
-redis.call('PEXPIRE', KEYS[2], row_ms)
-redis.call('PEXPIRE', KEYS[7], row_ms)
+if pending then return pending end
+
+if n.attempts > 0 then
+  count(attempts, n.attempts_ms)
+  count(wide_attempts, n.attempts_ms)
+end
+charge(pair, n.pair_ms)
+if known then
+  redis.call('HINCRBY', known_failures, from, 1)
+  redis.call('PEXPIRE', known_failures, n.row_ms)
+else
+  charge(wide_pair, n.pair_ms)
+  charge(network, n.network_ms)
+  charge(wide_network, n.network_ms)
+  local strangers = redis.call('HINCRBY', account, 'strangers', 1)
+  if strangers >= n.free then
+    local delay = math.min(n.longest_delay, 1000 * 2 ^ (strangers - n.free))
+    redis.call('HSET', account, 'closed_until', string.format('%.0f', now + delay))
+  end
+  redis.call('PEXPIRE', account, strangers < n.few and n.few_ms or n.row_ms)
+end
 return {1, 'NONE', 0, known and 1 or 0, alarm}

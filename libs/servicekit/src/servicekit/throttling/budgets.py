@@ -10,8 +10,13 @@ from pydantic import AfterValidator
 # The networks that an account's owner comes from: so many are remembered for each account, for so long.
 KNOWN_NETWORKS = 4
 KNOWN_SECONDS = 90 * 86400
-# An account's failures in a row are forgotten when it has been left alone for so long.
+# An account's failures in a row are forgotten when it has been left alone for so long. A spray over many names would
+# fill Redis for weeks, so fewer than `FEW` are forgotten sooner: four in two days make no more than sixty in thirty.
 ROW_SECONDS = 30 * 86400
+FEW = 5
+FEW_SECONDS = 2 * 86400
+# An IPv4 /24 or an IPv6 /48 may do so many times what one network in it may.
+WIDER = 4
 LONGEST_DELAY = 900
 # Failures of all accounts together are counted by slices of time of this length.
 SLICE_SECONDS = 300
@@ -26,6 +31,10 @@ class Window:
 
     def half(self) -> "Window":
         return replace(self, limit=(self.limit + 1) // 2)
+
+    def wider(self) -> "Window":
+        """The window of the wide network around one that has this window."""
+        return replace(self, limit=WIDER * self.limit)
 
 
 def window(text: str) -> Window:
@@ -54,7 +63,9 @@ class GuessBudgets:
     `pair`: of one network at one account. `network`: of one network at all accounts. After `free` failures in a row
     at one account those who come from a network that is not known there have to wait, longer each time; `row` is the
     most in a row from such networks altogether, `known_row` the most from each known one until it counts as unknown.
-    `alarm`: when so many fail in five to ten minutes, and more than succeed, `pair` and `network` are halved.
+    `alarm`: when so many fail in five to ten minutes, and more than there are accounts at which somebody succeeded,
+    `pair` and `network` are halved. `attempts`: of one network at one account, right ones included; None: no limit.
+    The wide network has `WIDER` times the `pair`, `network` and `attempts` of a network.
     """
 
     kind: str
@@ -64,6 +75,7 @@ class GuessBudgets:
     row: int
     known_row: int
     alarm: int
+    attempts: Window | None
 
     def half(self) -> "GuessBudgets":
         """What a process allows that counts alone."""
@@ -74,30 +86,39 @@ class GuessBudgets:
             free=(self.free + 1) // 2,
             row=(self.row + 1) // 2,
             known_row=(self.known_row + 1) // 2,
+            attempts=self.attempts and self.attempts.half(),
         )
 
 
-def guess_budgets(kind: str, *, pair: Window, network: Window, free: int, row: int, alarm: int = 2**53) -> GuessBudgets:
+def guess_budgets(
+    kind: str,
+    *,
+    pair: Window,
+    network: Window,
+    free: int,
+    row: int,
+    alarm: int = 2**53,
+    attempts: Window | None = None,
+) -> GuessBudgets:
     """Budgets of which no more than `row` are failures in a row at one account, from wherever they come.
 
     Four tenths of them are for the networks that are known there, an equal part for each.
     """
     known_row = max(1, row * 4 // 10 // KNOWN_NETWORKS)
     strangers = max(1, row - KNOWN_NETWORKS * known_row)
-    return GuessBudgets(kind, pair, network, min(free, strangers), strangers, known_row, alarm)
+    return GuessBudgets(kind, pair, network, min(free, strangers), strangers, known_row, alarm, attempts)
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
     """An attempt at `account` (a digest, or an id) from `network` (`192.0.2.1/32`, `2001:db8::/64`).
 
-    Names that may be spellings of each other share an account's budgets, but they may be two people's as well:
-    success at one `name` clears what was counted there, and the network becomes known there, at no other name.
+    `wide_network` is the one around it (`192.0.2.0/24`, `2001:db8::/48`).
     """
 
     account: str
     network: str
-    name: str
+    wide_network: str
 
 
 class Verdict(enum.Enum):
@@ -110,9 +131,12 @@ class Budget(enum.Enum):
     """Which one is used up; the values stand in logs and counters."""
 
     NONE = "none"
+    ATTEMPTS = "attempts"
     PAIR = "account and network"
+    WIDE_PAIR = "account and wide network"
     ACCOUNT = "account"
     NETWORK = "network"
+    WIDE_NETWORK = "wide network"
 
 
 class Outcome(enum.Enum):

@@ -1,5 +1,11 @@
--- Counts one of a window; answers with the milliseconds until the next may come, 0 when this one may.
-local count = redis.call('INCR', KEYS[1])
-if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-if count <= tonumber(ARGV[1]) then return 0 end
-return math.max(redis.call('PTTL', KEYS[1]), 1)
+-- Counts one in each window, or in none where one of them is full: then it answers with the milliseconds until there
+-- is room, else with 0.
+-- KEYS: the windows
+-- ARGV: the limit of each, and the milliseconds that all of them last
+for i, key in ipairs(KEYS) do
+  if (tonumber(redis.call('GET', key)) or 0) >= tonumber(ARGV[i]) then return math.max(redis.call('PTTL', key), 1) end
+end
+for _, key in ipairs(KEYS) do
+  if redis.call('INCR', key) == 1 then redis.call('PEXPIRE', key, ARGV[#ARGV]) end
+end
+return 0

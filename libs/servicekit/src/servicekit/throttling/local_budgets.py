@@ -1,11 +1,13 @@
 """Budgets in this process alone: half of what replicas share, for as long as they cannot count together."""
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from servicekit.throttling.budgets import (
+    FEW,
+    FEW_SECONDS,
     KNOWN_NETWORKS,
     LONGEST_DELAY,
     ROW_SECONDS,
@@ -46,22 +48,59 @@ class _Recent(Generic[V]):
 
 @dataclass(slots=True)
 class _Count:
-    """Failures in a window, those still under way included; of a pair also `at` which name."""
+    """Attempts in a window, or failures of which some may still be under way."""
 
     ends: float
     count: int = 0
     under_way: int = 0
-    at: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
 class _Row:
-    """Failures in a row at an account, and `at` which name."""
+    """Failures in a row at an account."""
 
     ends: float
     strangers: int = 0
     closed_until: float = 0.0
-    at: Counter[str] = field(default_factory=Counter)
+
+
+class _Counts:
+    """Counts by key, each over its window."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._counts: _Recent[_Count] = _Recent()
+
+    def get(self, key: tuple[str, ...], window: Window) -> _Count:
+        count, now = self._counts.get(key), self._clock()
+        return count if count is not None and count.ends > now else _Count(now + window.seconds)
+
+    def count(self, key: tuple[str, ...], window: Window, under_way: int = 0) -> None:
+        count = self.get(key, window)
+        count.count += 1
+        count.under_way += under_way
+        self._counts.put(key, count)
+
+    def end(self, key: tuple[str, ...], window: Window) -> None:
+        """One that was under way has ended."""
+        count = self.get(key, window)
+        count.under_way = max(0, count.under_way - 1)
+
+    def give_back(self, key: tuple[str, ...], window: Window) -> None:
+        count = self.get(key, window)
+        count.count = max(0, count.count - 1)
+
+    def drop(self, key: tuple[str, ...]) -> None:
+        self._counts.drop(key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A budget that holds for a guess, and the key that it is counted under."""
+
+    budget: Budget
+    key: tuple[str, ...]
+    window: Window
 
 
 class LocalBudgets:
@@ -69,103 +108,107 @@ class LocalBudgets:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._counts: _Recent[_Count] = _Recent()
-        self._charges: _Recent[_Count] = _Recent()
+        self._failures = _Counts(clock)
+        self._attempts = _Counts(clock)
+        self._charges = _Counts(clock)
         self._rows: _Recent[_Row] = _Recent()
         self._known: _Recent[tuple[str, ...]] = _Recent()
 
     def knows(self, budgets: GuessBudgets, guess: Guess) -> bool:
         """Whether the network has been successful at the account in this process."""
-        return guess.network in (self._known.get((budgets.kind, guess.name)) or ())
+        return guess.network in (self._known.get((budgets.kind, guess.account)) or ())
 
     def remember(self, budgets: GuessBudgets, guess: Guess) -> None:
-        key = (budgets.kind, guess.name)
+        key = (budgets.kind, guess.account)
         others = [network for network in self._known.get(key) or () if network != guess.network]
         self._known.put(key, (guess.network, *others[: KNOWN_NETWORKS - 1]))
 
     def admit(self, shared: GuessBudgets, guess: Guess) -> Decision:
-        budgets, now = shared.half(), self._clock()
+        """Counts what it admits only: refusals cost an attacker nothing, and must not push out what is counted."""
+        budgets = shared.half()
         known = self.knows(budgets, guess)
-        pair, network, row = self._looked_up(budgets, guess, now)
+        refusal = self._refusal(budgets, guess, known=known)
+        if refusal is not None:
+            return refusal
+        for limit in _attempts(budgets, guess):
+            self._attempts.count(limit.key, limit.window)
+        for limit in _failures(budgets, guess, known=known):
+            self._failures.count(limit.key, limit.window, under_way=1)
         if not known:
-            if row.strangers >= budgets.row:
-                return Decision(Verdict.REFUSED, Budget.ACCOUNT, LONGEST_DELAY, local=True)
-            if row.strangers >= budgets.free and now < row.closed_until:
-                return Decision(Verdict.REFUSED, Budget.ACCOUNT, row.closed_until - now, local=True)
-            if network.count >= budgets.network.limit:
-                return _full(network, budgets.network, Budget.NETWORK, now)
-        if pair.count >= budgets.pair.limit:
-            return _full(pair, budgets.pair, Budget.PAIR, now)
-        for count in (pair,) if known else (pair, network):
-            count.count += 1
-            count.under_way += 1
-        self._keep(budgets, guess, pair, network, row)
-        pair.at[guess.name] += 1
-        if not known:
-            row.strangers += 1
-            row.at[guess.name] += 1
-            if row.strangers >= budgets.free:
-                row.closed_until = now + min(LONGEST_DELAY, 2 ** (row.strangers - budgets.free))
+            self._count_stranger(budgets, guess)
         return Decision(Verdict.ADMITTED, known=known, local=True)
 
-    def settle(self, budgets: GuessBudgets, guess: Guess, outcome: Outcome, *, known: bool) -> None:
-        pair, network, row = self._looked_up(budgets, guess, self._clock())
-        for count in (pair,) if known else (pair, network):
-            count.under_way = max(0, count.under_way - 1)
-        if outcome is not Outcome.FAILED and not known:
-            network.count = max(0, network.count - 1)
-        if outcome is Outcome.WITHDRAWN:
-            pair.count -= _taken(pair.at, guess.name, 1)
-            row.strangers -= _taken(row.at, guess.name, int(not known))
+    def settle(self, shared: GuessBudgets, guess: Guess, outcome: Outcome, *, known: bool) -> None:
+        budgets = shared.half()
+        for limit in _failures(budgets, guess, known=known):
+            self._failures.end(limit.key, limit.window)
+            if outcome is not Outcome.FAILED:
+                self._failures.give_back(limit.key, limit.window)
+            if outcome is Outcome.SUCCEEDED and limit.budget in (Budget.PAIR, Budget.WIDE_PAIR):
+                self._failures.drop(limit.key)
         if outcome is Outcome.SUCCEEDED:
-            pair.count -= _taken(pair.at, guess.name, pair.count)
-            row.strangers -= _taken(row.at, guess.name, row.strangers)
-            if not pair.count:
-                self._counts.drop((budgets.kind, guess.account, guess.network))
-            if not row.strangers:
-                self._rows.drop((budgets.kind, guess.account))
+            self._rows.drop((budgets.kind, guess.account))
+        elif outcome is Outcome.WITHDRAWN:
+            for limit in _attempts(budgets, guess):
+                self._attempts.give_back(limit.key, limit.window)
+            row = self._row(budgets, guess)
+            row.strangers = max(0, row.strangers - int(not known))
 
-    def charge(self, name: str, key: str, shared: Window) -> float:
-        """Count one; returns the seconds until there is room again, 0 where there was."""
-        window, now = shared.half(), self._clock()
-        count = self._count(self._charges, (name, key), window, now)
-        count.count += 1
-        self._charges.put((name, key), count)
-        return 0.0 if count.count <= window.limit else count.ends - now
+    def charge(self, name: str, windows: Mapping[str, Window]) -> float:
+        """Count one for each key, or for none where one is full; returns the seconds until there is room, 0 if so."""
+        halves = {(name, key): window.half() for key, window in windows.items()}
+        for key, window in halves.items():
+            count = self._charges.get(key, window)
+            if count.count >= window.limit:
+                return count.ends - self._clock()
+        for key, window in halves.items():
+            self._charges.count(key, window)
+        return 0.0
 
-    def _looked_up(self, budgets: GuessBudgets, guess: Guess, now: float) -> tuple[_Count, _Count, _Row]:
-        account = (budgets.kind, guess.account)
-        row = self._rows.get(account)
-        if row is None or row.ends <= now:
-            row = _Row(now + ROW_SECONDS)
-        return (
-            self._count(self._counts, (*account, guess.network), budgets.pair, now),
-            self._count(self._counts, (budgets.kind, guess.network), budgets.network, now),
-            row,
-        )
+    def _refusal(self, budgets: GuessBudgets, guess: Guess, *, known: bool) -> Decision | None:
+        row, now = self._row(budgets, guess), self._clock()
+        if not known and row.strangers >= budgets.row:
+            return Decision(Verdict.REFUSED, Budget.ACCOUNT, LONGEST_DELAY, local=True)
+        if not known and row.strangers >= budgets.free and now < row.closed_until:
+            return Decision(Verdict.REFUSED, Budget.ACCOUNT, row.closed_until - now, local=True)
+        pending = None
+        for counts, limits in (
+            (self._attempts, _attempts(budgets, guess)),
+            (self._failures, _failures(budgets, guess, known=known)),
+        ):
+            for limit in limits:
+                count = counts.get(limit.key, limit.window)
+                if count.count - count.under_way >= limit.window.limit:
+                    return Decision(Verdict.REFUSED, limit.budget, max(1.0, count.ends - now), local=True)
+                if count.count >= limit.window.limit:
+                    pending = pending or Decision(Verdict.PENDING, limit.budget, max(1.0, count.ends - now), local=True)
+        return pending
 
-    def _keep(self, budgets: GuessBudgets, guess: Guess, pair: _Count, network: _Count, row: _Row) -> None:
-        """For what was admitted only: refusals cost an attacker nothing, and must not push out what is counted."""
-        self._counts.put((budgets.kind, guess.account, guess.network), pair)
-        self._counts.put((budgets.kind, guess.network), network)
+    def _row(self, budgets: GuessBudgets, guess: Guess) -> _Row:
+        row = self._rows.get((budgets.kind, guess.account))
+        return row if row is not None and row.ends > self._clock() else _Row(self._clock())
+
+    def _count_stranger(self, budgets: GuessBudgets, guess: Guess) -> None:
+        row, now = self._row(budgets, guess), self._clock()
+        row.strangers += 1
+        row.ends = now + (FEW_SECONDS if row.strangers < FEW else ROW_SECONDS)
+        if row.strangers >= budgets.free:
+            row.closed_until = now + min(LONGEST_DELAY, 2 ** (row.strangers - budgets.free))
         self._rows.put((budgets.kind, guess.account), row)
 
-    @staticmethod
-    def _count(counts: _Recent[_Count], key: tuple[str, ...], window: Window, now: float) -> _Count:
-        count = counts.get(key)
-        return count if count is not None and count.ends > now else _Count(now + window.seconds)
+
+def _attempts(budgets: GuessBudgets, guess: Guess) -> Iterator[_Limit]:
+    if budgets.attempts is not None:
+        account = (budgets.kind, guess.account)
+        yield _Limit(Budget.ATTEMPTS, (*account, guess.network), budgets.attempts)
+        yield _Limit(Budget.ATTEMPTS, (*account, "wide", guess.wide_network), budgets.attempts.wider())
 
 
-def _taken(at: Counter[str], name: str, most: int) -> int:
-    """Take so many from what was counted at `name`; returns how many there were to take."""
-    number = min(most, at[name])
-    at[name] -= number
-    if not at[name]:
-        del at[name]
-    return number
-
-
-def _full(count: _Count, window: Window, budget: Budget, now: float) -> Decision:
-    pending = count.count - count.under_way < window.limit
-    verdict = Verdict.PENDING if pending else Verdict.REFUSED
-    return Decision(verdict, budget, max(1.0, count.ends - now), local=True)
+def _failures(budgets: GuessBudgets, guess: Guess, *, known: bool) -> Iterator[_Limit]:
+    """A network that is known at the account has a budget of its own there."""
+    kind, account = budgets.kind, guess.account
+    yield _Limit(Budget.PAIR, (kind, account, guess.network), budgets.pair)
+    if not known:
+        yield _Limit(Budget.NETWORK, (kind, guess.network), budgets.network)
+        yield _Limit(Budget.WIDE_PAIR, (kind, account, "wide", guess.wide_network), budgets.pair.wider())
+        yield _Limit(Budget.WIDE_NETWORK, (kind, "wide", guess.wide_network), budgets.network.wider())

@@ -2,6 +2,7 @@
 
 import functools
 import ipaddress
+from collections.abc import Mapping
 from typing import Annotated
 
 from aiohttp import hdrs, web
@@ -11,6 +12,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 PREFIX_LENGTHS = {4: 32, 6: 64}
+WIDE_PREFIX_LENGTHS = {4: 24, 6: 48}
 UNKNOWN = "unknown"
 
 
@@ -52,10 +54,20 @@ def _parse(text: str) -> Address | None:
 @functools.lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """What one customer has of the Internet: an IPv4 address, or an IPv6 /64. All that is no address is one network."""
+    return _cut(address, PREFIX_LENGTHS)
+
+
+@functools.lru_cache(maxsize=4096)
+def wide_network_of(address: str) -> str:
+    """What one customer may have at the most without much effort: the IPv4 /24 or IPv6 /48 around the address."""
+    return _cut(address, WIDE_PREFIX_LENGTHS)
+
+
+def _cut(address: str, prefix_lengths: Mapping[int, int]) -> str:
     parsed = _parse(address)
     if parsed is None:
         return UNKNOWN
-    return str(ipaddress.ip_network(f"{parsed}/{PREFIX_LENGTHS[parsed.version]}", strict=False))
+    return str(ipaddress.ip_network(f"{parsed}/{prefix_lengths[parsed.version]}", strict=False))
 
 
 def client_address(request: web.Request, gateways: Networks) -> str:

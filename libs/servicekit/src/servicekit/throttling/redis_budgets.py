@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -11,12 +11,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from servicekit import wire
 from servicekit.throttling.budgets import (
+    FEW,
+    FEW_SECONDS,
     KNOWN_NETWORKS,
     KNOWN_SECONDS,
     LONGEST_DELAY,
     ROW_SECONDS,
     SLICE_SECONDS,
+    WIDER,
     Budget,
     Decision,
     Guess,
@@ -31,7 +35,7 @@ STEPS = 10
 CLEAR_TIMEOUT = 5.0  # enough for millions of keys
 PREFIX = "parley:throttle"
 
-Script = Callable[[Sequence[str], Sequence[str | int]], Awaitable[Any]]
+Script = Callable[[Sequence[str], Sequence[str | int | bytes]], Awaitable[Any]]
 
 
 class BudgetsAwayError(Exception):
@@ -51,43 +55,32 @@ class RedisBudgets:
 
     async def admit(self, budgets: GuessBudgets, guess: Guess, *, known: bool) -> Decision:
         """`known`: this process remembers that the network is known at the account."""
-        arguments = (
-            guess.network,
-            int(known),
-            budgets.pair.limit,
-            budgets.pair.seconds * 1000,
-            budgets.network.limit,
-            budgets.network.seconds * 1000,
-            budgets.free,
-            budgets.row,
-            budgets.known_row,
-            ROW_SECONDS * 1000,
-            LONGEST_DELAY * 1000,
-            budgets.alarm,
-            KNOWN_NETWORKS,
-            KNOWN_SECONDS * 1000,
-            guess.name,
-        )
+        arguments = (guess.network, int(known), _numbers(budgets))
         verdict, budget, wait, known_there, alarm = await _answer(self._admit(self._keys(budgets, guess), arguments))
         return Decision(Verdict(verdict), Budget[budget.decode()], wait / 1000, bool(known_there), bool(alarm))
 
     async def settle(self, budgets: GuessBudgets, guess: Guess, outcome: Outcome, *, known: bool) -> None:
         lifetimes = (KNOWN_SECONDS * 1000, 2 * SLICE_SECONDS * 1000)
-        arguments = (guess.network, outcome.value, int(known), KNOWN_NETWORKS, *lifetimes, guess.name)
+        arguments = (guess.network, guess.account, outcome.value, int(known), KNOWN_NETWORKS, *lifetimes)
         await _answer(self._settle(self._keys(budgets, guess), arguments))
 
-    async def charge(self, name: str, key: str, window: Window) -> float:
-        """Count one; returns the seconds until there is room again, 0 where there was."""
-        left = await _answer(self._charge([f"{PREFIX}:{name}:{key}"], (window.limit, window.seconds * 1000)))
-        return float(left) / 1000
+    async def charge(self, name: str, windows: Mapping[str, Window]) -> float:
+        """Count one for each key, whose windows are equally long, or for none where one is full.
 
-    async def clear(self, kind: str, account: str, name: str) -> bool:
+        Returns the seconds until there is room again, 0 where there was.
+        """
+        keys = [f"{PREFIX}:{name}:{key}" for key in windows]
+        limits = [window.limit for window in windows.values()]
+        seconds = max(window.seconds for window in windows.values())
+        return float(await _answer(self._charge(keys, (*limits, seconds * 1000)))) / 1000
+
+    async def clear(self, kind: str, account: str) -> bool:
         """Forget failures at the account; False where there were none. Networks keep their counts, and stay known.
 
         Looks at every key there is, which takes a while.
         """
         prefix = f"{PREFIX}:{kind}"
-        keys = [f"{prefix}:account:{account}", f"{prefix}:name:{name}"]
+        keys = [f"{prefix}:account:{account}", f"{prefix}:known failures:{account}"]
         try:
             async with asyncio.timeout(CLEAR_TIMEOUT):
                 keys += [key.decode() async for key in self._redis.scan_iter(f"{prefix}:pair:{account}:*", count=1000)]
@@ -97,16 +90,43 @@ class RedisBudgets:
 
     def _keys(self, budgets: GuessBudgets, guess: Guess) -> list[str]:
         prefix = f"{PREFIX}:{budgets.kind}"
+        networks = (guess.network, guess.wide_network)
         now = int(self._clock()) // SLICE_SECONDS
         return [
-            f"{prefix}:pair:{guess.account}:{guess.network}",
+            *(f"{prefix}:pair:{guess.account}:{network}" for network in networks),
+            *(f"{prefix}:network:{network}" for network in networks),
+            *(f"{prefix}:attempts:{guess.account}:{network}" for network in networks),
             f"{prefix}:account:{guess.account}",
-            f"{prefix}:network:{guess.network}",
-            f"{prefix}:known:{guess.name}",
-            f"{prefix}:total:{now}",
-            f"{prefix}:total:{now - 1}",
-            f"{prefix}:name:{guess.name}",
+            f"{prefix}:known:{guess.account}",
+            f"{prefix}:known failures:{guess.account}",
+            *(f"{prefix}:total:{slice_}" for slice_ in (now, now - 1)),
+            *(f"{prefix}:succeeded:{slice_}" for slice_ in (now, now - 1)),
         ]
+
+
+def _numbers(budgets: GuessBudgets) -> bytes:
+    """What admit.lua goes by: limits, and times in milliseconds."""
+    return wire.encode(
+        {
+            "pair": budgets.pair.limit,
+            "pair_ms": budgets.pair.seconds * 1000,
+            "network": budgets.network.limit,
+            "network_ms": budgets.network.seconds * 1000,
+            "attempts": budgets.attempts.limit if budgets.attempts else 0,
+            "attempts_ms": budgets.attempts.seconds * 1000 if budgets.attempts else 0,
+            "wider": WIDER,
+            "free": budgets.free,
+            "row": budgets.row,
+            "row_ms": ROW_SECONDS * 1000,
+            "few": FEW,
+            "few_ms": FEW_SECONDS * 1000,
+            "known_row": budgets.known_row,
+            "known_kept": KNOWN_NETWORKS,
+            "known_ms": KNOWN_SECONDS * 1000,
+            "longest_delay": LONGEST_DELAY * 1000,
+            "alarm": budgets.alarm,
+        }
+    )
 
 
 async def _answer(call: Awaitable[Any]) -> Any:

@@ -5,7 +5,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from random import uniform
 from typing import TypeVar
@@ -14,7 +14,7 @@ import structlog
 
 from servicekit.throttling.budgets import Decision, Guess, GuessBudgets, Outcome, Verdict, Window
 from servicekit.throttling.local_budgets import LocalBudgets
-from servicekit.throttling.networks import Networks, network_of
+from servicekit.throttling.networks import Networks, network_of, wide_network_of
 from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, open_redis
 
 AT_ONCE = 16  # questions to Redis; more would wait there as long as here
@@ -83,13 +83,11 @@ class Throttle:
         self._ask_again = 0.0
         self._next_alarm = 0.0
 
-    async def admit(
-        self, budgets: GuessBudgets, account: str, address: str, *, name: str | None = None, **who: str
-    ) -> Admission:
-        """Raises ThrottledError. `name`: see `Guess`. `who` goes into the log: nothing secret."""
+    async def admit(self, budgets: GuessBudgets, account: str, address: str, **who: str) -> Admission:
+        """Raises ThrottledError. `who` goes into the log: nothing secret."""
         if address in self._exempt:
             return Admission()
-        guess = Guess(account, network_of(address), name or account)
+        guess = Guess(account, network_of(address), wide_network_of(address))
         decision = await self._decide(budgets, guess)
         if decision.alarm:
             self._sound_alarm(budgets)
@@ -101,11 +99,19 @@ class Throttle:
 
     async def charge(self, name: str, key: str, window: Window, address: str, **who: str) -> None:
         """Count one of `name` for `key`. Raises ThrottledError when that is too many."""
+        await self._charge(name, {key: window}, address, **who)
+
+    async def charge_network(self, name: str, window: Window, address: str, **who: str) -> None:
+        """Count one of `name` for the network of `address`, and for the wide one, whose window is so much wider."""
+        windows = {network_of(address): window, f"wide {wide_network_of(address)}": window.wider()}
+        await self._charge(name, windows, address, **who)
+
+    async def _charge(self, name: str, windows: Mapping[str, Window], address: str, **who: str) -> None:
         if address in self._exempt:
             return
-        wait = await self._from_redis(lambda shared: shared.charge(name, key, window))
+        wait = await self._from_redis(lambda shared: shared.charge(name, windows))
         if wait is None:
-            wait = self._local.charge(name, key, window)
+            wait = self._local.charge(name, windows)
         if wait:
             raise self._refused(name, name, wait, address, **who)
 

@@ -1,0 +1,76 @@
+"""The account that a login means: auth-service counts guesses by it, and it must not tell whose it is, nor whether."""
+
+from typing import Any
+
+import pytest
+
+from .conftest import PASSWORD
+
+# Each line is one login name, spelled as somebody may type it.
+SPELLINGS: list[tuple[str, dict[str, str], list[str]]] = [
+    (
+        "any",
+        {"email": "ann.b@example.com"},
+        ["ann.b@example.com", "ANN.B@EXAMPLE.COM", "\uff41nn.b@example.com"],
+    ),
+    (
+        "any",
+        {"email": "b@m\u00fcnchen.example"},
+        ["b@m\u00fcnchen.example", "B@xn--mnchen-3ya.example", "b@MU\u0308NCHEN.example"],
+    ),
+    ("any", {"username": "Ann \u00c5"}, ["ann \u00e5", "ANN A\u030a", "\uff21nn \u00e5"]),
+    ("any", {"phone_number": "+8801712000000"}, ["+8801712000000", "+880 1712-000000", "+880 (1712) 000000"]),
+    (
+        "phone_number",
+        {"phone_number": "+8801712000000"},
+        ["+8801712000000", "8801712000000", "01712-000000", "0 17 12 00 00 00", "+880 (1712) 000000"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("login_type", "names", "spellings"), SPELLINGS)
+async def test_every_spelling_of_a_name_is_one_account_also_where_nobody_has_it(
+    start: Any, login_type: str, names: dict[str, str], spellings: list[str]
+) -> None:
+    service = await start(phone_region="BD")
+    nobody = {await service.account_of(spelling, login_type) for spelling in spellings}
+    await service.add(PASSWORD, **names)
+    somebody = {await service.account_of(spelling, login_type) for spelling in spellings}
+    assert (len(nobody), len(somebody)) == (1, 1)
+    assert nobody != somebody
+    for spelling in spellings:
+        assert await service.check(spelling, PASSWORD, login_type) is not None
+
+
+async def test_all_names_of_a_user_are_one_account_and_no_other_user_s(service: Any) -> None:
+    names = ["a@x.com", "ann", "+8801700000000"]
+    await service.add(PASSWORD, email=names[0], username=names[1], phone_number=names[2])
+    await service.add(PASSWORD, email="a.n@x.com", username="an.n", phone_number="+491700000000")
+    assert len({await service.account_of(name) for name in names}) == 1
+    accounts = {
+        await service.account_of(name) for name in ["ann", "an.n", "a.nn", "a@x.com", "a.n@x.com", "user 1", ""]
+    }
+    assert len(accounts) == 5
+
+
+async def test_a_disabled_user_is_the_same_account(service: Any) -> None:
+    await service.add(PASSWORD, email="a@x.com", username="ann")
+    before = await service.account_of("a@x.com")
+    await service.rows("UPDATE users SET disabled_at = now()")
+    assert {await service.account_of("a@x.com"), await service.account_of("ann")} == {before}
+
+
+async def test_nothing_in_the_answer_tells_a_user_from_nobody(service: Any) -> None:
+    await service.add(PASSWORD, email="known@x.com")
+    token = service.issuer.service_token("credentials:check")
+    replies = [
+        await service.request("POST", "/internal/credentials/account", {"login": login}, token=token)
+        for login in ("known@x.com", "unknown@x.com", "", "@", "user 1", "nobody", "x" * 60_000)
+    ]
+    assert {(reply.status, len(reply.body), len(reply.json["account"])) for reply in replies} == {(200, 78, 64)}
+    varying = {"date", "x-request-id"}
+    headers = [
+        {name: value for name, value in reply.headers.items() if name.lower() not in varying} for reply in replies
+    ]
+    assert headers == [headers[0]] * len(headers)
+    assert len({reply.body for reply in replies}) == len(replies)
