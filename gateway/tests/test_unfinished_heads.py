@@ -3,45 +3,27 @@
 import asyncio
 import contextlib
 import socket
-from pathlib import Path
 
-import pytest
-
-from processes import free_ports, spawn
+from processes import processor_time, spawned
 
 TOKEN = "/oauth/token"
 BYTES = 800  # below the most packets that a head may take
 HEAD = b"GET /oauth/token HTTP/1.1\r\nHost: a.example\r\n"
 
 
-@pytest.fixture
-async def process(gateway):
-    """A gateway process in front of the same upstreams as `gateway`, and its port."""
-    port, ops_port = free_ports()
-    urls = {f"GATEWAY_{name}_URL": f"http://127.0.0.1:{number}" for name, number in gateway.upstream_ports.items()}
-    spawned = await spawn(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT=str(ops_port), **urls)
-    try:
-        for _ in range(2):
-            assert b'"listening"' in await asyncio.wait_for(spawned.stdout.readline(), 10)
-        yield spawned, port
-    finally:
-        spawned.kill()
-        await spawned.wait()
-
-
-async def test_a_packet_costs_no_more_behind_a_long_head(process):
-    spawned, port = process
+async def test_a_packet_costs_no_more_behind_a_long_head(gateway):
     long = HEAD + b"".join(b"X-%d: %b\r\n" % (number, b"x" * 7500) for number in range(8)) + b"Y: "
     assert 60_000 < len(long) < 64 * 1024 - BYTES
-    short = [await _cost(spawned.pid, port, HEAD + b"Y: ") for _ in range(3)]
-    behind_much = [await _cost(spawned.pid, port, long) for _ in range(3)]
+    async with spawned(gateway) as process:
+        short = [await _cost(process, HEAD + b"Y: ") for _ in range(3)]
+        behind_much = [await _cost(process, long) for _ in range(3)]
     assert min(behind_much) < 2 * min(short), "microseconds of the gateway's for each byte"
 
 
-async def _cost(pid, port, beginning):
+async def _cost(process, beginning):
     """Microseconds of processor time that each of many packets of one byte takes behind the beginning of a head."""
-    before = _processor_time(pid)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+    before = processor_time(process.pid)
+    with socket.create_connection(("127.0.0.1", process.port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(beginning)
         for _ in range(BYTES):
@@ -50,13 +32,7 @@ async def _cost(pid, port, beginning):
         connection.sendall(b"\r\n\r\n")
         connection.settimeout(10)
         assert (await asyncio.to_thread(connection.recv, 65536)).startswith(b"HTTP/1.1 200")
-    return (_processor_time(pid) - before) / BYTES
-
-
-def _processor_time(pid):
-    """In microseconds, of all threads."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
+    return (processor_time(process.pid) - before) / BYTES
 
 
 async def test_a_head_may_come_byte_by_byte(gateway):
