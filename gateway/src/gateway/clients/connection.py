@@ -52,6 +52,14 @@ class Connection(asyncio.Protocol):
         self._congested = False
         self._taker: Taker | None = None
 
+    def enter(self, transport: asyncio.BaseTransport, descriptor: int) -> bool:
+        """Count the connection from now on, and wait for its first byte. False where there is no room for it."""
+        self.origin = Origin(transport, self._listener.proxies, secure=self._listener.tls is not None)
+        self._admitted = self._listener.admit(self, descriptor)
+        if self._admitted:
+            self.wait(self._limits.first_byte_timeout)
+        return self._admitted
+
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -59,11 +67,8 @@ class Connection(asyncio.Protocol):
         self.write = self._transport.write
         self.abort = self._transport.abort
         self.close = self._transport.close
-        self.origin = Origin(transport, self._listener.proxies)
-        self._admitted = self._listener.admit(self)
-        if self._admitted:
-            self.wait(self._limits.first_byte_timeout)
-        else:
+        descriptor = transport.get_extra_info("socket").fileno()
+        if not self._admitted and not self.enter(transport, descriptor):  # with TLS it entered before its handshake
             self.write(response.refusal(refusals.unavailable("there are too many connections")))
             self.close()
 

@@ -85,6 +85,15 @@ def parse_node(text: bytes) -> Address | None:
     return address if address.version == 4 else address.ipv4_mapped or address
 
 
+def network_of(client: Address | None) -> str:
+    """What one customer has of the Internet: an IPv4 address, or an IPv6 /64. All that is no address is one network."""
+    if client is None:
+        return "unknown"
+    if client.version == 4:
+        return str(client)
+    return f"{IPv6Address(int(client) >> 64 << 64)}/64"
+
+
 def origin_lines(client: Address | None, scheme: bytes) -> bytes:
     """The lines that tell an upstream, the last one, `Forwarded` (RFC 7239), left open for the host."""
     address = b"unknown" if client is None else str(client).encode()
