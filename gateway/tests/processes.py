@@ -1,9 +1,12 @@
 """Gateways in processes of their own."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 
 def free_ports():
@@ -30,3 +33,38 @@ async def failure_of(**variables):
     async with asyncio.timeout(10):
         _, errors = await process.communicate()
     return process.returncode, errors.decode().splitlines()
+
+
+@dataclass
+class Spawned:
+    """A gateway in a process of its own that serves."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    ops_port: int
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+
+@contextlib.asynccontextmanager
+async def spawned(gateway, **variables):
+    """A gateway process in front of the same upstreams as `gateway`."""
+    port, ops_port = free_ports()
+    urls = {f"GATEWAY_{name}_URL": f"http://127.0.0.1:{number}" for name, number in gateway.upstream_ports.items()}
+    process = await spawn(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT=str(ops_port), **urls, **variables)
+    try:
+        for _ in range(2):
+            assert b'"listening"' in await asyncio.wait_for(process.stdout.readline(), 10)
+        yield Spawned(process, port, ops_port)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()  # to wait without reading would be for ever where there is much to read
+
+
+def processor_time(pid):
+    """What a process has taken so far, with all its threads, in microseconds."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000

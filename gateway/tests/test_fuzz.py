@@ -85,7 +85,7 @@ def _read(head):
 def test_a_head_is_read_or_refused(data):
     _read(data + HEAD_END)
     with contextlib.suppress(MalformedMessageError):
-        check_beginning(data)
+        check_beginning(bytearray(data), 0)
 
 
 @MANY

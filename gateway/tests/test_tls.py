@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime
 import itertools
 import os
 import signal
@@ -11,10 +10,10 @@ import threading
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from test_workers import Parent
 
+from certificates import issue, pair, replace
 from processes import failure_of, free_ports, spawn
 from wire import Connection, request_bytes
 
@@ -26,37 +25,10 @@ def files(tmp_path):
     return tmp_path / "certificate.pem", tmp_path / "key.pem"
 
 
-def _issue(files, name, key=None, key_of=None):
-    """Write a certificate for `name` and its key, or a key of another one. Each file is replaced by renaming."""
-    for file, content in zip(files, _pair(name, key, key_of), strict=True):
-        _replace(file, content)
-
-
-def _pair(name, key=None, key_of=None):
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    form = serialization.PrivateFormat.PKCS8
-    return certificate.public_bytes(pem), (key_of or key).private_bytes(pem, form, serialization.NoEncryption())
-
-
-def _replace(file, content):
-    written = file.with_suffix(".new")
-    written.write_bytes(content)
-    written.rename(file)
-
-
 @pytest.fixture
 async def port(gateway, files):
     """A gateway process that speaks TLS, in front of the upstreams of `gateway`."""
-    _issue(files, "first")
+    issue(files, "first")
     port, ops_port = free_ports()
     urls = {f"GATEWAY_{name}_URL": f"http://127.0.0.1:{number}" for name, number in gateway.upstream_ports.items()}
     certificate, key = map(str, files)
@@ -116,11 +88,11 @@ async def test_a_new_certificate_is_read_on_sighup_and_a_bad_one_is_not(port, fi
     number, process = port
     _, name, _ = await _connect(number)
     assert name == "first"
-    _issue(files, "second")
+    issue(files, "second")
     process.send_signal(signal.SIGHUP)
     assert b'"certificate reloaded"' in await asyncio.wait_for(process.stdout.readline(), 5)
     assert (await _connect(number))[1] == "second"
-    _issue(files, "third", key_of=ec.generate_private_key(ec.SECP256R1()))
+    issue(files, "third", key_of=ec.generate_private_key(ec.SECP256R1()))
     process.send_signal(signal.SIGHUP)
     assert b'"certificate not reloaded"' in await asyncio.wait_for(process.stdout.readline(), 5)
     assert (await _connect(number))[1] == "second"
@@ -130,7 +102,7 @@ async def test_a_new_certificate_is_read_on_sighup_and_a_bad_one_is_not(port, fi
 async def test_a_new_certificate_may_have_a_key_of_another_kind(port, files, kinds):
     keys = {"EC": ec.generate_private_key(ec.SECP256R1()), "RSA": rsa.generate_private_key(65537, 2048)}
     for kind in kinds:
-        _issue(files, kind, keys[kind])
+        issue(files, kind, keys[kind])
         port[1].send_signal(signal.SIGHUP)
         assert b'"certificate reloaded"' in await asyncio.wait_for(port[1].stdout.readline(), 5)
     assert (await _connect(port[0]))[1] == kinds[-1]
@@ -151,7 +123,7 @@ async def test_no_handshake_fails_while_the_files_are_replaced(port, files):
     async with _renewing(files), _hanging_up(process):
         await asyncio.gather(connect(), connect())
     assert len(set(names)) > 1
-    _issue(files, "last")
+    issue(files, "last")
     process.send_signal(signal.SIGHUP)
     await _until_served(number, "last", 1)
     process.kill()
@@ -162,13 +134,13 @@ async def test_no_handshake_fails_while_the_files_are_replaced(port, files):
 
 @contextlib.asynccontextmanager
 async def _renewing(files):
-    pairs = [_pair(f"renewed-{number}") for number in range(20)]
+    pairs = [pair(f"renewed-{number}") for number in range(20)]
     ended = threading.Event()
 
     def renew():
-        for pair in itertools.cycle(pairs):
-            for file, content in zip(files, pair, strict=True):
-                _replace(file, content)
+        for renewed in itertools.cycle(pairs):
+            for file, content in zip(files, renewed, strict=True):
+                replace(file, content)
                 if ended.wait(0.0005):
                     return
 
@@ -196,7 +168,7 @@ async def _hanging_up(process):
 
 async def test_a_worker_that_is_just_starting_serves_with_the_newest_certificate(gateway, files):
     """SIGHUP comes when it has read the old one and does not serve yet: the key that it reads is a pipe."""
-    _issue(files, "first")
+    issue(files, "first")
     old_key = files[1].read_bytes()
     parent = Parent(gateway, GATEWAY_TLS_CERTIFICATE=str(files[0]), GATEWAY_TLS_KEY=str(files[1]))
     await parent.start()
@@ -207,7 +179,7 @@ async def test_a_worker_that_is_just_starting_serves_with_the_newest_certificate
         for reads in ("to check its settings", "to serve"):
             pipe = await _when_it_reads(files[1])
             if reads == "to serve":
-                _issue(files, "second")
+                issue(files, "second")
                 parent.process.send_signal(signal.SIGHUP)
                 await _until_served(parent.port, "second", 1)  # by the other worker
             else:
@@ -249,7 +221,7 @@ async def _until_served(port, name, number):
 
 
 async def test_files_that_are_no_use_are_named_at_start(files):
-    _issue(files, "first", key_of=ec.generate_private_key(ec.SECP256R1()))
+    issue(files, "first", key_of=ec.generate_private_key(ec.SECP256R1()))
     certificate, key = map(str, files)
     for variables, named in (
         ({"GATEWAY_TLS_CERTIFICATE": certificate, "GATEWAY_TLS_KEY": key}, "GATEWAY_TLS_KEY"),

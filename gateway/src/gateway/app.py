@@ -10,6 +10,7 @@ from gateway import routes
 from gateway.clients.access_log import AccessLog
 from gateway.clients.connection import Connection
 from gateway.clients.cors import Cors, parse_origins
+from gateway.clients.descriptors import Descriptors
 from gateway.clients.exchange import Exchange
 from gateway.clients.listener import Limits, Listener
 from gateway.clients.proxy import Proxy
@@ -29,6 +30,7 @@ from servicekit.upstreams.resolver import Resolve, ask_system
 log = structlog.get_logger()
 
 BACKLOG = 1024
+_OTHER_DESCRIPTORS = 64
 # In seconds: how old the verdict on an open WebSocket's token may become where verdicts are not remembered at all, or
 # that on a request whose body is awaited.
 _VERDICT_INTERVAL = 1.0
@@ -68,8 +70,18 @@ class DataPath:
         }
         self._proxy = self._make_proxy()
         proxies = parse_proxies(settings.trusted_proxies or "")
+        # Each upstream has a pool of connections; the port for operations and files need a few more.
+        upstream_connections = len(self._upstreams) * settings.upstream_connections
+        self._descriptors = Descriptors(upstream_connections + settings.websockets + _OTHER_DESCRIPTORS)
         self._listener = Listener(
-            _limits(settings), proxies, self._deadlines, self._standstills, self._counters, self._serve
+            _limits(settings),
+            proxies,
+            self._deadlines,
+            self._standstills,
+            self._counters,
+            self._descriptors,
+            self._serve,
+            self._certificate.context if self._certificate is not None else None,
         )
         self._server: asyncio.Server | None = None
 
@@ -79,6 +91,7 @@ class DataPath:
         self._standstills.start()
         self._deadlines.add(self._access_log)
         self._deadlines.add(self._listener)
+        self._deadlines.add(self._descriptors)
         for upstream in self._upstreams.values():
             await upstream.start()
         self._server = await self._loop.create_server(
@@ -87,7 +100,6 @@ class DataPath:
             self._settings.port,
             backlog=BACKLOG,
             reuse_port=self._reuse_port,
-            ssl=self._certificate.context if self._certificate is not None else None,
         )
 
     @property

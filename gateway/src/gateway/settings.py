@@ -69,7 +69,7 @@ class Settings(ServiceSettings):
     verify_connect_timeout: Seconds = Field(0.25, description="For a connection to ask for it.")
     verdict_lifetime: float = Field(2.0, ge=0, le=20, description="A verdict is remembered for; 0 asks every time.")
     connections: Count = Field(10_000, description="Most connections of clients.")
-    connections_per_address: Count = Field(1_000, description="Most of them from one address.")
+    connections_per_address: Count = Field(1_000, description="Most of them from one IPv4 address or IPv6 /64.")
     requests_per_connection: Count = Field(10_000, description="Most requests on one of them.")
     first_byte_timeout: Seconds = Field(10.0, description="From a connection's start to its first byte.")
     header_timeout: Seconds = Field(10.0, description="From a request's first byte to the end of its headers.")

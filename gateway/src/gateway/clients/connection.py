@@ -10,10 +10,9 @@ from gateway.clients.origin import Origin
 from gateway.clients.request_body import RequestBody
 from gateway.clients.takeover import Lingering, Taker
 from gateway.messages import refusals, response
-from gateway.messages.parser import RequestHead, check_beginning
 from gateway.messages.refusals import RefusedError
-from gateway.messages.request import Request
-from servicekit.http1.parser import HEAD_END, MalformedMessageError
+from gateway.messages.request_reader import RequestReader
+from servicekit.http1.parser import MalformedMessageError
 from servicekit.resets import reset
 
 if TYPE_CHECKING:
@@ -43,15 +42,23 @@ class Connection(asyncio.Protocol):
         self._time = listener.time
         self.arrival = -math.inf
         self._admitted = False
+        self._heads = RequestReader()
         self._buffer = b""
         self._exchange: Exchange | None = None
         self._body: RequestBody | None = None
         self._body_wanted = False
         self._requests = 0
-        self._head_begun = False
         self._advancing = False
         self._congested = False
         self._taker: Taker | None = None
+
+    def enter(self, transport: asyncio.BaseTransport, descriptor: int) -> bool:
+        """Count the connection from now on, and wait for its first byte. False where there is no room for it."""
+        self.origin = Origin(transport, self._listener.proxies, secure=self._listener.tls is not None)
+        self._admitted = self._listener.admit(self, descriptor)
+        if self._admitted:
+            self.wait(self._limits.first_byte_timeout)
+        return self._admitted
 
     # What asyncio calls
 
@@ -60,11 +67,8 @@ class Connection(asyncio.Protocol):
         self.write = self._transport.write
         self.abort = self._transport.abort
         self.close = self._transport.close
-        self.origin = Origin(transport, self._listener.proxies)
-        self._admitted = self._listener.admit(self)
-        if self._admitted:
-            self.wait(self._limits.first_byte_timeout)
-        else:
+        descriptor = transport.get_extra_info("socket").fileno()
+        if not self._admitted and not self.enter(transport, descriptor):  # with TLS it entered before its handshake
             self.write(response.refusal(refusals.unavailable("there are too many connections")))
             self.close()
 
@@ -123,7 +127,7 @@ class Connection(asyncio.Protocol):
         self.deadline = math.inf
         if self._taker is not None:
             self._taker.expire()
-        elif self._exchange is None and (self._congested or not self._buffer):
+        elif self._exchange is None and (self._congested or not self._heads.begun):
             self.abort()
         elif self._exchange is None:
             self._refuse(refusals.malformed("the request did not arrive in time", 408))
@@ -237,34 +241,26 @@ class Connection(asyncio.Protocol):
 
     def _read_request(self) -> bool:
         """Start the request whose head is in the buffer; False while it is not all there, or where it is refused."""
-        data = self._buffer.removeprefix(b"\r\n")  # which some clients send behind a body (RFC 9112 §2.2)
-        end = data.find(HEAD_END) + len(HEAD_END)
+        begun = self._heads.begun
+        data, self._buffer = self._buffer, b""
         try:
-            if end < len(HEAD_END):
-                self._wait_for_head(data)
-                return False
-            self._buffer = data[end:]
-            request = Request(RequestHead(data[:end] if self._buffer else data))
+            found = self._heads.feed(data)
         except MalformedMessageError as fault:
             self._listener.counters.malformed += 1
             self._refuse(refusals.malformed(str(fault), fault.status))
             return False
+        if found is None:
+            if self._heads.begun and not begun:
+                self.wait(self._limits.header_timeout)
+            return False
+        request, self._buffer = found
         self._requests += 1
-        self._head_begun = False
         if request.has_body:
             self._body = RequestBody(request.body(), self._limits.body_timeout, self._limits.body_rate)
         self.deadline = math.inf
         self._exchange = self._listener.serve(self, request)
         self._exchange.start()
         return True
-
-    def _wait_for_head(self, data: bytes) -> None:
-        if data:
-            check_beginning(data)
-            if not self._head_begun:
-                self._head_begun = True
-                self.wait(self._limits.header_timeout)
-        self._buffer = data
 
     def _pass_body(self, body: RequestBody) -> None:
         exchange = self._exchange

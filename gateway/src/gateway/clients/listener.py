@@ -1,10 +1,13 @@
 """What the connections of one port share: how much each may take, how many there are, and whether an end is near."""
 
 import asyncio
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.clients.connection import Connection
+from gateway.clients.descriptors import Descriptors
+from gateway.clients.handshake import Handshake
 from gateway.counters import Counters
 from gateway.messages.client_address import TrustedProxies
 from gateway.messages.request import Request
@@ -39,7 +42,10 @@ class Serve(Protocol):
 
 
 class Listener:
-    """What the connections of one port share. Calling it makes the protocol of a new one."""
+    """What the connections of one port share. Calling it makes the protocol of a new one.
+
+    With `tls` each begins with a handshake.
+    """
 
     def __init__(
         self,
@@ -48,7 +54,9 @@ class Listener:
         deadlines: Deadlines,
         standstills: Standstills,
         counters: Counters,
+        descriptors: Descriptors,
         serve: Serve,
+        tls: ssl.SSLContext | None,
     ) -> None:
         self.limits = limits
         self.proxies = proxies
@@ -56,13 +64,15 @@ class Listener:
         self.standstills = standstills
         self.counters = counters
         self.serve = serve
+        self.tls = tls
         self.time = asyncio.get_running_loop().time
         self.connections: set[Connection] = set()
         self.draining = False  # every answer is the last on its connection
         self.ended = False  # no request is served any more
         self.held: set[Connection] = set()  # those that are not read from for the time being
         self.deadline = 0.0
-        self._addresses: dict[str, int] = {}
+        self._descriptors = descriptors
+        self._networks: dict[str, int] = {}
         self._empty = asyncio.Event()
 
     def expire(self) -> None:
@@ -71,21 +81,22 @@ class Listener:
         for connection in list(self.held):
             connection.look()
 
-    def __call__(self) -> Connection:
-        return Connection(self)
+    def __call__(self) -> Connection | Handshake:
+        connection = Connection(self)
+        return connection if self.tls is None else Handshake(connection, self.tls)
 
-    def admit(self, connection: Connection) -> bool:
-        """Whether there is room for one more connection from its address; if so it counts until it is dismissed."""
-        if len(self.connections) >= self.limits.connections:
+    def admit(self, connection: Connection, descriptor: int) -> bool:
+        """Whether there is room for one more connection from its network; if so it counts until it is dismissed."""
+        if len(self.connections) >= self.limits.connections or self._descriptors.lack(descriptor):
             self.counters.refused_connections += 1
             return False
-        address = connection.origin.address
-        if address is not None:
-            number = self._addresses.get(address, 0)
+        network = connection.origin.counts_for
+        if network is not None:
+            number = self._networks.get(network, 0)
             if number >= self.limits.connections_per_address:
                 self.counters.refused_connections_of_address += 1
                 return False
-            self._addresses[address] = number + 1
+            self._networks[network] = number + 1
         self.connections.add(connection)
         self.deadlines.add(connection)
         return True
@@ -96,13 +107,13 @@ class Listener:
         if not self.connections and self.draining:
             self._empty.set()
         self.deadlines.discard(connection)
-        address = connection.origin.address
-        if address is None:
+        network = connection.origin.counts_for
+        if network is None:
             return
-        if self._addresses[address] > 1:
-            self._addresses[address] -= 1
+        if self._networks[network] > 1:
+            self._networks[network] -= 1
         else:
-            del self._addresses[address]
+            del self._networks[network]
 
     async def end(self) -> None:
         """Serve no further request, and wait until the last connection has ended."""

@@ -11,19 +11,19 @@ _SCHEMES = (b"http", b"https")
 class Origin:
     """The origin of what comes over one connection: its peer, or whom a trusted proxy names, request by request.
 
-    `address` is what the connection counts for; None is a trusted proxy's, which stands for many clients.
+    `counts_for` is the network whose connection it is; None is a trusted proxy's, which stands for many clients.
     """
 
-    __slots__ = ("_lines", "_network", "_proxies", "_proxy", "_scheme", "address")
+    __slots__ = ("_lines", "_network", "_proxies", "_proxy", "_scheme", "counts_for")
 
-    def __init__(self, transport: asyncio.BaseTransport, proxies: TrustedProxies) -> None:
+    def __init__(self, transport: asyncio.BaseTransport, proxies: TrustedProxies, *, secure: bool) -> None:
         name = transport.get_extra_info("peername")
         peer = parse_node(str(name[0]).encode()) if name else None
         trusted = peer is not None and peer in proxies
-        self.address = None if trusted else str(peer or "unknown")
-        self._scheme = b"https" if transport.get_extra_info("sslcontext") else b"http"
+        self._scheme = b"https" if secure else b"http"
         self._lines = origin_lines(peer, self._scheme)
         self._network = network_of(peer)
+        self.counts_for = None if trusted else self._network
         self._proxies = proxies
         self._proxy = peer if trusted else None
 

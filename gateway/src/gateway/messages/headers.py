@@ -38,10 +38,12 @@ _NAME = re.compile(rb"[A-Za-z0-9-]+")
 class Names(dict[bytes, tuple[bytes, bytes]]):
     """For a header's name as it came: how its line begins where it passes, and in lower case where it is read.
 
-    Either is empty where it does not or is not. What was looked up is remembered, up to a bound.
+    Either is empty where it does not or is not. What was found is remembered in two generations: when the newer one is
+    full it becomes the older one, and only names that are used again move on into the next. So a flood of odd names
+    displaces none that are in use.
     """
 
-    _BOUND = 4096
+    _GENERATION = 1024
     _LONGEST = 64
 
     def __init__(
@@ -52,15 +54,22 @@ class Names(dict[bytes, tuple[bytes, bytes]]):
         self._dropped = dropped
         self._read = read
         self._lower = lower
+        self._older: dict[bytes, tuple[bytes, bytes]] = {}
 
     def __missing__(self, name: bytes) -> tuple[bytes, bytes]:
+        found = self._older.get(name) or self._look_up(name)
+        if len(name) <= self._LONGEST:
+            if len(self) >= self._GENERATION:
+                self._older = dict(self)
+                self.clear()
+            self[name] = found
+        return found
+
+    def _look_up(self, name: bytes) -> tuple[bytes, bytes]:
         lower = name.lower()
         passes = _NAME.fullmatch(name) and not self._dropped.fullmatch(lower)
         beginning = (lower if self._lower else name) + b": " if passes else b""
-        found = beginning, lower if lower in self._read or lower in self.single else b""
-        if len(self) < self._BOUND and len(name) <= self._LONGEST:
-            self[name] = found
-        return found
+        return beginning, lower if lower in self._read or lower in self.single else b""
 
 
 FROM_CLIENT = Names(_FROM_CLIENT_DROPPED, _READ_OF_CLIENT, _SINGLE_OF_CLIENT, lower=True)

@@ -9,6 +9,12 @@ from servicekit.http1.parser import MAX_FIELD, MAX_HEAD, Head, MalformedMessageE
 # llhttp skips any number of spaces, and knows versions and targets that no other server accepts.
 _REQUEST_LINE = re.compile(rb"[A-Z-]+ [\x21\x22\x24-\x7e]+ HTTP/1\.[01]\r\n")
 
+_METHOD = re.compile(rb"[A-Z-]{1,32}(?: |$)")
+_LONGEST_METHOD = 32
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+# As much of a head as tells whether its target is too long.
+_LINE = MAX_FIELD + 64
+
 
 class RequestHead:
     """A request's head as it was parsed. `fields` are in order; `minor` is the version's second digit."""
@@ -29,20 +35,24 @@ class RequestHead:
         self.minor = 1 if parser.get_http_version() == "1.1" else 0
 
 
-def check_beginning(data: bytes) -> None:
-    """Refuse the beginning of a head that can become none. Raises MalformedMessageError (400, 414 or 431)."""
-    if not re.match(rb"[A-Z-]{1,32}(?: |$)", data):
+def check_beginning(data: bytearray, known: int) -> None:
+    """Refuse the beginning of a head that can become none; its first `known` bytes have been checked before.
+
+    Raises MalformedMessageError (400, 414 or 431).
+    """
+    if known <= _LONGEST_METHOD and not _METHOD.match(data):
         raise MalformedMessageError("the request line is malformed")
-    if re.search(rb"(?<!\r)\n", data):
+    if _BARE_LINE_FEED.search(data, known):
         raise MalformedMessageError("a line does not end as it must")
     if len(data) > MAX_FIELD:
-        _check_size(data)
+        _check_size(data, known)
 
 
-def _check_size(data: bytes) -> None:
-    line = data[: MAX_FIELD + 64].partition(b"\r\n")[0]
-    target = line.partition(b" ")[2].partition(b" ")[0]
-    if len(target) > MAX_FIELD:
-        raise MalformedMessageError("the request target is too long", 414)
+def _check_size(data: bytes | bytearray, known: int = 0) -> None:
+    if known < _LINE:
+        line = data[:_LINE].partition(b"\r\n")[0]
+        target = line.partition(b" ")[2].partition(b" ")[0]
+        if len(target) > MAX_FIELD:
+            raise MalformedMessageError("the request target is too long", 414)
     if len(data) > MAX_HEAD:
         raise MalformedMessageError("the headers are too large", 431)

@@ -114,8 +114,9 @@ def _check_host(value: bytes) -> None:
     host = _HOST.fullmatch(value)
     if host is None or int(host.group(1) or 0) > 65535:
         raise MalformedMessageError("the Host header is malformed")
-    if len(_HOSTS) < 64:
-        _HOSTS.add(value)
+    if len(_HOSTS) >= 64:
+        _HOSTS.clear()  # else 64 odd ones would keep out for ever those that clients use
+    _HOSTS.add(value)
 
 
 def _check_transfer_encoding(given: Given, minor: int) -> None:

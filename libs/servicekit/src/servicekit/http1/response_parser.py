@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from servicekit.http1.parser import HEAD_END, MAX_HEAD, ChunkedBody, LengthBody, MalformedMessageError, ResponseHead
+from servicekit.http1.head_reader import HeadReader
+from servicekit.http1.parser import MAX_HEAD, ChunkedBody, LengthBody, MalformedMessageError, ResponseHead
 
 _SWITCHING = 101
 _MOST_INTERIM = 32
@@ -23,11 +24,11 @@ class ResponseParser:
     Interim responses are passed over. After a 101 that was asked for, every byte is handed on as body.
     """
 
-    __slots__ = ("_body", "_buffer", "_feed", "_interim", "_method", "_sink", "_upgrades", "keep_alive")
+    __slots__ = ("_body", "_feed", "_heads", "_interim", "_method", "_sink", "_upgrades", "keep_alive")
 
     def __init__(self, sink: ResponseSink) -> None:
         self._sink = sink
-        self._buffer = b""
+        self._heads = HeadReader()
         self._method = b""
         self._interim = 0  # responses passed over since something was asked
         self._upgrades = False
@@ -57,16 +58,12 @@ class ResponseParser:
         raise MalformedMessageError("an answer to nothing")
 
     def _feed_head(self, data: bytes) -> None:
-        if self._buffer:
-            data, self._buffer = self._buffer + data, b""
-        end = data.find(HEAD_END) + len(HEAD_END)
-        if end < len(HEAD_END):
-            if len(data) > MAX_HEAD:
+        found = self._heads.feed(data)
+        if found is None:
+            if len(self._heads.received) > MAX_HEAD:
                 raise MalformedMessageError("the head is too large")
-            self._buffer = data
             return
-        rest = data[end:]
-        head = ResponseHead(data[:end] if rest else data, self._method)
+        head, rest = ResponseHead(found[0], self._method), found[1]
         if head.status < 200:
             self._pass_over(head, rest)
             return

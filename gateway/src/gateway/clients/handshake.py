@@ -1,0 +1,48 @@
+"""A client's connection before its TLS handshake: it counts and is timed from the moment it was accepted."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from gateway.clients.connection import Connection
+
+
+class Handshake(asyncio.Protocol):
+    """Shakes hands for `connection` where there is room for it, and closes it without an answer where there is none.
+
+    A server that listens with TLS reports a connection only after its handshake, and `start_tls` comes too late: uvloop
+    may have read the client's first bytes by then. So the socket is taken from its first transport before anything is
+    read, and a second transport is made for it.
+    """
+
+    def __init__(self, connection: "Connection", context: ssl.SSLContext) -> None:
+        self._connection = connection
+        self._context = context
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        with contextlib.suppress(OSError):  # where there is no file descriptor left
+            taken = transport.get_extra_info("socket").dup()
+            if self._connection.enter(transport, taken.fileno()):
+                self._connection.abort = self._connection.close = self._abort
+                self._task = asyncio.get_running_loop().create_task(self._shake_hands(taken))
+            else:
+                taken.close()
+        cast(asyncio.Transport, transport).abort()
+
+    async def _shake_hands(self, taken: socket.socket) -> None:
+        connection = self._connection
+        loop = asyncio.get_running_loop()
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await loop.connect_accepted_socket(lambda: connection, taken, ssl=self._context)
+        finally:
+            if connection.abort == self._abort:  # it has not been made
+                connection.connection_lost(None)
+
+    def _abort(self) -> None:
+        if self._task is not None:
+            self._task.cancel()

@@ -1,0 +1,33 @@
+"""Finds the end of a head in bytes that arrive in parts, at a cost that grows with the bytes and not with the parts."""
+
+from servicekit.http1.parser import HEAD_END
+
+
+class HeadReader:
+    """Collects one head after another. Each byte is searched and copied once, however many parts a head comes in.
+
+    `received` is what has arrived of a head that is not whole yet.
+    """
+
+    __slots__ = ("received",)
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """The head with its empty line and what stands behind it, None while `data` does not complete it."""
+        if self.received:
+            searched = max(0, len(self.received) - len(HEAD_END) + 1)
+            self.received += data
+            end = self.received.find(HEAD_END, searched) + len(HEAD_END)
+            if end < len(HEAD_END):
+                return None
+            data = bytes(self.received)
+            self.received.clear()
+        else:
+            end = data.find(HEAD_END) + len(HEAD_END)
+            if end < len(HEAD_END):
+                self.received += data
+                return None
+        rest = data[end:]
+        return (data[:end] if rest else data), rest
