@@ -98,10 +98,11 @@ def _unknown_variables(settings: type[ServiceSettings]) -> list[str]:
     """A fault for each variable with the prefix that neither these settings have nor others of the same service."""
     prefix = _prefix(settings)
     known = {
-        variable(kind, name)
+        spelling
         for kind in (settings, *_kinds(ServiceSettings))
         if _prefix(kind) == prefix
         for name in kind.model_fields
+        for spelling in (variable(kind, name), (prefix + name).upper())  # a field with an alias has both
     }
     unknown = {name.upper() for name in os.environ if prefix and name.upper().startswith(prefix)} - known
     return [_unknown(name, prefix, known) for name in sorted(unknown) if not _made_up(name)]
