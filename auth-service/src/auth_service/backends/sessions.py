@@ -8,12 +8,11 @@ from typing import Any
 import asyncpg
 
 from auth_service.backends.partitions import create_partition
+from auth_service.backends.rotation import ROTATE, RefreshLimits, refusal
 from auth_service.core.access_tokens import StoredToken
 from auth_service.core.errors import (
     ExpiredTokenError,
     InvalidCredentialsError,
-    InvalidGrantError,
-    InvalidScopeError,
     RefreshTokenReusedError,
     StaleClientError,
 )
@@ -35,41 +34,6 @@ OPEN = """
     )
     SELECT EXISTS (SELECT FROM client) AS client_current, extract(epoch FROM now())::float8 AS now,
         (SELECT extract(epoch FROM expires_at)::float8 FROM opened) AS expires_at
-"""
-# One statement tells rotation, retry and theft apart: a loser of the race waits for the row and is judged by what it
-# holds then; a second look would need a second snapshot. For the same reason the conditions of the view
-# live_sessions are spelled out: the row is checked again after the wait, a view's rows are not.
-ROTATE = """
-    WITH rotated AS (
-        UPDATE sessions s SET
-            counter = CASE WHEN s.counter = $3 THEN s.counter + 1 ELSE s.counter END,
-            rotated_at = CASE WHEN s.counter = $3 THEN now() ELSE s.rotated_at END,
-            idle_expires_at = CASE WHEN s.counter = $3 THEN now() + $7 ELSE s.idle_expires_at END,
-            revoked_at = CASE WHEN s.counter = $3 OR (s.counter = $3 + 1 AND s.rotated_at > now() - $6::interval)
-                THEN NULL ELSE now() END
-        FROM clients c
-        WHERE s.id = $1 AND s.client_id = $2 AND c.client_id = $2 AND c.version = $4 AND c.disabled_at IS NULL
-            AND s.counter >= $3 AND s.revoked_at IS NULL AND s.expires_at > now() AND s.idle_expires_at > now()
-            AND s.global_epoch >= (SELECT epoch FROM global_epoch)
-            AND ($5::text[] IS NULL OR $5 <@ s.scope
-                OR s.counter > $3 + 1 OR (s.counter > $3 AND s.rotated_at <= now() - $6::interval))
-            AND NOT EXISTS (SELECT FROM user_epochs e WHERE e.user_id = s.user_id AND e.epoch > s.epoch)
-            AND before_deadline($11)
-        RETURNING s.*, before_deadline($11)
-    ),
-    stored AS (
-        INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
-        SELECT $8, $9, id, coalesce($5, scope), least(now() + $10, expires_at)
-        FROM rotated WHERE $8::bytea IS NOT NULL AND revoked_at IS NULL
-    )
-    SELECT user_id, email, scope, counter, revoked_at IS NOT NULL AS reused,
-        extract(epoch FROM now())::float8 AS now, extract(epoch FROM expires_at)::float8 AS expires_at
-    FROM rotated
-"""
-WHY_NOT_ROTATED = """
-    SELECT c.version <> $2 AS stale, $4::text[] <@ s.scope AS within_scope
-    FROM clients c LEFT JOIN live_sessions s ON s.client_id = c.client_id AND s.id = $3
-    WHERE c.client_id = $1
 """
 STORE = """
     INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
@@ -109,11 +73,11 @@ END_OF_USER = """
 
 
 class PostgresSessions:
-    """The port `Sessions`. `grace` is the time in seconds in which a spent refresh token gets its successor again."""
+    """The port `Sessions`."""
 
-    def __init__(self, database: Database, grace: float) -> None:
+    def __init__(self, database: Database, limits: RefreshLimits) -> None:
         self._database = database
-        self._grace = timedelta(seconds=grace)
+        self._limits = limits
 
     def now(self) -> float:
         return self._database.now()
@@ -157,6 +121,7 @@ class PostgresSessions:
         self, client: Client, session_id: int, counter: int, scope: frozenset[str] | None, token: StoredToken | None
     ) -> Session:
         narrowed = sorted(scope) if scope is not None else None
+        grace, retries, rotations, window = self._limits.parameters
         row = await self._fetchrow_storing(
             ROTATE,
             token,
@@ -166,11 +131,14 @@ class PostgresSessions:
             counter,
             client.version,
             narrowed,
-            self._grace,
+            grace,
             timedelta(seconds=client.access_token_lifetime + client.idle_lifetime),
+            retries,
+            rotations,
+            window,
         )
         if row is None:
-            raise await self._why_not_rotated(client, session_id, narrowed)
+            raise await refusal(self._database, client, (session_id, counter), narrowed, self._limits)
         if row["reused"]:
             raise RefreshTokenReusedError(session_id)
         return Session(
@@ -184,12 +152,6 @@ class PostgresSessions:
             expires_at=row["expires_at"],
             email=row["email"],
         )
-
-    async def _why_not_rotated(self, client: Client, session_id: int, scope: list[str] | None) -> Exception:
-        row = await self._database.fetchrow(WHY_NOT_ROTATED, client.client_id, client.version, session_id, scope)
-        if row is None or row["stale"]:
-            return StaleClientError()
-        return InvalidScopeError() if row["within_scope"] is False else InvalidGrantError()
 
     async def _fetchrow_storing(self, statement: str, token: StoredToken | None, lifetime: int, *arguments: Any) -> Any:
         """Run a statement that may store a token; where its day has no partition yet, make that and run it again."""

@@ -79,7 +79,8 @@ class Sessions(Protocol):
         """Replace refresh token `counter` by its successor, in one statement; `scope` narrows the access token.
 
         Within the grace time the predecessor gets the same successor again. Anything older ends the session and
-        raises RefreshTokenReusedError. Also raises InvalidGrantError, InvalidScopeError and StaleClientError.
+        raises RefreshTokenReusedError. Too many retries, or too many rotations of one session, raise
+        TooManyRequestsError and change nothing. Also raises InvalidGrantError, InvalidScopeError and StaleClientError.
         """
 
     async def store_token(self, session: Session, token: StoredToken, lifetime: int) -> None:
