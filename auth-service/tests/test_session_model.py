@@ -130,7 +130,7 @@ class Sessions(RuleBasedStateMachine):
         self.users.epochs = {secrets.randbits(40): 0 for _ in range(2)}
         self.client_ids = {name: f"{name}-{secrets.token_hex(4)}" for name in ("doorkeeper", "rfc6749")}
         self.clients = PostgresClients(self.database, self.keyring)
-        sessions = PostgresSessions(self.database, REFRESHES)
+        sessions = PostgresSessions(self.database, REFRESHES, per_user=1_000)
         refresh_tokens = RefreshTokens(self.keyring.refresh_token_keys)
         throttle = Throttling(Throttle(None, Networks(EXEMPT)), BUDGETS, secrets.token_bytes(32))
         grants = [PasswordGrant(self.users, sessions, throttle), RefreshTokenGrant(refresh_tokens, sessions, throttle)]

@@ -82,6 +82,12 @@ class Settings(ThrottleCommandSettings, StoreSettings):
         20, ge=1, description="Most times that a spent refresh token is answered with the same successor."
     )
     refresh_rate: WindowText = Field("30/minute", description="Successful refreshes of one session, retries apart.")
+    sessions_per_user: int = Field(
+        50,
+        ge=1,
+        description="Live sessions of one user at one client. When one more is opened, the one ends that was opened or "
+        "refreshed longest ago.",
+    )
     throttle_login_pair: WindowText = Field(
         "5/15minute", description="Failed logins of one network at one account; a success clears them."
     )

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import structlog
 
 from auth_service.backends.partitions import create_partition
 from auth_service.backends.rotation import ROTATE, RefreshLimits, refusal
@@ -19,21 +20,36 @@ from auth_service.core.errors import (
 from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, User
 from servicekit.postgres import Database
 
+log = structlog.get_logger()
+
+# Of the user's sessions at the client those beyond the $10 - 1 that were used last end; a client's own have no user.
+# The login does not wait for a locked one, which is just being refreshed or ended. Where an older version has left
+# very many, a thousand of them end at a time, so that the statement stays short.
 OPEN = """
     WITH client AS (SELECT FROM clients WHERE client_id = $2 AND version = $3 AND disabled_at IS NULL),
     opened AS (
         INSERT INTO sessions
             (id, client_id, user_id, email, epoch, scope, idle_expires_at, expires_at, global_epoch)
         SELECT $1, $2, $4, $5, $6, $7, now() + $8, now() + $9, (SELECT epoch FROM global_epoch) FROM client
-        WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6) AND before_deadline($13)
+        WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6) AND before_deadline($14)
         RETURNING id, expires_at
     ),
     stored AS (
         INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
-        SELECT $10, $11, id, $7, least(now() + $12, expires_at) FROM opened WHERE $10::bytea IS NOT NULL
+        SELECT $11, $12, id, $7, least(now() + $13, expires_at) FROM opened WHERE $11::bytea IS NOT NULL
+    ),
+    surplus AS (
+        SELECT id FROM live_sessions WHERE user_id = $4 AND client_id = $2 AND idle_expires_at > now()
+        ORDER BY coalesce(rotated_at, created_at) DESC OFFSET $10 - 1 LIMIT 1000
+    ),
+    ended AS (
+        UPDATE sessions SET revoked_at = now() WHERE EXISTS (SELECT FROM opened) AND id IN (
+            SELECT id FROM sessions WHERE id IN (SELECT id FROM surplus) AND revoked_at IS NULL FOR UPDATE SKIP LOCKED
+        ) RETURNING id
     )
     SELECT EXISTS (SELECT FROM client) AS client_current, extract(epoch FROM now())::float8 AS now,
-        (SELECT extract(epoch FROM expires_at)::float8 FROM opened) AS expires_at
+        (SELECT extract(epoch FROM expires_at)::float8 FROM opened) AS expires_at,
+        (SELECT count(*) FROM ended) AS ended
 """
 STORE = """
     INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
@@ -73,11 +89,12 @@ END_OF_USER = """
 
 
 class PostgresSessions:
-    """The port `Sessions`."""
+    """The port `Sessions`. `per_user` is how many live sessions one user may have at one client."""
 
-    def __init__(self, database: Database, limits: RefreshLimits) -> None:
+    def __init__(self, database: Database, limits: RefreshLimits, per_user: int) -> None:
         self._database = database
         self._limits = limits
+        self._per_user = per_user
 
     def now(self) -> float:
         return self._database.now()
@@ -100,11 +117,16 @@ class PostgresSessions:
             sorted(scope),
             timedelta(seconds=access + client.idle_lifetime),
             timedelta(seconds=max(access, client.session_lifetime) if refreshes else access),
+            self._per_user,
         )
         if not row["client_current"]:
             raise StaleClientError
         if row["expires_at"] is None:
             raise InvalidCredentialsError
+        if row["ended"]:
+            log.info(
+                "oldest sessions ended", client_id=client.client_id, user_id=user and user.id, sessions=row["ended"]
+            )
         return Session(
             id=session_id,
             client_id=client.client_id,

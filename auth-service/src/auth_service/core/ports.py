@@ -65,6 +65,7 @@ class Sessions(Protocol):
     ) -> Session:
         """Record a session, and its access token where that is looked up, in one statement.
 
+        It ends those of the user's sessions at this client that were used longest ago, where there are too many.
         Raises StaleClientError when the registration has changed, InvalidCredentialsError when the user's epoch has.
         """
 
