@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 
 from auth_service.app import FORMATS, SIGNED_DIALECTS
 from auth_service.backends.clients import PostgresClients
+from auth_service.backends.dead_sessions import DeadSessions
 from auth_service.backends.keyring import Keyring, parse_master_keys
 from auth_service.backends.rotation import RefreshLimits
 from auth_service.backends.session_admin import note_restored
@@ -228,7 +229,7 @@ class Sessions(RuleBasedStateMachine):
     @rare
     @rule()
     def tidy(self) -> None:
-        self.run(tidy_tables(self.database))
+        self.run(tidy_tables(self.database, DeadSessions(self.database)))
 
     @rare
     @rule(login=logins, by_refresh_token=st.booleans())
