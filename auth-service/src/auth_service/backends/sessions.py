@@ -22,10 +22,7 @@ from servicekit.postgres import Database
 
 log = structlog.get_logger()
 
-# Of the user's sessions at the client those beyond the $10 - 1 that were used last end; a client's own have no user.
-# The login does not wait for a locked one, which is just being refreshed or ended. Where an older version has left
-# very many, a thousand of them end at a time, so that the statement stays short.
-OPEN = """
+_OPENED = """
     WITH client AS (SELECT FROM clients WHERE client_id = $2 AND version = $3 AND disabled_at IS NULL),
     opened AS (
         INSERT INTO sessions
@@ -37,8 +34,13 @@ OPEN = """
     stored AS (
         INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
         SELECT $11, $12, id, $7, least(now() + $13, expires_at) FROM opened WHERE $11::bytea IS NOT NULL
-    ),
-    surplus AS (
+    )
+"""
+# Of the user's sessions at the client those beyond the $10 - 1 that were used last end. The login does not wait for a
+# locked one, which is just being refreshed or ended. Where an older version has left very many, a thousand of them end
+# at a time, so that the statement stays short.
+_SURPLUS = """
+    , surplus AS (
         SELECT id FROM live_sessions WHERE user_id = $4 AND client_id = $2 AND idle_expires_at > now()
         ORDER BY coalesce(rotated_at, created_at) DESC OFFSET $10 - 1 LIMIT 1000
     ),
@@ -47,10 +49,14 @@ OPEN = """
             SELECT id FROM sessions WHERE id IN (SELECT id FROM surplus) AND revoked_at IS NULL FOR UPDATE SKIP LOCKED
         ) RETURNING id
     )
+"""
+_ANSWER = """
     SELECT EXISTS (SELECT FROM client) AS client_current, extract(epoch FROM now())::float8 AS now,
         (SELECT extract(epoch FROM expires_at)::float8 FROM opened) AS expires_at,
-        (SELECT count(*) FROM ended) AS ended
 """
+OPEN_FOR_USER = _OPENED + _SURPLUS + _ANSWER + "(SELECT count(*) FROM ended) AS ended"  # noqa: S608 - constants
+# A client may have any number of sessions of its own, and opens one with each request: $10 is null.
+OPEN_FOR_CLIENT = _OPENED + _ANSWER + "coalesce($10::bigint, 0) AS ended"
 STORE = """
     INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
     SELECT $3, $4, id, $2, least(now() + $5, expires_at) FROM sessions WHERE id = $1 AND before_deadline($6)
@@ -105,7 +111,7 @@ class PostgresSessions:
         session_id = secrets.randbits(63)
         access, refreshes = client.access_token_lifetime, client.refreshes and user is not None
         row = await self._fetchrow_storing(
-            OPEN,
+            OPEN_FOR_USER if user else OPEN_FOR_CLIENT,
             token,
             access,
             session_id,
@@ -117,7 +123,7 @@ class PostgresSessions:
             sorted(scope),
             timedelta(seconds=access + client.idle_lifetime),
             timedelta(seconds=max(access, client.session_lifetime) if refreshes else access),
-            self._per_user,
+            self._per_user if user else None,
         )
         if not row["client_current"]:
             raise StaleClientError
