@@ -41,7 +41,7 @@ _OPENED = """
 # at a time, so that the statement stays short.
 _SURPLUS = """
     , surplus AS (
-        SELECT id FROM live_sessions WHERE user_id = $4 AND client_id = $2 AND idle_expires_at > now()
+        SELECT id FROM live_sessions WHERE user_id = $4 AND client_id = $2
         ORDER BY coalesce(rotated_at, created_at) DESC OFFSET $10 - 1 LIMIT 1000
     ),
     ended AS (
