@@ -86,7 +86,8 @@ def command(data_dir: Path, **variables: str) -> tuple[list[str], dict[str, str]
     """The command that starts a stack and its environment; `variables` go before the rest.
 
     The gateway asks for a verdict at every request: a test would else have to wait until one is forgotten. Nothing is
-    throttled: all tests come from one address. A hundred at once wait to be hashed also where a machine is slow.
+    throttled: all tests come from one address. A session is refreshed as fast as a test or a benchmark can. A hundred
+    at once wait to be hashed also where a machine is slow.
     """
     ours = {
         **free_ports(),
@@ -94,6 +95,7 @@ def command(data_dir: Path, **variables: str) -> tuple[list[str], dict[str, str]
         "GATEWAY_VERDICT_LIFETIME": "0",
         "AUTH_THROTTLE_EXEMPT": "127.0.0.0/8",
         "USERS_THROTTLE_EXEMPT": "127.0.0.0/8",
+        "AUTH_REFRESH_RATE": "1000000/minute",
         "USERS_HASH_DEADLINE": "8",
     }
     return [sys.executable, "-m", "dev"], {**os.environ, **ours, **variables}

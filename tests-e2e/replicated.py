@@ -101,6 +101,7 @@ async def replicated(auth_database: str, users_database: str, directory: Path) -
             "AUTH_ISSUER": f"http://127.0.0.1:{gateway_port}",
             "AUTH_USERS_URL": users_url,
             "AUTH_THROTTLE_EXEMPT": "127.0.0.0/8",
+            "AUTH_REFRESH_RATE": "1000000/minute",  # clients refresh twenty times a second while replicas freeze
         }
     )
     users = _environment(

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from dev import testing
-from drivers import RFC6749
+from drivers import DOORKEEPER, RFC6749
 from exchange import JSON, Reply, bearer, post_json, send
 from marks import needs_own_stack
 from people import Person, signed_up
@@ -25,8 +25,9 @@ WRONG = "not the password"
 @pytest.fixture(scope="module")
 def throttling_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
     """A stack with the budgets as they are by default, behind one proxy that it trusts."""
-    settings = {"AUTH_THROTTLE_EXEMPT": "", "USERS_THROTTLE_EXEMPT": "", "GATEWAY_TRUSTED_PROXIES": PROXY}
-    stack = testing.start(tmp_path_factory.mktemp("throttling") / "data", **settings)
+    defaults = dict.fromkeys(("AUTH_THROTTLE_EXEMPT", "AUTH_REFRESH_RATE", "USERS_THROTTLE_EXEMPT"), "")
+    data_dir = tmp_path_factory.mktemp("throttling") / "data"
+    stack = testing.start(data_dir, GATEWAY_TRUSTED_PROXIES=PROXY, **defaults)
     try:
         yield stack
     finally:
@@ -152,3 +153,16 @@ async def test_behind_a_trusted_proxy_each_client_has_its_own(proxy: aiohttp.Cli
         assert statuses == [400] * 5 + [429] * 2
     reply = await log_in(proxy, person, person.password, {"X-Forwarded-For": "198.51.100.3"})
     assert reply.status == 200
+
+
+async def test_neither_retries_nor_refreshes_go_on_without_end(client: aiohttp.ClientSession) -> None:
+    tokens = await DOORKEEPER.log_in(client)
+    for _ in range(30):
+        spent = tokens.refresh_token
+        tokens = DOORKEEPER.tokens(await DOORKEEPER.refresh(client, spent))
+    retries = [await DOORKEEPER.refresh(client, spent) for _ in range(25)]
+    assert [reply.status for reply in retries] == [200] * 20 + [429] * 5
+    for refused in (await DOORKEEPER.refresh(client, tokens.refresh_token), retries[-1]):
+        assert (refused.status, refused.json()["error"]) == (429, "too_many_requests")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 120
+    assert await DOORKEEPER.accepts(client, tokens.access_token)

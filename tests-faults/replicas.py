@@ -165,6 +165,7 @@ class Stack:
                     "AUTH_ISSUER": ISSUER,
                     "AUTH_USERS_URL": f"http://user-service.{name}:8082",
                     **{f"AUTH_THROTTLE_{budget}": NO_LIMIT for budget in AUTH_BUDGETS},
+                    "AUTH_REFRESH_RATE": NO_LIMIT,  # the load's clients refresh several times a second
                 }
                 ready_url = f"http://{host}:8081/readyz"
             case "user-service":

@@ -8,6 +8,7 @@ import asyncpg
 
 from auth_service.app import SIGNED_DIALECTS
 from auth_service.backends import upkeep
+from auth_service.backends.dead_sessions import DeadSessions
 from auth_service.backends.keyring import Keyring, parse_master_keys
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.core.errors import UnavailableError
@@ -70,6 +71,6 @@ async def prepare(url: str) -> None:
     keyring = Keyring(parse_master_keys(MASTER_KEYS))
     async with connect(url, pool_size=1, unavailable=UnavailableError) as database:
         await SigningKeys(database, keyring, SIGNED_DIALECTS).ensure()
-        await upkeep.tidy_tables(database)
+        await upkeep.tidy_tables(database, DeadSessions(database))
         for party in PARTIES.values():
             await register(database, keyring, party, **{"default_for": None} | REGISTRATIONS.get(party.dialect, {}))

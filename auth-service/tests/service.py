@@ -25,7 +25,7 @@ LOGIN = {"doorkeeper": "login", "bongo": "phone_number"}
 PATHS = {"cubux": "/oauth2/token", "bongo": "/api/oauth/access-token/v1/"}
 # Every column that holds a time, but for those that nothing is decided by.
 TIMES = {
-    "sessions": ("created_at", "rotated_at", "idle_expires_at", "expires_at", "revoked_at"),
+    "sessions": ("created_at", "rotated_at", "rotations_since", "idle_expires_at", "expires_at", "revoked_at"),
     "access_tokens": ("issued_at", "expires_at"),
 }
 

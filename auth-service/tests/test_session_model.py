@@ -28,7 +28,9 @@ from hypothesis.stateful import (
 
 from auth_service.app import FORMATS, SIGNED_DIALECTS
 from auth_service.backends.clients import PostgresClients
+from auth_service.backends.dead_sessions import DeadSessions
 from auth_service.backends.keyring import Keyring, parse_master_keys
+from auth_service.backends.rotation import RefreshLimits
 from auth_service.backends.session_admin import note_restored
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
@@ -63,6 +65,7 @@ _GUESSES = guess_budgets("guess", pair=_ONCE, network=_ONCE, free=1, row=2)
 BUDGETS = Budgets(_GUESSES, _GUESSES, _ONCE, _ONCE)
 
 GRACE = 3_000
+REFRESHES = RefreshLimits(GRACE, retries=1_000, rotations=Window(1_000, 1))  # no part of the model either
 ACCESS, IDLE, SESSION = 90_000, 360_000, 2_000_000
 # Small enough for several to pass within the grace, large enough to pass every lifetime, and so coarse that what a
 # test takes makes no difference.
@@ -131,7 +134,7 @@ class Sessions(RuleBasedStateMachine):
         self.users.epochs = {secrets.randbits(40): 0 for _ in range(2)}
         self.client_ids = {name: f"{name}-{secrets.token_hex(4)}" for name in ("doorkeeper", "rfc6749")}
         self.clients = PostgresClients(self.database, self.keyring)
-        sessions = PostgresSessions(self.database, GRACE)
+        sessions = PostgresSessions(self.database, REFRESHES, per_user=1_000)
         refresh_tokens = RefreshTokens(self.keyring.refresh_token_keys)
         throttle = Throttling(Throttle(None, Networks(EXEMPT)), BUDGETS, secrets.token_bytes(32))
         grants = [PasswordGrant(self.users, sessions, throttle), RefreshTokenGrant(refresh_tokens, sessions, throttle)]
@@ -229,7 +232,7 @@ class Sessions(RuleBasedStateMachine):
     @rare
     @rule()
     def tidy(self) -> None:
-        self.run(tidy_tables(self.database))
+        self.run(tidy_tables(self.database, DeadSessions(self.database)))
 
     @rare
     @rule(login=logins, by_refresh_token=st.booleans())

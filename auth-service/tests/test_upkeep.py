@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import time
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
 from auth_service.app import FORMATS
+from auth_service.backends import dead_sessions
+from auth_service.backends.dead_sessions import DeadSessions
 from auth_service.backends.upkeep import tidy_tables
 from auth_service.core.errors import UnavailableError
 from servicekit.postgres import connect
 
+from .service import REFRESHING
 from .serving import eventually
 
 DAY = 86400
@@ -39,7 +43,7 @@ async def database_of(service):
 
 async def tidy(service):
     async with database_of(service) as database:
-        await tidy_tables(database)
+        await tidy_tables(database, DeadSessions(database))
 
 
 async def partitions(service):
@@ -177,7 +181,7 @@ async def test_reuse_is_still_noticed_after_tidying(own_service, parties):
     assert (await own_service.refresh(party, successor.refresh)).error == (400, "invalid_grant")
 
 
-async def test_an_epoch_is_kept_for_as_long_as_it_ends_anything(own_service, parties):
+async def test_an_epoch_is_kept_for_as_long_as_it_ends_anything(own_service, parties, monkeypatch):
     party, user, gone = parties["cubux"], own_service.users.add(), own_service.users.add()
     login = await own_service.login(party, user)
     for changed in (user, gone):
@@ -185,13 +189,86 @@ async def test_an_epoch_is_kept_for_as_long_as_it_ends_anything(own_service, par
     await tidy(own_service)
     assert await count(own_service, "user_epochs") == 2
     await own_service.rows("UPDATE user_epochs SET raised_at = raised_at - interval '25 hours'")
-    await tidy(own_service)
+    with monkeypatch.context() as patched:
+        patched.setattr(dead_sessions, "_STEPS", 0)  # dead sessions are not reached in this round
+        await tidy(own_service)
     rows = await own_service.rows("SELECT user_id FROM user_epochs")
     assert [row["user_id"] for row in rows] == [user.id]
     assert await own_service.verdict(login.access) == 401
-    await own_service.age(800 * DAY)
     await tidy(own_service)
     assert [await count(own_service, table) for table in ("user_epochs", "sessions")] == [0, 0]
+    assert await own_service.verdict(login.access) == 401
+
+
+async def refusal(service, party, login):
+    """The answer to a refresh, in full: it must not change when the session's row is deleted."""
+    reply = await service.refresh(party, login.refresh)
+    assert reply.json["error"] == "invalid_grant"
+    return reply.status, reply.body
+
+
+@pytest.mark.parametrize("dialect", REFRESHING)
+async def test_a_revoked_session_is_deleted_a_day_later(own_service, parties, dialect):
+    party, user = parties[dialect], own_service.users.add()
+    revoked, kept = [await own_service.login(party, user) for _ in range(2)]
+    await own_service.request("POST", "/oauth/revoke", json={**party.credentials, "token": revoked.access})
+    refused, denied = await refusal(own_service, party, revoked), (await own_service.verify(revoked.access)).body
+    await own_service.age(DAY - 60)
+    await tidy(own_service)
+    assert await count(own_service, "sessions") == 2
+    await own_service.rows("UPDATE sessions SET revoked_at = revoked_at - interval '2 minutes'")
+    await tidy(own_service)
+    assert [row["revoked_at"] for row in await own_service.rows("SELECT revoked_at FROM sessions")] == [None]
+    assert await refusal(own_service, party, revoked) == refused
+    denial = await own_service.verify(revoked.access)
+    assert denial.status == 401
+    if dialect != "doorkeeper":  # it tells that the access token's time is over, whatever became of its session
+        assert denial.body == denied
+    assert (await own_service.refresh(party, kept.refresh)).status == 200
+
+
+async def test_a_session_is_deleted_a_day_after_it_was_idle_for_too_long(own_service):
+    party = await own_service.register("rfc6749", access_token_lifetime=10, idle_lifetime=50, session_lifetime=9 * DAY)
+    idle, used = [await own_service.login(party, own_service.users.add()) for _ in range(2)]
+    await own_service.age(55)
+    used = await own_service.refresh(party, used.refresh)
+    await own_service.age(6)
+    refused = await refusal(own_service, party, idle)
+    for seconds, left in ((DAY - 15, 2), (20, 1), (60, 0)):
+        await own_service.age(seconds)
+        await tidy(own_service)
+        assert await count(own_service, "sessions") == left
+        assert await refusal(own_service, party, idle) == refused
+    assert await refusal(own_service, party, used) == refused
+
+
+async def test_a_session_that_its_user_s_epoch_ended_is_deleted_a_day_later(own_service, parties):
+    party, user = parties["rfc6749"], own_service.users.add()
+    ended = await own_service.login(party, user)
+    await own_service.users.end_sessions(user)
+    later = await own_service.login(party, user)
+    for hours, left in ((23, 2), (2, 1)):
+        await own_service.rows("UPDATE user_epochs SET raised_at = raised_at - make_interval(hours => $1)", hours)
+        await tidy(own_service)
+        assert await count(own_service, "sessions") == left
+        assert [await own_service.verdict(reply.access) for reply in (ended, later)] == [401, 200]
+
+
+async def test_a_round_reads_a_part_of_the_table_and_the_next_one_goes_on(own_service, monkeypatch):
+    monkeypatch.setattr(dead_sessions, "_PAGES", 1)
+    copies = """
+        INSERT INTO sessions (id, client_id, user_id, scope, idle_expires_at, expires_at, revoked_at)
+        SELECT n, 'web', n, '{}', now() + interval '9 days', now() + interval '9 days', now() - $1::interval
+        FROM generate_series(1, 3000) n
+    """
+    await own_service.rows(copies, timedelta(days=2))
+    async with database_of(own_service) as database:
+        walk = DeadSessions(database)
+        deleted = [await walk.delete() for _ in range(9)]
+        assert 0 < deleted[0] < 1500
+        assert sum(deleted) == 3000
+        await own_service.rows(copies, timedelta(days=2))  # into the pages that are free again, once they are known
+        assert sum([await walk.delete() for _ in range(18)]) == 3000
 
 
 @pytest.mark.parametrize("dialect", ["rfc6749", "passport"])

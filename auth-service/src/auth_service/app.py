@@ -120,7 +120,7 @@ def _routes(
     pulse: Pulse,
 ) -> list[web.RouteDef]:
     clients = PostgresClients(database, keyring)
-    sessions = PostgresSessions(database, settings.refresh_grace_seconds)
+    sessions = PostgresSessions(database, settings.refresh_limits, settings.sessions_per_user)
     refresh_tokens = RefreshTokens(keyring.refresh_token_keys)
     throttle = Throttling(counted, settings.budgets, keyring.login_name_key)
     address_of = functools.partial(client_address, gateways=Networks(settings.gateways))

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from pydantic_settings import SettingsConfigDict
 
 from auth_service.backends.keyring import parse_master_keys
+from auth_service.backends.rotation import RefreshLimits
 from auth_service.backends.signing_keys import LEAST_PUBLISH_SECONDS
 from auth_service.backends.throttle import LOGINS, Budgets
 from servicekit.settings import Port, PostgresUrl, ServiceSettings
@@ -78,6 +79,16 @@ class Settings(ThrottleCommandSettings):
         description="How long a spent refresh token is answered with the same successor; longer than "
         "`GATEWAY_READ_TIMEOUT` by more than ten seconds, so that a client whose answer was lost can still ask again.",
     )
+    refresh_retries: int = Field(
+        20, ge=1, description="Most times that a spent refresh token is answered with the same successor."
+    )
+    refresh_rate: WindowText = Field("30/minute", description="Successful refreshes of one session, retries apart.")
+    sessions_per_user: int = Field(
+        50,
+        ge=1,
+        description="Live sessions of one user at one client. When one more is opened, the one ends that was opened or "
+        "refreshed longest ago.",
+    )
     throttle_login_pair: WindowText = Field(
         "5/15minute", description="Failed logins of one network at one account; a success clears them."
     )
@@ -123,6 +134,11 @@ class Settings(ThrottleCommandSettings):
         if grace <= patience:
             raise ValueError(f"must be more than GATEWAY_READ_TIMEOUT and ten seconds, which is {patience:g}")
         return grace
+
+    @property
+    def refresh_limits(self) -> RefreshLimits:
+        """How often a session can be refreshed, by these numbers."""
+        return RefreshLimits(self.refresh_grace_seconds, self.refresh_retries, window(self.refresh_rate))
 
     @property
     def budgets(self) -> Budgets:

@@ -6,71 +6,57 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import structlog
 
 from auth_service.backends.partitions import create_partition
+from auth_service.backends.rotation import ROTATE, RefreshLimits, refusal
 from auth_service.core.access_tokens import StoredToken
 from auth_service.core.errors import (
     ExpiredTokenError,
     InvalidCredentialsError,
-    InvalidGrantError,
-    InvalidScopeError,
     RefreshTokenReusedError,
     StaleClientError,
 )
 from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, User
 from servicekit.postgres import Database
 
-OPEN = """
+log = structlog.get_logger()
+
+_OPENED = """
     WITH client AS (SELECT FROM clients WHERE client_id = $2 AND version = $3 AND disabled_at IS NULL),
     opened AS (
         INSERT INTO sessions
             (id, client_id, user_id, email, epoch, scope, idle_expires_at, expires_at, global_epoch)
         SELECT $1, $2, $4, $5, $6, $7, now() + $8, now() + $9, (SELECT epoch FROM global_epoch) FROM client
-        WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6) AND before_deadline($13)
+        WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6) AND before_deadline($14)
         RETURNING id, expires_at
     ),
     stored AS (
         INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
-        SELECT $10, $11, id, $7, least(now() + $12, expires_at) FROM opened WHERE $10::bytea IS NOT NULL
+        SELECT $11, $12, id, $7, least(now() + $13, expires_at) FROM opened WHERE $11::bytea IS NOT NULL
     )
-    SELECT EXISTS (SELECT FROM client) AS client_current, extract(epoch FROM now())::float8 AS now,
-        (SELECT extract(epoch FROM expires_at)::float8 FROM opened) AS expires_at
 """
-# One statement tells rotation, retry and theft apart: a loser of the race waits for the row and is judged by what it
-# holds then; a second look would need a second snapshot. For the same reason the conditions of the view
-# live_sessions are spelled out: the row is checked again after the wait, a view's rows are not.
-ROTATE = """
-    WITH rotated AS (
-        UPDATE sessions s SET
-            counter = CASE WHEN s.counter = $3 THEN s.counter + 1 ELSE s.counter END,
-            rotated_at = CASE WHEN s.counter = $3 THEN now() ELSE s.rotated_at END,
-            idle_expires_at = CASE WHEN s.counter = $3 THEN now() + $7 ELSE s.idle_expires_at END,
-            revoked_at = CASE WHEN s.counter = $3 OR (s.counter = $3 + 1 AND s.rotated_at > now() - $6::interval)
-                THEN NULL ELSE now() END
-        FROM clients c
-        WHERE s.id = $1 AND s.client_id = $2 AND c.client_id = $2 AND c.version = $4 AND c.disabled_at IS NULL
-            AND s.counter >= $3 AND s.revoked_at IS NULL AND s.expires_at > now() AND s.idle_expires_at > now()
-            AND s.global_epoch >= (SELECT epoch FROM global_epoch)
-            AND ($5::text[] IS NULL OR $5 <@ s.scope
-                OR s.counter > $3 + 1 OR (s.counter > $3 AND s.rotated_at <= now() - $6::interval))
-            AND NOT EXISTS (SELECT FROM user_epochs e WHERE e.user_id = s.user_id AND e.epoch > s.epoch)
-            AND before_deadline($11)
-        RETURNING s.*, before_deadline($11)
+# Of the user's sessions at the client those beyond the $10 - 1 that were used last end. The login does not wait for a
+# locked one, which is just being refreshed or ended. Where an older version has left very many, a thousand of them end
+# at a time, so that the statement stays short.
+_SURPLUS = """
+    , surplus AS (
+        SELECT id FROM live_sessions WHERE user_id = $4 AND client_id = $2
+        ORDER BY coalesce(rotated_at, created_at) DESC OFFSET $10 - 1 LIMIT 1000
     ),
-    stored AS (
-        INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
-        SELECT $8, $9, id, coalesce($5, scope), least(now() + $10, expires_at)
-        FROM rotated WHERE $8::bytea IS NOT NULL AND revoked_at IS NULL
+    ended AS (
+        UPDATE sessions SET revoked_at = now() WHERE EXISTS (SELECT FROM opened) AND id IN (
+            SELECT id FROM sessions WHERE id IN (SELECT id FROM surplus) AND revoked_at IS NULL FOR UPDATE SKIP LOCKED
+        ) RETURNING id
     )
-    SELECT user_id, email, scope, counter, revoked_at IS NOT NULL AS reused,
-        extract(epoch FROM now())::float8 AS now, extract(epoch FROM expires_at)::float8 AS expires_at
-    FROM rotated
 """
-WHY_NOT_ROTATED = """
-    SELECT c.version <> $2 AS stale, $4::text[] <@ s.scope AS within_scope
-    FROM clients c LEFT JOIN live_sessions s ON s.client_id = c.client_id AND s.id = $3
-    WHERE c.client_id = $1
+_ANSWER = """
+    SELECT EXISTS (SELECT FROM client) AS client_current, extract(epoch FROM now())::float8 AS now,
+        (SELECT extract(epoch FROM expires_at)::float8 FROM opened) AS expires_at,
 """
+OPEN_FOR_USER = _OPENED + _SURPLUS + _ANSWER + "(SELECT count(*) FROM ended) AS ended"  # noqa: S608 - constants
+# A client may have any number of sessions of its own, and opens one with each request: $10 is null.
+OPEN_FOR_CLIENT = _OPENED + _ANSWER + "coalesce($10::bigint, 0) AS ended"
 STORE = """
     INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
     SELECT $3, $4, id, $2, least(now() + $5, expires_at) FROM sessions WHERE id = $1 AND before_deadline($6)
@@ -109,11 +95,12 @@ END_OF_USER = """
 
 
 class PostgresSessions:
-    """The port `Sessions`. `grace` is the time in seconds in which a spent refresh token gets its successor again."""
+    """The port `Sessions`. `per_user` is how many live sessions one user may have at one client."""
 
-    def __init__(self, database: Database, grace: float) -> None:
+    def __init__(self, database: Database, limits: RefreshLimits, per_user: int) -> None:
         self._database = database
-        self._grace = timedelta(seconds=grace)
+        self._limits = limits
+        self._per_user = per_user
 
     def now(self) -> float:
         return self._database.now()
@@ -124,7 +111,7 @@ class PostgresSessions:
         session_id = secrets.randbits(63)
         access, refreshes = client.access_token_lifetime, client.refreshes and user is not None
         row = await self._fetchrow_storing(
-            OPEN,
+            OPEN_FOR_USER if user else OPEN_FOR_CLIENT,
             token,
             access,
             session_id,
@@ -136,11 +123,16 @@ class PostgresSessions:
             sorted(scope),
             timedelta(seconds=access + client.idle_lifetime),
             timedelta(seconds=max(access, client.session_lifetime) if refreshes else access),
+            self._per_user if user else None,
         )
         if not row["client_current"]:
             raise StaleClientError
         if row["expires_at"] is None:
             raise InvalidCredentialsError
+        if row["ended"]:
+            log.info(
+                "oldest sessions ended", client_id=client.client_id, user_id=user and user.id, sessions=row["ended"]
+            )
         return Session(
             id=session_id,
             client_id=client.client_id,
@@ -157,6 +149,7 @@ class PostgresSessions:
         self, client: Client, session_id: int, counter: int, scope: frozenset[str] | None, token: StoredToken | None
     ) -> Session:
         narrowed = sorted(scope) if scope is not None else None
+        grace, retries, rotations, window = self._limits.parameters
         row = await self._fetchrow_storing(
             ROTATE,
             token,
@@ -166,11 +159,14 @@ class PostgresSessions:
             counter,
             client.version,
             narrowed,
-            self._grace,
+            grace,
             timedelta(seconds=client.access_token_lifetime + client.idle_lifetime),
+            retries,
+            rotations,
+            window,
         )
         if row is None:
-            raise await self._why_not_rotated(client, session_id, narrowed)
+            raise await refusal(self._database, client, (session_id, counter), narrowed, self._limits)
         if row["reused"]:
             raise RefreshTokenReusedError(session_id)
         return Session(
@@ -184,12 +180,6 @@ class PostgresSessions:
             expires_at=row["expires_at"],
             email=row["email"],
         )
-
-    async def _why_not_rotated(self, client: Client, session_id: int, scope: list[str] | None) -> Exception:
-        row = await self._database.fetchrow(WHY_NOT_ROTATED, client.client_id, client.version, session_id, scope)
-        if row is None or row["stale"]:
-            return StaleClientError()
-        return InvalidScopeError() if row["within_scope"] is False else InvalidGrantError()
 
     async def _fetchrow_storing(self, statement: str, token: StoredToken | None, lifetime: int, *arguments: Any) -> Any:
         """Run a statement that may store a token; where its day has no partition yet, make that and run it again."""

@@ -1,10 +1,11 @@
-"""Background work of every replica: keys live and die, partitions come and go, expired sessions are deleted."""
+"""Background work of every replica: keys live and die, partitions come and go, dead sessions are deleted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
 
+from auth_service.backends.dead_sessions import DeadSessions
 from auth_service.backends.partitions import create_partition, drop_expired_partitions, today
 from auth_service.backends.signing_keys import RELOAD_SECONDS, SigningKeys
 from auth_service.core.errors import UnavailableError
@@ -15,18 +16,13 @@ log = structlog.get_logger()
 KEYS_EVERY = RELOAD_SECONDS
 TABLES_EVERY = 60.0
 _DAYS_AHEAD = 3
-_BATCH = 5000
 
-# A dead session need not be kept: without its row no token of it verifies, and none is refreshed.
-DELETE_SESSIONS = """
-    DELETE FROM sessions WHERE id IN (
-        SELECT id FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-    ) AND before_deadline($2)
-"""
 # An epoch is needed while an older session, or a login that began before it, may be about.
 DELETE_EPOCHS = """
     DELETE FROM user_epochs e WHERE raised_at < now() - interval '1 day'
-        AND NOT EXISTS (SELECT FROM sessions s WHERE s.user_id = e.user_id AND s.epoch < e.epoch)
+        AND NOT EXISTS (
+            SELECT FROM sessions s WHERE s.user_id = e.user_id AND s.revoked_at IS NULL AND s.epoch < e.epoch
+        )
         AND before_deadline($1)
 """
 
@@ -41,9 +37,10 @@ async def keep_up(database: Database, keys: SigningKeys) -> None:
             log.warning("background work failed", cause=str(error))
         await keys.reload()
 
+    dead_sessions = DeadSessions(database)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(KEYS_EVERY, advance_keys))
-        tasks.create_task(_every(TABLES_EVERY, lambda: tidy_tables(database)))
+        tasks.create_task(_every(TABLES_EVERY, lambda: tidy_tables(database, dead_sessions)))
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -57,22 +54,13 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(seconds)
 
 
-async def tidy_tables(database: Database) -> None:
-    """Make the partitions of the next days, drop those that are over, delete what has expired."""
+async def tidy_tables(database: Database, dead_sessions: DeadSessions) -> None:
+    """Make the partitions of the next days, drop those that are over, delete what is dead."""
     first = await today(database)
     for day in range(first, first + _DAYS_AHEAD):
         await create_partition(database, day)
     dropped = await drop_expired_partitions(database)
-    deleted = await _delete_sessions(database)
+    deleted = await dead_sessions.delete()
     await database.write(DELETE_EPOCHS)
     if dropped or deleted:
         log.info("tables tidied", partitions_dropped=dropped, sessions_deleted=deleted)
-
-
-async def _delete_sessions(database: Database) -> int:
-    total = 0
-    while True:
-        deleted = await database.write(DELETE_SESSIONS, _BATCH)
-        total += deleted
-        if deleted < _BATCH:
-            return total

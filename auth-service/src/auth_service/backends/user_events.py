@@ -29,7 +29,10 @@ END_SESSIONS = """
     )
     UPDATE sessions SET epoch = $2 WHERE id = $3 AND user_id = $1 AND epoch = $2 - 1 AND before_deadline($4)
 """
-CHANGE_EMAIL = "UPDATE sessions SET email = $2 WHERE user_id = $1 AND email IS NOT NULL AND before_deadline($3)"
+CHANGE_EMAIL = """
+    UPDATE sessions SET email = $2
+    WHERE user_id = $1 AND revoked_at IS NULL AND email IS NOT NULL AND before_deadline($3)
+"""
 
 
 class Pulse:

@@ -74,6 +74,7 @@ class Sessions(Protocol):
     ) -> Session:
         """Record a session, and its access token where that is looked up, in one statement.
 
+        It ends those of the user's sessions at this client that were used longest ago, where there are too many.
         Raises StaleClientError when the registration has changed, InvalidCredentialsError when the user's epoch has.
         """
 
@@ -88,7 +89,8 @@ class Sessions(Protocol):
         """Replace refresh token `counter` by its successor, in one statement; `scope` narrows the access token.
 
         Within the grace time the predecessor gets the same successor again. Anything older ends the session and
-        raises RefreshTokenReusedError. Also raises InvalidGrantError, InvalidScopeError and StaleClientError.
+        raises RefreshTokenReusedError. Too many retries, or too many rotations of one session, raise
+        TooManyRequestsError and change nothing. Also raises InvalidGrantError, InvalidScopeError and StaleClientError.
         """
 
     async def store_token(self, session: Session, token: StoredToken, lifetime: int) -> None:

@@ -1,0 +1,56 @@
+"""Deletes sessions that are dead: expired ones at once, others a day after they ended."""
+
+from servicekit.postgres import Database
+
+_BATCH = 5000
+_PAGES = 500  # of 8 KB, read by one statement
+_STEPS = 10  # statements in one round
+
+# Without its row no token of a session verifies, and none is refreshed. The answers are the same as before.
+DELETE_EXPIRED = """
+    DELETE FROM sessions WHERE id IN (
+        SELECT id FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    ) AND before_deadline($2)
+"""
+# It reads the pages from $1 up to $2. Every refresh changes idle_expires_at: if that were indexed, a refresh would
+# have to write to every index of the table. Reading the table itself costs far less, and finds all that is dead.
+DELETE_DEAD = """
+    DELETE FROM sessions s
+    WHERE s.ctid >= format('(%s,0)', $1::bigint)::tid AND s.ctid < format('(%s,0)', $2::bigint)::tid
+        AND (s.revoked_at < now() - interval '1 day' OR s.idle_expires_at < now() - interval '1 day'
+            OR (s.user_id IN (SELECT user_id FROM user_epochs WHERE raised_at < now() - interval '1 day')
+                AND s.epoch < (SELECT e.epoch FROM user_epochs e WHERE e.user_id = s.user_id)))
+        AND before_deadline($3)
+"""
+PAGES = "SELECT pg_relation_size('sessions') / current_setting('block_size')::bigint AS number"
+
+
+class DeadSessions:
+    """Goes through the table page by page, 40 MB in one round, and begins again where it ends."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._page = 0
+
+    async def delete(self) -> int:
+        """Do one round; returns how many sessions were deleted."""
+        return await self._delete_expired() + await self._delete_dead()
+
+    async def _delete_expired(self) -> int:
+        total = 0
+        while True:
+            deleted = await self._database.write(DELETE_EXPIRED, _BATCH)
+            total += deleted
+            if deleted < _BATCH:
+                return total
+
+    async def _delete_dead(self) -> int:
+        pages = (await self._database.fetchrow(PAGES))["number"]
+        total = 0
+        for _ in range(_STEPS):
+            total += await self._database.write(DELETE_DEAD, self._page, self._page + _PAGES)
+            self._page += _PAGES
+            if self._page >= pages:
+                self._page = 0
+                break
+        return total
