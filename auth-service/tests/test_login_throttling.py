@@ -174,6 +174,13 @@ async def test_nor_does_the_time_tell_them_apart_while_throttled(throttled, part
         connection.close()
 
 
+@pytest.mark.parametrize(("place", "network"), [("192.0.2.77", "192.0.2.77/32"), ("2001:db8::7:1", "2001:db8::/64")])
+async def test_user_service_is_told_which_network_a_login_comes_from(throttled, parties, place, network):
+    user = throttled[0].users.add()
+    await guess(throttled[0], parties["rfc6749"], user, place)
+    assert [check["network"] for check in throttled[0].users.checks if check["login"] == user.login] == [network]
+
+
 async def test_many_accounts_from_one_network(throttled, parties):
     party, place = parties["doorkeeper"], address()
     user = throttled[0].users.add()

@@ -91,7 +91,7 @@ class KnownUsers:
     def check_room(self) -> None:
         """There always is."""
 
-    async def check_credentials(self, login: str, _login_type: str, _password: str) -> User | None:
+    async def check_credentials(self, login: str, _login_type: str, _password: str, _address: str) -> User | None:
         return User(int(login), f"{login}@example.com", self.epochs[int(login)])
 
 

@@ -42,6 +42,15 @@ async def test_a_login_that_must_be_a_phone_number_is_nothing_else(service: Any,
     assert await service.check(login, PASSWORD, "phone_number") is None
 
 
+@pytest.mark.parametrize("network", [{}, {"network": "192.0.2.1/32"}, {"network": None}])
+async def test_a_check_may_say_which_network_it_comes_from(service: Any, network: dict[str, Any]) -> None:
+    user = await service.add(PASSWORD, username="ann")
+    token = service.issuer.service_token("credentials:check")
+    body = {"login": "ann", "password": PASSWORD, **network}
+    reply = await service.request("POST", "/internal/credentials/check", body, token=token)
+    assert (reply.status, reply.json["user"]["id"]) == (200, user.id)
+
+
 async def test_every_refusal_has_the_same_bytes(service: Any) -> None:
     await service.add(PASSWORD, email="known@x.com")
     await service.add(PASSWORD, email="disabled@x.com")

@@ -23,11 +23,16 @@ EventId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class CredentialCheck(msgspec.Struct, kw_only=True):
-    """`login_type` says whether `login` may be any login name or is a phone number, with or without its `+`."""
+    """`login_type` says whether `login` may be any login name or is a phone number, with or without its `+`.
+
+    `network` is the one that the login comes from (`192.0.2.1/32`, `2001:db8::/64`, `unknown`); an auth-service of the
+    previous version does not say it.
+    """
 
     login: str
     password: str
     login_type: LoginType = "any"
+    network: str | None = None
 
 
 class Acknowledgement(msgspec.Struct, kw_only=True):

@@ -10,6 +10,7 @@ from auth_service.backends.concurrency_limit import ConcurrencyLimit, NoRoomErro
 from auth_service.core.errors import CallerLeftError, UnavailableError
 from auth_service.core.model import User
 from servicekit import callers, http, request_ids, wire
+from servicekit.throttling.networks import network_of
 from servicekit.upstreams.calls import CallFailedError, Service
 
 CHECK_TIMEOUT = 10.0  # seconds
@@ -62,8 +63,8 @@ class UserService:
         if self._checks.reached:
             raise UnavailableError("user-service has no room")
 
-    async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
-        body = {"login": login, "password": password, "login_type": login_type}
+    async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
+        body = {"login": login, "password": password, "login_type": login_type, "network": network_of(address)}
         try:
             with self._checks.in_flight():
                 raw = await self._call("POST", "/internal/credentials/check", "credentials:check", body)

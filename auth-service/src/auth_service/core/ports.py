@@ -22,8 +22,11 @@ class Users(Protocol):
     def check_room(self) -> None:
         """Raises UnavailableError, before anything is done for a login, where the last ones found no room."""
 
-    async def check_credentials(self, login: str, login_type: str, password: str) -> User | None:
-        """The user, or None: unknown, wrong password and disabled cannot be told apart."""
+    async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
+        """The user, or None: unknown, wrong password and disabled cannot be told apart.
+
+        `address` is the client's, as text.
+        """
 
 
 class Attempt(Protocol):

@@ -46,7 +46,7 @@ class PasswordGrant:
         attempt = await self._throttle.admit_login(login, login_type, client.client_id, request.address)
         asked_at = time.monotonic()
         try:
-            user = await self._users.check_credentials(login, login_type, request.password or "")
+            user = await self._users.check_credentials(login, login_type, request.password or "", request.address)
         except CallerLeftError:
             # To hang up must not make guesses that cost nothing. But an owner who was left waiting has made none: in an
             # outage the budget would soon be used up, and keep the owner out after it.
