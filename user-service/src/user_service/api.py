@@ -73,7 +73,8 @@ async def sign_up(request: web.Request) -> web.Response:
         if not as_admin:
             await request.app[THROTTLES].count_sign_up(request)
         names: dict[Kind, str | None] = {kind: getattr(form, kind) for kind in get_args(Kind)}
-        user = await request.app[ACCOUNTS].sign_up(names, form.password)
+        network = request.app[THROTTLES].network(request)
+        user = await request.app[ACCOUNTS].sign_up(names, form.password, network=network)
     return reply(request, rendered(user))
 
 
@@ -141,9 +142,10 @@ async def change_password(request: web.Request) -> web.Response:
     if _visible(request, acting) != acting.id:
         raise web.HTTPForbidden
     form = bodies.read(await http.read_object(request, MEDIA_TYPES), PasswordChange)
+    network = request.app[THROTTLES].network(request)
     async with request.app[THROTTLES].password_guess(request, acting.id):
         event_id = await request.app[ACCOUNTS].change_password(
-            acting.id, form.current_password, form.password, token.session_id
+            acting.id, form.current_password, form.password, token.session_id, network
         )
     await _until_sessions_ended(request, event_id)
     return web.Response(status=204, headers=http.NO_STORE)

@@ -32,6 +32,10 @@ class Throttles:
     def counters(self) -> Counter[str]:
         return self._throttle.counters
 
+    def network(self, request: web.Request) -> str:
+        """Where the request comes from, as the gateway says it."""
+        return network_of(client_address(request, self._gateways))
+
     async def count_sign_up(self, request: web.Request) -> None:
         """Raises ThrottledError where too many came from the request's network."""
         address = client_address(request, self._gateways)
