@@ -157,3 +157,12 @@ async def test_a_sign_up_leaves_one_event_that_says_nothing_but_the_id(service: 
         reply = await service.sign_up(email="canary@x.com", password="canary correct horse")
     assert [entry["user_id"] for entry in logs if entry["event"] == "user created"] == [reply.json["id"]]
     assert "canary" not in repr(logs)
+
+
+@pytest.mark.parametrize("email", ["\u0430dmin@x.com", "admin@ex\u0430mple.com"])
+async def test_an_address_that_looks_like_another_is_refused(service: Any, email: str) -> None:
+    user = await service.add(username="somebody")
+    renamed = await service.request("PATCH", f"/api/v1/users/{user.id}", {"user": {"email": email}}, user=user.id)
+    for reply in (await service.sign_up(email=email), renamed):
+        assert reply.status == 422
+        assert reply.json["errors"] == [{"field": "user.email", "message": "mixes alphabets that look alike"}]
