@@ -131,6 +131,8 @@ async def change(request: web.Request) -> web.Response:
         names: dict[Kind, str | None] = {
             kind: text for kind in get_args(Kind) if (text := getattr(form, kind)) is not UNSET
         }
+        if names and acting.role != "admin":
+            await request.app[THROTTLES].count_change_of_names(request, acting.id)
         role = None if form.role is UNSET else form.role
         user, event_id = await request.app[ACCOUNTS].update(user_id, names, role)
     await _until_sessions_ended(request, event_id)

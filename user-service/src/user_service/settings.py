@@ -86,7 +86,9 @@ class Settings(ThrottleSettings, AccountSettings):
     )
 
     throttle_sign_up: WindowText = Field(
-        "60/hour", description="Sign-ups from one network, those by an administrator not counted."
+        "60/hour",
+        description="Sign-ups and changes of login names from one network, and such changes by one user; "
+        "those by an administrator are not counted.",
     )
     throttle_password_pair: WindowText = Field(
         "5/15minute", description="Changes of one user's password from one network with a wrong current one."

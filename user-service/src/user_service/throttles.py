@@ -41,6 +41,15 @@ class Throttles:
         address = client_address(request, self._gateways)
         await self._throttle.charge("sign-up", network_of(address), self._sign_ups, address)
 
+    async def count_change_of_names(self, request: web.Request, user_id: int) -> None:
+        """Whether a login name is taken is told by a change of names as by a sign-up, so it has the same budget.
+
+        Raises ThrottledError where too many came from this user, or from the request's network.
+        """
+        address = client_address(request, self._gateways)
+        await self._throttle.charge("sign-up", f"user {user_id}", self._sign_ups, address, user_id=str(user_id))
+        await self.count_sign_up(request)
+
     @contextlib.asynccontextmanager
     async def password_guess(self, request: web.Request, user_id: int) -> AsyncIterator[None]:
         """Inside, the user's current password is looked at, and WrongPasswordError raised where it is another.
