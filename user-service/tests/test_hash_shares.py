@@ -94,12 +94,12 @@ async def test_a_flood_of_one_account_makes_room_for_everybody_else(start: Any) 
     await add_users(service, a=OUTDATED)
     async with locked_users(service.database_url):
         flood = [asyncio.create_task(check(service, "a", HERE)) for _ in range(500)]
-        refused, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)  # there is no more room
+        done, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)  # there is no more room
         names = {f"other{number}": HERE if number % 2 else ELSEWHERE for number in range(10)}
         others = [asyncio.create_task(check(service, name, network)) for name, network in names.items()]
-        await pushed_out(service, 10)
+        await refused(service, 10, "pushed_out")
     assert {reply.status for reply in await asyncio.gather(*others)} == {200}
-    for task in refused:
+    for task in done:
         reply = await task
         # That header would have auth-service send fewer requests of everybody.
         assert (reply.status, "X-Parley-Overload" in reply.headers) == (503, False)
@@ -113,19 +113,19 @@ async def test_over_its_share_a_name_that_nobody_has_is_answered_like_any_other(
         other = asyncio.create_task(check(service, "other", ELSEWHERE))
         await users.wait_for(1)
         floods = [[asyncio.create_task(check(service, name, HERE)) for _ in range(60)] for name in ("known", "nobody")]
-        await pushed_out(service, 2)
+        await refused(service, 60, "over_share", "pushed_out")
     known, unknown = [{(reply.status, reply.body) for reply in await asyncio.gather(*flood)} for flood in floods]
     assert known == unknown
     assert {status for status, _ in known} == {200, 503}
     await other
 
 
-async def pushed_out(service: Any, number: int) -> None:
-    """Wait until so many had to make room for others."""
+async def refused(service: Any, number: int, *reasons: str) -> None:
+    """Wait until so many were refused for these reasons."""
 
     async def counted() -> bool:
         counters = (await service.request("GET", "/stats")).json["counters"]
-        return int(counters.get("passwords not hashed: pushed_out", 0)) >= number
+        return sum(counters.get(f"passwords not hashed: {reason}", 0) for reason in reasons) >= number
 
     await until(counted)
 
@@ -175,6 +175,12 @@ async def test_while_others_wait_a_network_has_a_quarter(queue: Queue, hashes: i
 async def test_while_others_wait_an_account_has_a_quarter_from_wherever_it_is_asked_for(queue: Queue) -> None:
     queue.let_in(ELSEWHERE, "b", most=1)
     assert sum(queue.let_in(address, "a", most=1) for address in addresses()) == 25
+
+
+async def test_whoever_asks_for_an_account_elsewhere_keeps_its_share_from_nobody(queue: Queue) -> None:
+    queue.let_in(ELSEWHERE, "b", most=1)
+    assert queue.let_in("192.0.2.1/32", "a") == 25
+    assert queue.let_in(HERE, "a") == 12
 
 
 @pytest.mark.parametrize("networks", ["198.51.100.{}/32", "2001:db8:0:{}::/64"])

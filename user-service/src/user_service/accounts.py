@@ -50,7 +50,7 @@ class Accounts:
         names = self._accepted(given, password)
         if password is None:
             return await self._add(names, role)
-        with self._hashes.admission(network, names.keys()[0]) as admitted:
+        with self._hashes.admission(network, f"sign-ups from {network}") as admitted:
             return await self._add(names, role, lambda: admitted.hash(password))
 
     async def _add(
@@ -105,10 +105,10 @@ class Accounts:
     ) -> User | None:
         """Whom this login and password let in. Every refusal costs the same work, whatever its reason."""
         lookup = login_names.look_up(login, login_type, self._phone_region)
-        name = lookup.keys[0] if lookup.keys else login
+        name = f"name {lookup.keys[0] if lookup.keys else login}"
         with self._hashes.admission(network, name) as admitted:
             account = await storage.find_by_login(self._database, lookup)
-            admitted.identify(name if account is None else str(account.user.id))
+            admitted.identify(name if account is None else f"user {account.user.id}")
             matches = await self._matches(account, password, admitted)
         user = account.user if account is not None and matches and not account.user.disabled else None
         log.info("login checked", ok=user is not None, user_id=account.user.id if account is not None else None)
@@ -133,7 +133,7 @@ class Accounts:
         """
         account = await self.find(user_id)
         self._policy.check(new, account.names)
-        with self._hashes.admission(network, str(user_id), hashes=2) as admitted:
+        with self._hashes.admission(network, f"user {user_id}", hashes=2) as admitted:
             if not await self._matches(account, current, admitted):
                 raise WrongPasswordError({"current_password": "is not the user's password"})
             password_hash = await admitted.hash(new)

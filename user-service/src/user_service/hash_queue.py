@@ -14,7 +14,7 @@ import structlog
 
 from servicekit import callers
 from servicekit.http import OverloadedError
-from user_service.hash_shares import Admission, Shares
+from user_service.hash_shares import Admission, Excess, Shares
 from user_service.hash_turns import Turn, Turns
 
 # How much the newest hash counts in the running estimate: a change of speed shows after some ten hashes.
@@ -72,7 +72,7 @@ class HashQueue:
         self._check_still_in(admission)
         self._shares.remove(admission)
         admission.identify(account)
-        self._check_account(admission, 0.0)
+        self._end_excess(admission, self._shares.account_in_excess(admission, self._share, alone=False), 0.0)
         self._shares.add(admission)
 
     async def run(self, admission: Admission, work: Callable[[], R]) -> R:
@@ -95,15 +95,8 @@ class HashQueue:
         """Let it in, perhaps instead of somebody who holds more. Raises OverloadedError."""
         patience = min(self._deadline, callers.current().remaining())
         missing = self._missing(self._shares.hashes + 1, patience)
-        self._check_account(admission, missing)
-        excess, path = self._shares.in_excess(admission, self._share, alone=missing > 0)
-        freed = 0
-        while excess is not None and freed < admission.hashes:
-            other = excess.one_to_push_out(path, admission.hashes)
-            if other is None:
-                self._refuse("over_share", missing, OverShareError)
-            self._push_out(other)
-            freed += other.hashes
+        excess = self._shares.in_excess(admission, self._share, alone=missing > 0)
+        self._end_excess(admission, excess, missing)
         if missing > 0 and (missing := self._missing(self._shares.turn(admission), patience)) > 0:
             self._refuse("no_room", missing)
         while (missing := self._missing(self._shares.hashes + 1, self._deadline)) > 0:
@@ -124,9 +117,16 @@ class HashQueue:
     def _share(self) -> int:
         return max(LEAST_SHARE, int(SHARE * self._deadline * self._threads / self._hash_time))
 
-    def _check_account(self, admission: Admission, missing: float) -> None:
-        if self._shares.account_exceeds(admission, self._share, alone=missing > 0):
-            self._refuse("over_share", missing, OverShareError)
+    def _end_excess(self, admission: Admission, excess: Excess | None, missing: float) -> None:
+        """Whoever holds too much already makes room itself, the part of it that holds most. Raises OverloadedError."""
+        freed = 0
+        while excess is not None and freed < admission.hashes:
+            holding, path = excess
+            other = holding.one_to_push_out(path, admission.hashes)
+            if other is None:
+                self._refuse("over_share", missing, OverShareError)
+            self._push_out(other)
+            freed += other.hashes
 
     def _push_out(self, other: Admission) -> None:
         self._shares.remove(other)

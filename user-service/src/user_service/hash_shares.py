@@ -100,6 +100,10 @@ class Holding:
         return max(self.parts.values(), key=lambda part: part.hashes)
 
 
+# Somebody who holds too much, and the path inside to the one who would hold more.
+Excess = tuple[Holding, Sequence[str]]
+
+
 class Shares:
     """All admissions whose hashes have not been started: by site, network and account, and by account alone."""
 
@@ -114,7 +118,7 @@ class Shares:
     def add(self, admission: Admission) -> None:
         self._all.add(admission, admission.path)
         for account in admission.accounts:
-            self._accounts.setdefault(account, Holding()).add(admission, ())
+            self._accounts.setdefault(account, Holding()).add(admission, (admission.network,))
 
     def remove(self, admission: Admission) -> None:
         """Nothing where it was removed before."""
@@ -122,14 +126,17 @@ class Shares:
             return
         self._all.remove(admission, admission.path)
         for account in admission.accounts:
-            self._accounts[account].remove(admission, ())
+            self._accounts[account].remove(admission, (admission.network,))
             if not self._accounts[account].admissions:
                 del self._accounts[account]
 
     def start(self, admission: Admission) -> None:
         """One of its hashes is started, and waits no longer."""
-        for holding in (*self._all.along(admission.path), *(self._accounts[name] for name in admission.accounts)):
-            holding.hashes -= 1
+        holdings: list[tuple[Holding, Sequence[str]]] = [(self._all, admission.path)]
+        holdings += [(self._accounts[account], (admission.network,)) for account in admission.accounts]
+        for whole, path in holdings:
+            for holding in whole.along(path):
+                holding.hashes -= 1
         admission.hashes -= 1
         if not admission.hashes:
             self.remove(admission)
@@ -143,20 +150,21 @@ class Shares:
         networks = (item for part in self._all.parts.values() for item in part.parts.items())
         return within + sum(min(other.hashes, within) for name, other in networks if name != network)
 
-    def account_exceeds(self, admission: Admission, share: int, *, alone: bool) -> bool:
-        """Whether with it one of its accounts would hold more, while others wait; `alone`: or nobody else."""
+    def account_in_excess(self, admission: Admission, share: int, *, alone: bool) -> Excess | None:
+        """An account of it that with it would hold more than `share`, while others wait; `alone`: or nobody else."""
         held = (self._accounts.get(account, Holding()) for account in admission.accounts)
-        return any(self._exceeds(holding, admission, share, alone) for holding in held)
+        found = (holding for holding in held if self._exceeds(holding, admission, share, alone))
+        return next(((holding, (admission.network,)) for holding in found), None)
 
-    def in_excess(self, admission: Admission, share: int, *, alone: bool) -> tuple[Holding | None, Sequence[str]]:
-        """Its network, or else its site, where with it that would hold more; and the rest of the path inside it."""
+    def in_excess(self, admission: Admission, share: int, *, alone: bool) -> Excess | None:
+        """The same of its account, its network or its site."""
         site, network, account = admission.path
+        if excess := self.account_in_excess(admission, share, alone=alone):
+            return excess
         within = self._all.part(site)
         if self._exceeds(within.part(network), admission, share, alone):
             return within.part(network), (account,)
-        if self._exceeds(within, admission, share, alone):
-            return within, (network, account)
-        return None, ()
+        return (within, (network, account)) if self._exceeds(within, admission, share, alone) else None
 
     def one_to_push_out(self, admission: Admission) -> Admission | None:
         """The newest admission of who holds most: of a site, else a network, else an account, wherever it is asked for.

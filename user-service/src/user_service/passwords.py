@@ -68,7 +68,7 @@ class AdmittedHashes:
         self._admission = admission
 
     def identify(self, account: str) -> None:
-        """Tell whose password it is: the user's id, or for nobody's the same name again. Raises OverloadedError."""
+        """Say which account it is by what was looked up, or again the same. Raises OverloadedError."""
         self._queue.identify(self._admission, account)
 
     async def hash(self, password: str) -> str:
@@ -95,7 +95,7 @@ class HashPool:
     def admission(self, network: str, account: str, hashes: int = 1) -> Iterator[AdmittedHashes]:
         """Room for so many hashes; asked for before any dear step. Raises OverloadedError at once.
 
-        `network` and `account` (a login name's key, or a user's id) are whose share of the room they take.
+        `network` and `account` are whose share of the room they take; neither is shown anywhere.
         """
         with self._queue.admission(network, account, hashes) as admission:
             yield AdmittedHashes(self._hasher, self._queue, admission)
