@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from .conftest import PASSWORD
+
 VARIANTS = ["Jos\u00e9@Example.com", "jose\u0301@example.com", "JOS\u00c9@EXAMPLE.COM", "jos\u00e9@example\uff0ecom"]
 
 
@@ -166,3 +168,16 @@ async def test_an_address_that_looks_like_another_is_refused(service: Any, email
     for reply in (await service.sign_up(email=email), renamed):
         assert reply.status == 422
         assert reply.json["errors"] == [{"field": "user.email", "message": "mixes alphabets that look alike"}]
+
+
+@pytest.mark.parametrize(
+    "password", ["123456789012345", "aaaaaaaaaaaaaaa", "passwordpassword", "correcthorsebatterystaple"]
+)
+async def test_a_long_password_that_is_soon_guessed_is_refused(service: Any, password: str) -> None:
+    user = await service.add(PASSWORD, username="somebody")
+    body = {"current_password": PASSWORD, "password": password}
+    changed = await service.request("POST", f"/api/v1/users/{user.id}/password", body, user=user.id)
+    for reply in (await service.sign_up(password, email="a@x.com"), changed):
+        assert reply.status == 422
+        assert "soon guessed" in reply.json["errors"][0]["message"]
+    assert (await service.sign_up("trumpet oyster gravel fifteen", email="a@x.com")).status == 200
