@@ -149,18 +149,19 @@ class HashQueue:
             async with caller.waiting(asyncio.get_running_loop().time() + self._deadline):
                 has_thread = await self._turns.wait(turn)
         except TimeoutError:
-            self._drop(caller)
+            self._drop(caller, admission)
         if not has_thread:
             raise OverShareError(retry_after=1)
         if caller.gone or caller.remaining() <= 0:
             self._turns.give_back()
-            self._drop(caller)
+            self._drop(caller, admission)
 
-    def _drop(self, caller: callers.Caller) -> NoReturn:
+    def _drop(self, caller: callers.Caller, admission: Admission) -> NoReturn:
         if caller.gone:
             self._count("caller_gone")
             raise callers.CallerGoneError
-        self._refuse("too_late", 0.0)
+        excess = self._shares.in_excess(admission, self._share, alone=True)
+        self._refuse("too_late", 0.0, OverloadedError if excess is None else OverShareError)
 
     def _refuse(self, reason: str, seconds: float, error: type[OverloadedError] = OverloadedError) -> NoReturn:
         """`seconds`: until there is room."""

@@ -33,7 +33,9 @@ class AccountSettings(DatabaseSettings):
         15, ge=1, le=64, description="Least length of a new password, in code points; below 8 only in development."
     )
     password_blocklist: bool = Field(
-        True, description="Whether new passwords are refused that are common or name the user; off only in development."
+        True,
+        description="Whether new passwords are refused that are common, soon guessed or name the user; "
+        "off only in development.",
     )
     phone_region: str | None = Field(
         None, description="ISO country code that a phone number without a leading + is read for, such as BD."
