@@ -156,7 +156,7 @@ async def test_more_sign_ups_than_can_be_hashed_are_answered_503_before_any_hash
 
 async def test_a_sign_up_leaves_one_event_that_says_nothing_but_the_id(service: Any) -> None:
     with capture_logs() as logs:
-        reply = await service.sign_up(email="canary@x.com", password="canary correct horse")
+        reply = await service.sign_up(email="canary@x.com", password="canary correct horse stable")
     assert [entry["user_id"] for entry in logs if entry["event"] == "user created"] == [reply.json["id"]]
     assert "canary" not in repr(logs)
 

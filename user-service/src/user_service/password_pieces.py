@@ -11,7 +11,7 @@ ENOUGH_POINTS = 6
 WORD_POINTS, OTHER_POINTS = 2, 1
 # Five words have fewer characters: of a longer password that has no more points up to there the rest is repetition.
 LOOKED_AT = 128
-COMMONEST = 500  # of each list
+COMMONEST = 300  # of each list
 SHORTEST_PIECE, LONGEST_WORD = 3, 26
 SHORTEST_DISGUISED = 4
 
