@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -199,3 +201,34 @@ async def test_who_comes_into_a_full_queue_pushes_out_the_newest_of_who_holds_mo
 async def test_from_as_many_networks_as_there_is_room_nobody_is_pushed_out_for_one_more(queue: Queue) -> None:
     admitted = [queue.let_in(address, address, most=1) for address in addresses()]
     assert Counter(admitted) == {1: 100, 0: 156}
+
+
+async def test_whatever_becomes_of_them_all_room_and_the_thread_are_given_back() -> None:
+    chance = random.Random(1)
+    with (
+        ThreadPoolExecutor(1) as executor,
+        contextlib.closing(HashQueue(executor, 1, 0.05, 0.005)) as queue,
+        contextlib.ExitStack() as stack,
+    ):
+
+        async def hashed(network: str, account: str, hashes: int) -> None:
+            with contextlib.suppress(OverloadedError), queue.admission(network, account, hashes) as admission:
+                await asyncio.sleep(0)
+                queue.identify(admission, f"id of {account}")
+                for _ in range(hashes):
+                    await queue.run(admission, lambda: time.sleep(0.002))
+
+        tasks = []
+        for _ in range(3000):
+            network = f"203.0.{chance.choice([1, 1, 1, 2, 3])}.{chance.randrange(3)}/32"
+            tasks.append(asyncio.create_task(hashed(network, chance.choice("aaabcd"), chance.choice([1, 2]))))
+            if chance.random() < 0.2:
+                chance.choice(tasks).cancel()
+            if chance.random() < 0.2:
+                await asyncio.sleep(chance.choice([0, 0.001]))
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {type(None), asyncio.CancelledError}
+        assert queue.counters["passwords not hashed: pushed_out"] > 10
+        assert Queue(queue, stack).let_in(HERE, "a") >= 5
+        with queue.admission(ELSEWHERE, "b", 1) as admission:
+            assert await asyncio.wait_for(queue.run(admission, lambda: "hash"), 5) == "hash"

@@ -150,8 +150,9 @@ class HashQueue:
                 has_thread = await self._turns.wait(turn)
         except TimeoutError:
             self._drop(caller, admission)
-        if not has_thread:
-            raise OverShareError(retry_after=1)
+        if admission.pushed_out and has_thread:  # its turn came just before
+            self._turns.give_back()
+        self._check_still_in(admission)
         if caller.gone or caller.remaining() <= 0:
             self._turns.give_back()
             self._drop(caller, admission)
