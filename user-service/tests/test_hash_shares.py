@@ -219,7 +219,7 @@ async def test_whatever_becomes_of_them_all_room_and_the_thread_are_given_back()
                     await queue.run(admission, lambda: time.sleep(0.002))
 
         tasks = []
-        for _ in range(3000):
+        for _ in range(1000):
             network = f"203.0.{chance.choice([1, 1, 1, 2, 3])}.{chance.randrange(3)}/32"
             tasks.append(asyncio.create_task(hashed(network, chance.choice("aaabcd"), chance.choice([1, 2]))))
             if chance.random() < 0.2:
@@ -232,3 +232,22 @@ async def test_whatever_becomes_of_them_all_room_and_the_thread_are_given_back()
         assert Queue(queue, stack).let_in(HERE, "a") >= 5
         with queue.admission(ELSEWHERE, "b", 1) as admission:
             assert await asyncio.wait_for(queue.run(admission, lambda: "hash"), 5) == "hash"
+
+
+async def test_who_is_pushed_out_just_as_its_turn_comes_gives_the_thread_back(queue: Queue) -> None:
+    async def hashed(network: str, account: str) -> None:
+        with queue.queue.admission(network, account, 1) as admission:
+            await queue.queue.run(admission, lambda: time.sleep(0.02))
+
+    async def hashed_before_another_comes() -> None:
+        await hashed(ELSEWHERE, "b")
+        assert queue.let_in(ELSEWHERE, "c", most=1) == 1
+
+    first = asyncio.create_task(hashed_before_another_comes())
+    await asyncio.sleep(0)
+    queue.let_in(HERE, "a", most=99)
+    newest = asyncio.create_task(hashed(HERE, "a"))
+    await first
+    with pytest.raises(OverloadedError):
+        await newest
+    await asyncio.wait_for(hashed(ELSEWHERE, "b"), 5)
