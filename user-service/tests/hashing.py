@@ -88,7 +88,7 @@ async def locked_users(database_url: str) -> AsyncIterator[LockedUsers]:
         await connection.close()
 
 
-def check(service: Any, login: str = "nobody", **headers: str) -> Any:
+def check(service: Any, login: str = "nobody", network: str | None = None, **headers: str) -> Any:
     token = service.issuer.service_token("credentials:check")
-    body = {"login": login, "password": PASSWORD}
+    body = {"login": login, "password": PASSWORD, "network": network}
     return service.request("POST", "/internal/credentials/check", body, token=token, headers=headers)

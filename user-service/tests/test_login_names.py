@@ -49,6 +49,27 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         login_names.email(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("\u0430dmin@x.com", "adm\u0456n@x.com", "\u00b5ser@x.com", "admin@ex\u0430mple.com", "admin@x.c\u043em"),
+        *("admin@xn--exmple-4nf.com", "admin@mail.\u03bfx.com"),
+    ],
+)
+def test_addresses_that_deceive_are_refused_but_still_found(text: str) -> None:
+    with pytest.raises(InvalidLoginNameError, match="look alike"):
+        login_names.email(text)
+    assert len(login_names.look_up(text, "any", None).keys) == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["\u043c\u0438\u0448\u0430@example.com", "info@b\u00fccher.example", "a@\u043f\u0440\u0438\u043c\u0435\u0440.com"],
+)
+def test_each_part_of_an_address_may_be_written_in_a_script_of_its_own(address: str) -> None:
+    assert login_names.email(address).shown == address
+
+
 def test_an_address_may_have_254_characters() -> None:
     address = "a" * 64 + "@" + ".".join(["b" * 61, "c" * 61, "d" * 61]) + ".de"
     assert len(address) == 253

@@ -13,7 +13,7 @@ from user_service.passwords import AdmittedHashes, hash_pool
 async def hashes() -> AsyncIterator[AdmittedHashes]:
     """One thread, and room for as many hashes as a test makes."""
     async with hash_pool(threads=1, deadline=60) as pool:
-        with pool.admission(hashes=10) as hashes:
+        with pool.admission("192.0.2.1/32", "ann", hashes=10) as hashes:
             yield hashes
 
 

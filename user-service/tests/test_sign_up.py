@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from .conftest import PASSWORD
+
 VARIANTS = ["Jos\u00e9@Example.com", "jose\u0301@example.com", "JOS\u00c9@EXAMPLE.COM", "jos\u00e9@example\uff0ecom"]
 
 
@@ -154,6 +156,28 @@ async def test_more_sign_ups_than_can_be_hashed_are_answered_503_before_any_hash
 
 async def test_a_sign_up_leaves_one_event_that_says_nothing_but_the_id(service: Any) -> None:
     with capture_logs() as logs:
-        reply = await service.sign_up(email="canary@x.com", password="canary correct horse")
+        reply = await service.sign_up(email="canary@x.com", password="canary correct horse stable")
     assert [entry["user_id"] for entry in logs if entry["event"] == "user created"] == [reply.json["id"]]
     assert "canary" not in repr(logs)
+
+
+@pytest.mark.parametrize("email", ["\u0430dmin@x.com", "admin@ex\u0430mple.com"])
+async def test_an_address_that_looks_like_another_is_refused(service: Any, email: str) -> None:
+    user = await service.add(username="somebody")
+    renamed = await service.request("PATCH", f"/api/v1/users/{user.id}", {"user": {"email": email}}, user=user.id)
+    for reply in (await service.sign_up(email=email), renamed):
+        assert reply.status == 422
+        assert reply.json["errors"] == [{"field": "user.email", "message": "mixes alphabets that look alike"}]
+
+
+@pytest.mark.parametrize(
+    "password", ["123456789012345", "aaaaaaaaaaaaaaa", "passwordpassword", "correcthorsebatterystaple"]
+)
+async def test_a_long_password_that_is_soon_guessed_is_refused(service: Any, password: str) -> None:
+    user = await service.add(PASSWORD, username="somebody")
+    body = {"current_password": PASSWORD, "password": password}
+    changed = await service.request("POST", f"/api/v1/users/{user.id}/password", body, user=user.id)
+    for reply in (await service.sign_up(password, email="a@x.com"), changed):
+        assert reply.status == 422
+        assert "soon guessed" in reply.json["errors"][0]["message"]
+    assert (await service.sign_up("trumpet oyster gravel fifteen", email="a@x.com")).status == 200

@@ -77,6 +77,40 @@ async def test_a_client_is_limited_and_an_administrator_is_not(
     assert [reply.status for reply in replies] == ([200] + [429] * 3 if limited_too else [200] * 4)
 
 
+async def rename(service: Any, user: int, name: str, headers: Any, kind: str = "username") -> Any:
+    return await service.request("PATCH", f"/api/v1/users/{user}", {"user": {kind: name}}, user=user, headers=headers)
+
+
+async def test_changes_of_login_names_have_the_budget_of_sign_ups(limited: Any) -> None:
+    user, other = [(await limited.add(username=name, email=f"{name}@x.com")).id for name in ("somebody", "other")]
+    replies = [await rename(limited, user, name, HERE) for name in ("other", "free", "OTHER", "taken?", "free?")]
+    assert [reply.status for reply in replies] == [409, 200, 409, 429, 429]
+    refused = await sign_up(limited, "another", HERE)
+    assert (replies[-1].body, replies[-1].headers["Content-Type"]) == (refused.body, refused.headers["Content-Type"])
+    assert 1 <= int(replies[-1].headers["Retry-After"]) <= 3600
+    assert (await rename(limited, other, "free?", HERE)).status == 429
+    assert (await rename(limited, other, "free?", ELSEWHERE)).status == 200
+
+
+async def test_changes_of_login_names_are_limited_for_a_user_who_comes_from_many_networks(limited: Any) -> None:
+    user = (await limited.add(username="somebody")).id
+    networks = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in range(5)]
+    kinds = ("email", "username", "email", "username", "email")
+    replies = [
+        await rename(limited, user, f"name{number}" + ("@x.com" if kind == "email" else ""), network, kind)
+        for number, (kind, network) in enumerate(zip(kinds, networks, strict=True))
+    ]
+    assert [reply.status for reply in replies] == [200] * 3 + [429] * 2
+
+
+async def test_an_administrator_may_change_any_number_of_login_names(limited: Any) -> None:
+    admin = (await limited.add(username="admin", role="admin")).id
+    user = (await limited.add(username="somebody")).id
+    for number in range(5):
+        body, path = {"user": {"username": f"name{number}"}}, f"/api/v1/users/{user}"
+        assert (await limited.request("PATCH", path, body, user=admin, headers=HERE)).status == 200
+
+
 async def test_guesses_of_a_current_password_are_limited(limited: Any) -> None:
     user = (await limited.add(PASSWORD, username="somebody")).id
     replies = [await change(limited, user, f"wrong guess {number}", HERE) for number in range(5)]

@@ -198,7 +198,7 @@ async def test_a_user_without_a_password_cannot_change_it(service: Any) -> None:
 
 async def test_of_two_password_changes_at_once_one_wins(service: Any) -> None:
     user = await service.add(email="a@x.com", password="correct horse battery")
-    news = ["the first new password", "the second new password"]
+    news = ["the first marmalade jar", "the second marmalade jar"]
     bodies = [{"current_password": "correct horse battery", "password": new} for new in news]
     async with service.acknowledging():
         path = f"/api/v1/users/{user.id}/password"

@@ -10,6 +10,7 @@ import structlog
 
 from servicekit.http import ServiceUnavailableError
 from servicekit.postgres import Database
+from servicekit.throttling.networks import UNKNOWN
 from user_service import login_names, storage
 from user_service.login_names import InvalidLoginNameError, Kind, LoginName, LoginType
 from user_service.password_policy import PasswordPolicy
@@ -42,12 +43,14 @@ class Accounts:
         """How many passwords were hashed, and how many were not, by reason."""
         return self._hashes.counters
 
-    async def sign_up(self, given: Mapping[Kind, str | None], password: str | None, role: Role = "default") -> User:
+    async def sign_up(
+        self, given: Mapping[Kind, str | None], password: str | None, role: Role = "default", network: str = UNKNOWN
+    ) -> User:
         """Add a user, without a password where none is given. Raises InvalidFieldsError or TakenError."""
         names = self._accepted(given, password)
         if password is None:
             return await self._add(names, role)
-        with self._hashes.admission() as admitted:
+        with self._hashes.admission(network, f"sign-ups from {network}") as admitted:
             return await self._add(names, role, lambda: admitted.hash(password))
 
     async def _add(
@@ -105,11 +108,15 @@ class Accounts:
         nobody, user = (hashlib.sha256(name.encode()).hexdigest() for name in names)
         return nobody if user_id is None else user
 
-    async def check_login(self, login: str, password: str, login_type: LoginType) -> User | None:
+    async def check_login(
+        self, login: str, password: str, login_type: LoginType, network: str = UNKNOWN
+    ) -> User | None:
         """Whom this login and password let in. Every refusal costs the same work, whatever its reason."""
         lookup = login_names.look_up(login, login_type, self._phone_region)
-        with self._hashes.admission() as admitted:
+        name = f"name {lookup.keys[0] if lookup.keys else login}"
+        with self._hashes.admission(network, name) as admitted:
             account = await storage.find_by_login(self._database, lookup)
+            admitted.identify(name if account is None else f"user {account.user.id}")
             matches = await self._matches(account, password, admitted)
         user = account.user if account is not None and matches and not account.user.disabled else None
         log.info("login checked", ok=user is not None, user_id=account.user.id if account is not None else None)
@@ -125,14 +132,16 @@ class Accounts:
                 log.warning("rehash failed", user_id=account.user.id)
         return verdict.matches
 
-    async def change_password(self, user_id: int, current: str, new: str, keep_session: str | None) -> None:
+    async def change_password(
+        self, user_id: int, current: str, new: str, keep_session: str | None, network: str
+    ) -> None:
         """Set a new password, which ends all sessions but one. A change that was made just now can be repeated.
 
         Raises NoSuchUserError, InvalidFieldsError, WrongPasswordError, ChangedMeanwhileError.
         """
         account = await self.find(user_id)
         self._policy.check(new, account.names)
-        with self._hashes.admission(hashes=2) as admitted:
+        with self._hashes.admission(network, f"user {user_id}", hashes=2) as admitted:
             if not await self._matches(account, current, admitted):
                 if await self._is_repeated(account, new, admitted):
                     return

@@ -73,7 +73,8 @@ async def sign_up(request: web.Request) -> web.Response:
         if not as_admin:
             await request.app[THROTTLES].count_sign_up(request)
         names: dict[Kind, str | None] = {kind: getattr(form, kind) for kind in get_args(Kind)}
-        user = await request.app[ACCOUNTS].sign_up(names, form.password)
+        network = request.app[THROTTLES].network(request)
+        user = await request.app[ACCOUNTS].sign_up(names, form.password, network=network)
     return reply(request, rendered(user))
 
 
@@ -130,6 +131,8 @@ async def change(request: web.Request) -> web.Response:
         names: dict[Kind, str | None] = {
             kind: text for kind in get_args(Kind) if (text := getattr(form, kind)) is not UNSET
         }
+        if names and acting.role != "admin":
+            await request.app[THROTTLES].count_change_of_names(request, acting.id)
         role = None if form.role is UNSET else form.role
         user = await request.app[ACCOUNTS].update(user_id, names, role)
     if role is not None:
@@ -142,8 +145,11 @@ async def change_password(request: web.Request) -> web.Response:
     if _visible(request, acting) != acting.id:
         raise web.HTTPForbidden
     form = bodies.read(await http.read_object(request, MEDIA_TYPES), PasswordChange)
+    network = request.app[THROTTLES].network(request)
     async with request.app[THROTTLES].password_guess(request, acting.id):
-        await request.app[ACCOUNTS].change_password(acting.id, form.current_password, form.password, token.session_id)
+        await request.app[ACCOUNTS].change_password(
+            acting.id, form.current_password, form.password, token.session_id, network
+        )
     await request.app[OUTBOX].wait_sessions_ended(acting.id)
     return web.Response(status=204, headers=http.NO_STORE)
 

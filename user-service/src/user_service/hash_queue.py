@@ -6,7 +6,7 @@ import contextvars
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn, TypeVar
 
@@ -14,60 +14,75 @@ import structlog
 
 from servicekit import callers
 from servicekit.http import OverloadedError
+from user_service.hash_shares import Admission, Excess, Shares
+from user_service.hash_turns import Turn, Turns
 
 # How much the newest hash counts in the running estimate: a change of speed shows after some ten hashes.
 WEIGHT = 0.1
 LOG_INTERVAL = 1.0
+# Of the hashes that fit into the deadline; a change of password takes two.
+SHARE = 0.25
+LEAST_SHARE = 2
 
 R = TypeVar("R")
 
 log = structlog.get_logger()
 
 
-class Admission:
-    """Room in the queue for a number of hashes that have not been started."""
+class OverShareError(OverloadedError):
+    """Refused so that others have room.
 
-    def __init__(self, hashes: int) -> None:
-        self.hashes = hashes
+    It does not say that there is no room at all: whoever sends requests of many callers need not send fewer.
+    """
+
+    headers: Mapping[str, str] = {}
 
 
 class HashQueue:
-    """Hashes on `threads` threads, first come, first served; none waits longer than `deadline` seconds.
+    """Hashes on `threads` threads, each network and account in turn; none waits longer than `deadline` seconds.
 
-    `hash_time` is the first estimate of the seconds that a hash takes.
+    While others wait, no network (nor the site that it is part of) and no account is let in for more than a quarter of
+    the hashes that fit into the deadline. `hash_time` is the first estimate of the seconds that a hash takes.
     """
 
     def __init__(self, executor: ThreadPoolExecutor, threads: int, deadline: float, hash_time: float) -> None:
         self._executor = executor
         self._threads = threads
         self._deadline = deadline
-        self._free_threads = asyncio.Semaphore(threads)
-        self._waiting = 0
+        self._turns = Turns(threads)
+        self._shares = Shares()
         self._longest_hash_time = deadline * threads
         self._hash_time = min(hash_time, self._longest_hash_time)
         self.counters: Counter[str] = Counter()
         self._refused = Tally()
 
     @contextlib.contextmanager
-    def admission(self, hashes: int) -> Iterator[Admission]:
+    def admission(self, network: str, account: str, hashes: int) -> Iterator[Admission]:
         """Room for so many hashes one after the other, held until the context ends. Raises OverloadedError at once."""
-        self._check_room()
-        admission = Admission(hashes)
-        self._waiting += hashes
+        admission = Admission(network, account, hashes)
+        self._make_room(admission)
+        self._shares.add(admission)
         try:
             yield admission
         finally:
-            self._waiting -= admission.hashes
+            self._shares.remove(admission)
+
+    def identify(self, admission: Admission, account: str) -> None:
+        """It has been found out whose password it is. Raises OverloadedError where that account holds its share."""
+        self._check_still_in(admission)
+        self._shares.remove(admission)
+        admission.identify(account)
+        self._end_excess(admission, self._shares.account_in_excess(admission, self._share, alone=False), 0.0)
+        self._shares.add(admission)
 
     async def run(self, admission: Admission, work: Callable[[], R]) -> R:
         """Do one of the hashes admitted. Raises OverloadedError or CallerGoneError where it is not started."""
-        await self._take_thread()
-        admission.hashes -= 1
-        self._waiting -= 1
+        await self._take_thread(admission)
+        self._shares.start(admission)
         try:
             result, seconds = await asyncio.get_running_loop().run_in_executor(self._executor, _timed, work)
         finally:
-            self._free_threads.release()
+            self._turns.give_back()
         self._learn(seconds)
         self.counters["passwords hashed"] += 1
         return result
@@ -76,34 +91,83 @@ class HashQueue:
         """Log what has been counted and not been logged."""
         self._refused.close()
 
-    def _check_room(self) -> None:
+    def _make_room(self, admission: Admission) -> None:
+        """Let it in, perhaps instead of somebody who holds more. Raises OverloadedError."""
         patience = min(self._deadline, callers.current().remaining())
-        # As a product, for the quotient may round up what fits exactly.
-        work = (self._waiting + 1) * self._hash_time
-        if work > patience * self._threads:
-            self._refuse("no_room", work / self._threads - max(patience, 0.0))
+        missing = self._missing(self._shares.hashes + 1, patience)
+        excess = self._shares.in_excess(admission, self._share, alone=missing > 0)
+        self._end_excess(admission, excess, missing)
+        if missing > 0 and (missing := self._missing(self._shares.turn(admission), patience)) > 0:
+            self._refuse("no_room", missing)
+        while (missing := self._missing(self._shares.hashes + 1, self._deadline)) > 0:
+            other = self._shares.one_to_push_out(admission)
+            if other is None:
+                self._refuse("no_room", missing)
+            self._push_out(other)
 
-    async def _take_thread(self) -> None:
+    def _missing(self, hashes: int, patience: float) -> float:
+        """How many seconds too many so many hashes would take; not above zero where they do not.
+
+        Compared as a product, for the quotient may round up what fits exactly.
+        """
+        work = hashes * self._hash_time
+        return work / self._threads - max(patience, 0.0) if work > patience * self._threads else 0.0
+
+    @property
+    def _share(self) -> int:
+        return max(LEAST_SHARE, int(SHARE * self._deadline * self._threads / self._hash_time))
+
+    def _end_excess(self, admission: Admission, excess: Excess | None, missing: float) -> None:
+        """Whoever holds too much already makes room itself, the part of it that holds most. Raises OverloadedError."""
+        freed = 0
+        while excess is not None and freed < admission.hashes:
+            holding, path = excess
+            other = holding.one_to_push_out(path, admission.hashes)
+            if other is None:
+                self._refuse("over_share", missing, OverShareError)
+            self._push_out(other)
+            freed += other.hashes
+
+    def _push_out(self, other: Admission) -> None:
+        self._shares.remove(other)
+        other.pushed_out = True
+        if other.turn is not None:
+            self._turns.take_away(other.turn)
+        self._count("pushed_out")
+
+    def _check_still_in(self, admission: Admission) -> None:
+        if admission.pushed_out:
+            raise OverShareError(retry_after=1)
+
+    async def _take_thread(self, admission: Admission) -> None:
         """Wait for a free thread. Whether the caller still waits is asked last, right before its hash is started."""
+        self._check_still_in(admission)
         caller = callers.current()
+        admission.turn = turn = Turn(admission.network, admission.account)
+        self._turns.ask(turn)
         try:
             async with caller.waiting(asyncio.get_running_loop().time() + self._deadline):
-                await self._free_threads.acquire()
+                has_thread = await self._turns.wait(turn)
         except TimeoutError:
-            self._drop(caller)
+            self._drop(caller, admission)
+        if admission.pushed_out and has_thread:  # its turn came just before
+            self._turns.give_back()
+        self._check_still_in(admission)
         if caller.gone or caller.remaining() <= 0:
-            self._free_threads.release()
-            self._drop(caller)
+            self._turns.give_back()
+            self._drop(caller, admission)
 
-    def _drop(self, caller: callers.Caller) -> NoReturn:
+    def _drop(self, caller: callers.Caller, admission: Admission) -> NoReturn:
         if caller.gone:
             self._count("caller_gone")
             raise callers.CallerGoneError
-        self._refuse("too_late", 0.0)
+        excess = self._shares.in_excess(admission, self._share, alone=True)
+        self._refuse("too_late", 0.0, OverloadedError if excess is None else OverShareError)
 
-    def _refuse(self, reason: str, seconds_until_room: float) -> NoReturn:
+    def _refuse(self, reason: str, seconds: float, error: type[OverloadedError] = OverloadedError) -> NoReturn:
+        """`seconds`: until there is room."""
         self._count(reason)
-        raise OverloadedError(retry_after=max(1, math.ceil(seconds_until_room)))
+        raise error(retry_after=max(1, math.ceil(seconds)))
 
     def _count(self, reason: str) -> None:
         self.counters[f"passwords not hashed: {reason}"] += 1

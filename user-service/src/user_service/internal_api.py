@@ -8,6 +8,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from servicekit import http, internal_tokens, wire
+from servicekit.throttling.networks import UNKNOWN
 from user_service import bodies
 from user_service.bodies import reply
 from user_service.keys import ACCOUNTS, OUTBOX, TOKENS
@@ -64,7 +65,8 @@ async def check_credentials(request: web.Request) -> web.Response:
     """`{"user": null}` for every login that is not right, whatever the reason."""
     await _check_caller(request, "credentials:check")
     form = bodies.read(await http.read_object(request, (wire.JSON,)), CredentialCheck)
-    user = await request.app[ACCOUNTS].check_login(form.login, form.password, form.login_type)
+    network = form.network or UNKNOWN
+    user = await request.app[ACCOUNTS].check_login(form.login, form.password, form.login_type, network)
     found = {"id": user.id, "email": user.email, "epoch": user.epoch} if user is not None else None
     return reply(request, {"user": found})
 

@@ -12,6 +12,7 @@ LoginType = Literal["any", "phone_number"]
 
 MAX_EMAIL = 254
 MAX_USERNAME = 64
+MIXED = "mixes alphabets that look alike"
 
 # Names reserved on the public Internet (.local, .test) are in use inside networks; whether mail arrives is not asked.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
@@ -53,6 +54,14 @@ def _fold(text: str) -> str:
 
 def email(text: str) -> LoginName:
     """An e-mail address (RFC 5321, 6531). Neither dots nor `+tags` are dropped: they are the mailbox owner's."""
+    name, parts = _address(text)
+    if any(map(_mixes_look_alikes, parts)):
+        raise InvalidLoginNameError(MIXED)
+    return name
+
+
+def _address(text: str) -> tuple[LoginName, list[str]]:
+    """Any e-mail address, and its parts: the local part, also folded, and the labels of the domain."""
     shown = unicodedata.normalize("NFC", text)
     if len(shown) > MAX_EMAIL:
         raise InvalidLoginNameError(f"is longer than {MAX_EMAIL} characters")
@@ -64,7 +73,7 @@ def email(text: str) -> LoginName:
     key = f"{local}@{address.ascii_domain.lower()}"
     if "@" in local or len(key) > MAX_EMAIL:
         raise InvalidLoginNameError("is not an e-mail address")
-    return LoginName(shown, key)
+    return LoginName(shown, key), [address.local_part, local, *address.domain.split(".")]
 
 
 def username(text: str) -> LoginName:
@@ -94,9 +103,11 @@ def _username_fault(name: str) -> str | None:
         return "must have single spaces only, and only inside"
     if unicodedata.category(name[0]).startswith("M") or not any(map(str.isalpha, name)):
         return "must have a letter, and no mark before it"
-    if len({_alphabet(character) for character in name if character.isalpha()} & _LOOK_ALIKES) > 1:
-        return "mixes alphabets that look alike"
-    return None
+    return MIXED if _mixes_look_alikes(name) else None
+
+
+def _mixes_look_alikes(text: str) -> bool:
+    return len({_alphabet(character) for character in text if character.isalpha()} & _LOOK_ALIKES) > 1
 
 
 def _allowed_in_username(character: str) -> bool:
@@ -145,6 +156,7 @@ def read(kind: Kind, text: str, region: str | None) -> LoginName:
 
 def _key(kind: Kind, text: str, region: str | None) -> list[str]:
     try:
-        return [read(kind, text, region).key]
+        # Addresses of look-alike letters were accepted once: who has one can still log in.
+        return [_address(text)[0].key if kind == "email" else read(kind, text, region).key]
     except InvalidLoginNameError:
         return []

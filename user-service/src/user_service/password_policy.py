@@ -1,10 +1,13 @@
-"""Which new passwords are admitted, after NIST SP 800-63B-4: length and a blocklist, no rules of composition."""
+"""Which new passwords are admitted: of some length, and none that is soon guessed; no kinds of characters are asked.
+
+NIST SP 800-63B-4 has it so, with a blocklist. Ours is also for passwords that a few of its words are joined to.
+"""
 
 import unicodedata
 
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from user_service import passwords
+from user_service import password_pieces, passwords
 from user_service.users import InvalidFieldsError, LoginNames
 
 SERVICE_NAME = "parley"
@@ -38,8 +41,11 @@ class PasswordPolicy:
             return "is one of the most common passwords, which are the first to be guessed"
         if whole == SERVICE_NAME:
             return "must not be the name of this service"
-        if whole in _own_words(names):
+        own_words = _own_words(names)
+        if whole in own_words:
             return "must not be the user's own e-mail address, user name or phone number"
+        if password_pieces.is_soon_guessed(whole, own_words | {SERVICE_NAME}):
+            return "has too few words, or repetitions and sequences, and is soon guessed: add words that are not common"
         return None
 
 

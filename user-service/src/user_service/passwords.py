@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import argon2
 
-from user_service.hash_queue import Admission, HashQueue
+from user_service.hash_queue import HashQueue
+from user_service.hash_shares import Admission
 
 MAX_BYTES = 1024
 # OWASP's second choice. The library's default takes five times as long, and more than 32 MiB is mapped anew each time.
@@ -66,6 +67,10 @@ class AdmittedHashes:
         self._queue = queue
         self._admission = admission
 
+    def identify(self, account: str) -> None:
+        """Say which account it is by what was looked up, or again the same. Raises OverloadedError."""
+        self._queue.identify(self._admission, account)
+
     async def hash(self, password: str) -> str:
         """The argon2id hash of an admitted password, in PHC format, with a salt of its own."""
         return await self._queue.run(self._admission, lambda: self._hasher.hash(password))
@@ -87,9 +92,12 @@ class HashPool:
         return self._queue.counters
 
     @contextlib.contextmanager
-    def admission(self, hashes: int = 1) -> Iterator[AdmittedHashes]:
-        """Room for so many hashes; asked for before any dear step. Raises OverloadedError at once."""
-        with self._queue.admission(hashes) as admission:
+    def admission(self, network: str, account: str, hashes: int = 1) -> Iterator[AdmittedHashes]:
+        """Room for so many hashes; asked for before any dear step. Raises OverloadedError at once.
+
+        `network` and `account` are whose share of the room they take; neither is shown anywhere.
+        """
+        with self._queue.admission(network, account, hashes) as admission:
             yield AdmittedHashes(self._hasher, self._queue, admission)
 
 

@@ -33,7 +33,9 @@ class AccountSettings(DatabaseSettings):
         15, ge=1, le=64, description="Least length of a new password, in code points; below 8 only in development."
     )
     password_blocklist: bool = Field(
-        True, description="Whether new passwords are refused that are common or name the user; off only in development."
+        True,
+        description="Whether new passwords are refused that are common, soon guessed or name the user; "
+        "off only in development.",
     )
     phone_region: str | None = Field(
         None, description="ISO country code that a phone number without a leading + is read for, such as BD."
@@ -86,7 +88,9 @@ class Settings(ThrottleSettings, AccountSettings):
     )
 
     throttle_sign_up: WindowText = Field(
-        "60/hour", description="Sign-ups from one network, those by an administrator not counted."
+        "60/hour",
+        description="Sign-ups and changes of login names from one network, and such changes by one user; "
+        "those by an administrator are not counted.",
     )
     throttle_password_pair: WindowText = Field(
         "5/15minute", description="Changes of one user's password from one network with a wrong current one."

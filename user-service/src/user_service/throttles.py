@@ -33,9 +33,22 @@ class Throttles:
     def counters(self) -> Counter[str]:
         return self._throttle.counters
 
+    def network(self, request: web.Request) -> str:
+        """Where the request comes from, as the gateway says it."""
+        return network_of(client_address(request, self._gateways))
+
     async def count_sign_up(self, request: web.Request) -> None:
         """Raises ThrottledError where too many came from the request's network."""
         await self._throttle.charge_network("sign-up", self._sign_ups, client_address(request, self._gateways))
+
+    async def count_change_of_names(self, request: web.Request, user_id: int) -> None:
+        """Whether a login name is taken is told by a change of names as by a sign-up, so it has the same budget.
+
+        Raises ThrottledError where too many came from this user, or from the request's network.
+        """
+        address = client_address(request, self._gateways)
+        await self._throttle.charge("sign-up", f"user {user_id}", self._sign_ups, address, user_id=str(user_id))
+        await self.count_sign_up(request)
 
     @contextlib.asynccontextmanager
     async def password_guess(self, request: web.Request, user_id: int) -> AsyncIterator[None]:

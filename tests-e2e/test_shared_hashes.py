@@ -1,0 +1,59 @@
+"""One account cannot take all the hashes: while it logs in without end, everybody else still can."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from dev import testing
+from drivers import RFC6749
+from exchange import post_json
+from marks import needs_own_stack
+from members import new_member
+
+pytestmark = needs_own_stack
+
+FLOOD, OTHERS = 240, 8
+
+
+@pytest.fixture(scope="module")
+def flooded_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
+    """A stack that lets a password wait no longer than it does by default."""
+    stack = testing.start(tmp_path_factory.mktemp("flooded") / "data", USERS_HASH_DEADLINE="2")
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture
+async def client(flooded_stack: testing.Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(flooded_stack.url, connector=connector) as session:
+        yield session
+
+
+async def test_others_log_in_while_one_account_does_without_end(client: aiohttp.ClientSession) -> None:
+    greedy, *others = [await new_member().sign_up(client) for _ in range(1 + OTHERS)]
+    statuses: list[int] = []
+    full = asyncio.Event()
+
+    async def log_in_again_and_again() -> None:
+        while True:
+            statuses.append((await post_json(client, RFC6749.path, greedy.request(RFC6749))).status)
+            if statuses[-1] == 503:
+                full.set()
+
+    flood = [asyncio.create_task(log_in_again_and_again()) for _ in range(FLOOD)]
+    try:
+        await asyncio.wait_for(full.wait(), 20)
+        replies = [await post_json(client, RFC6749.path, other.request(RFC6749)) for other in others]
+        assert [reply.status for reply in replies] == [200] * OTHERS
+    finally:
+        for task in flood:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*flood)
+    assert 200 in statuses

@@ -1,0 +1,182 @@
+"""How much of the queue for hashing threads each network and each account holds, and who makes room for others."""
+
+import functools
+import ipaddress
+from collections.abc import Iterator, Sequence
+
+from user_service.hash_turns import Turn
+
+SITE_PREFIX_LENGTHS = {4: 24, 6: 48}
+
+
+@functools.lru_cache(maxsize=4096)
+def site_of(network: str) -> str:
+    """The IPv4 /24 or IPv6 /48 around a network, which one customer may have as well; of no network, itself."""
+    try:
+        parsed = ipaddress.ip_network(network)
+    except ValueError:
+        return network
+    return str(parsed.supernet(new_prefix=min(parsed.prefixlen, SITE_PREFIX_LENGTHS[parsed.version])))
+
+
+class Admission:
+    """Room for `hashes` that have not been started, and who holds it.
+
+    `accounts`: whose password it is, first by the name that was typed, then also by the id of the user it belongs to.
+    """
+
+    def __init__(self, network: str, account: str, hashes: int) -> None:
+        self.network = network
+        self.accounts = [account]
+        self.hashes = hashes
+        self.turn: Turn | None = None
+        self.pushed_out = False
+
+    @property
+    def account(self) -> str:
+        return self.accounts[-1]
+
+    @property
+    def path(self) -> tuple[str, str, str]:
+        """Where it is among all: in which site, there in which network, and there at which account."""
+        return site_of(self.network), self.network, self.account
+
+    def identify(self, account: str) -> None:
+        """Whose password it is has been found out, perhaps what was known already."""
+        if account not in self.accounts:
+            self.accounts.append(account)
+
+
+class Holding:
+    """Hashes that wait, in which admissions (the oldest first), and what part of them each one inside holds."""
+
+    def __init__(self) -> None:
+        self.hashes = 0
+        self.admissions: dict[Admission, None] = {}
+        self.parts: dict[str, Holding] = {}
+
+    def part(self, name: str) -> "Holding":
+        """What that one inside holds: an empty one where it is nothing."""
+        return self.parts.get(name) or Holding()
+
+    def along(self, path: Sequence[str]) -> "Iterator[Holding]":
+        """This one and those inside it along a path that leads to an admission."""
+        yield self
+        if path:
+            yield from self.parts[path[0]].along(path[1:])
+
+    def add(self, admission: Admission, path: Sequence[str]) -> None:
+        self.admissions[admission] = None
+        self.hashes += admission.hashes
+        if path:
+            self.parts.setdefault(path[0], Holding()).add(admission, path[1:])
+
+    def remove(self, admission: Admission, path: Sequence[str]) -> None:
+        del self.admissions[admission]
+        self.hashes -= admission.hashes
+        if path:
+            self.parts[path[0]].remove(admission, path[1:])
+            if not self.parts[path[0]].admissions:
+                del self.parts[path[0]]
+
+    def one_to_push_out(self, path: Sequence[str], hashes: int) -> Admission | None:
+        """One of the part that holds most, and more than the part on `path` would with `hashes` more.
+
+        Where the part on the path holds most itself, it is one of those inside it.
+        """
+        if not path or not self.parts:
+            return None
+        heaviest = self.heaviest_part()
+        own = self.part(path[0])
+        if heaviest is not own and heaviest.hashes > own.hashes + hashes:
+            return heaviest.newest_of_heaviest()
+        return own.one_to_push_out(path[1:], hashes)
+
+    def newest_of_heaviest(self) -> Admission:
+        """The newest admission of the account that holds most in the network that does."""
+        return self.heaviest_part().newest_of_heaviest() if self.parts else next(reversed(self.admissions))
+
+    def heaviest_part(self) -> "Holding":
+        return max(self.parts.values(), key=lambda part: part.hashes)
+
+
+# Somebody who holds too much, and the path inside to the one who would hold more.
+Excess = tuple[Holding, Sequence[str]]
+
+
+class Shares:
+    """All admissions whose hashes have not been started: by site, network and account, and by account alone."""
+
+    def __init__(self) -> None:
+        self._all = Holding()
+        self._accounts: dict[str, Holding] = {}
+
+    @property
+    def hashes(self) -> int:
+        return self._all.hashes
+
+    def add(self, admission: Admission) -> None:
+        self._all.add(admission, admission.path)
+        for account in admission.accounts:
+            self._accounts.setdefault(account, Holding()).add(admission, (admission.network,))
+
+    def remove(self, admission: Admission) -> None:
+        """Nothing where it was removed before."""
+        if admission not in self._all.admissions:
+            return
+        self._all.remove(admission, admission.path)
+        for account in admission.accounts:
+            self._accounts[account].remove(admission, (admission.network,))
+            if not self._accounts[account].admissions:
+                del self._accounts[account]
+
+    def start(self, admission: Admission) -> None:
+        """One of its hashes is started, and waits no longer."""
+        holdings: list[tuple[Holding, Sequence[str]]] = [(self._all, admission.path)]
+        holdings += [(self._accounts[account], (admission.network,)) for account in admission.accounts]
+        for whole, path in holdings:
+            for holding in whole.along(path):
+                holding.hashes -= 1
+        admission.hashes -= 1
+        if not admission.hashes:
+            self.remove(admission)
+
+    def turn(self, admission: Admission) -> int:
+        """Which turn from now on would be its first one: 1 where nobody else waits."""
+        site, network, account = admission.path
+        accounts = self._all.part(site).part(network).parts
+        own = self._all.part(site).part(network).part(account).hashes + 1
+        within = 1 + sum(min(other.hashes, own) for other in accounts.values())
+        networks = (item for part in self._all.parts.values() for item in part.parts.items())
+        return within + sum(min(other.hashes, within) for name, other in networks if name != network)
+
+    def account_in_excess(self, admission: Admission, share: int, *, alone: bool) -> Excess | None:
+        """An account of it that with it would hold more than `share`, while others wait; `alone`: or nobody else."""
+        held = (self._accounts.get(account, Holding()) for account in admission.accounts)
+        found = (holding for holding in held if self._exceeds(holding, admission, share, alone))
+        return next(((holding, (admission.network,)) for holding in found), None)
+
+    def in_excess(self, admission: Admission, share: int, *, alone: bool) -> Excess | None:
+        """The same of its account, its network or its site."""
+        site, network, account = admission.path
+        if excess := self.account_in_excess(admission, share, alone=alone):
+            return excess
+        within = self._all.part(site)
+        if self._exceeds(within.part(network), admission, share, alone):
+            return within.part(network), (account,)
+        return (within, (network, account)) if self._exceeds(within, admission, share, alone) else None
+
+    def one_to_push_out(self, admission: Admission) -> Admission | None:
+        """The newest admission of who holds most: of a site, else a network, else an account, wherever it is asked for.
+
+        None where that is no more than those of `admission` would hold with it.
+        """
+        found = self._all.one_to_push_out(admission.path, admission.hashes)
+        if found is not None or not self._accounts:
+            return found
+        heaviest = max(self._accounts.values(), key=lambda holding: holding.hashes)
+        own = max(self._accounts.get(account, Holding()).hashes for account in admission.accounts)
+        return heaviest.newest_of_heaviest() if heaviest.hashes > own + admission.hashes else None
+
+    def _exceeds(self, holding: Holding, admission: Admission, share: int, alone: bool) -> bool:
+        return holding.hashes + admission.hashes > share and (alone or self.hashes > holding.hashes)

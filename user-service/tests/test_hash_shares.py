@@ -1,0 +1,253 @@
+"""Nobody takes more than a share of the hashes while others wait: neither one network nor one account."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from servicekit.http import OverloadedError
+from user_service.hash_queue import HashQueue
+
+from .hashing import OUTDATED, PASSWORD, add_users, check, dear_hash, hashing_goes_on, locked_users, until
+
+HERE, ELSEWHERE = "203.0.113.1/32", "198.51.100.1/32"
+NEW = "a completely new one"
+
+
+class Busy:
+    """A service whose only thread is busy for a second, and in which order what it is asked meanwhile is answered."""
+
+    def __init__(self, service: Any) -> None:
+        self.service = service
+        self.answered: list[str] = []
+
+    async def start(self) -> None:
+        await add_users(self.service, dear=dear_hash(80), a=OUTDATED, b=OUTDATED)
+        self.dear = asyncio.create_task(check(self.service, "dear", "192.0.2.1/32"))
+        await hashing_goes_on()
+
+    async def ask(self, name: str, request: Awaitable[Any]) -> Any:
+        reply = await request
+        self.answered.append(name)
+        return reply
+
+
+@pytest.fixture
+async def busy(start: Any) -> AsyncIterator[Busy]:
+    busy = Busy(await start(hash_threads=1, hash_deadline=60))
+    await busy.start()
+    yield busy
+    await busy.dear
+
+
+async def asked_in_order(busy: Busy, *requests: tuple[str, Awaitable[Any]]) -> None:
+    async with asyncio.TaskGroup() as waiting:
+        for name, request in requests:
+            waiting.create_task(busy.ask(name, request))
+            await hashing_goes_on(0.03)
+        assert not busy.answered
+
+
+async def test_networks_take_turns(busy: Busy) -> None:
+    many = [("many", check(busy.service, f"user{number}", HERE)) for number in range(4)]
+    await asked_in_order(busy, *many, ("one", check(busy.service, "b", ELSEWHERE)))
+    assert "one" in busy.answered[:2]
+
+
+async def test_accounts_of_one_network_take_turns(busy: Busy) -> None:
+    many = [("many", check(busy.service, "a", HERE)) for _ in range(4)]
+    await asked_in_order(busy, *many, ("one", check(busy.service, "b", HERE)))
+    assert "one" in busy.answered[:2]
+
+
+async def test_all_names_of_a_user_are_one_account(busy: Busy) -> None:
+    await busy.service.add(username="many", email="many@x.com", phone_number="+8801700000000")
+    names = ("many", "many@x.com", "+8801700000000")
+    many = [("many", check(busy.service, name, HERE)) for name in names * 2]
+    await asked_in_order(busy, *many, ("one", check(busy.service, "b", HERE)))
+    assert "one" in busy.answered[:2]
+
+
+async def test_changes_of_password_take_turns_for_both_of_their_hashes(busy: Busy) -> None:
+    user_id = (await busy.service.rows("SELECT id FROM users WHERE username = 'a'"))[0]["id"]
+    body = {"current_password": PASSWORD, "password": NEW}
+    path, headers = f"/api/v1/users/{user_id}/password", {"X-Forwarded-For": HERE.partition("/")[0]}
+
+    def change() -> Awaitable[Any]:
+        return busy.service.request("POST", path, body, user=user_id, headers=headers)
+
+    async with busy.service.acknowledging():
+        await asked_in_order(
+            busy,
+            *(("change", change()) for _ in range(4)),
+            *(("login", check(busy.service, "b", ELSEWHERE)) for _ in range(4)),
+        )
+    assert busy.answered[:4].count("login") >= 3
+
+
+async def test_a_flood_of_one_account_makes_room_for_everybody_else(start: Any) -> None:
+    service = await start(hash_threads=1, hash_deadline=2)
+    await add_users(service, a=OUTDATED)
+    async with locked_users(service.database_url):
+        flood = [asyncio.create_task(check(service, "a", HERE)) for _ in range(160)]
+        done, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)  # there is no more room
+        names = {f"other{number}": HERE if number % 2 else ELSEWHERE for number in range(6)}
+        others = [asyncio.create_task(check(service, name, network)) for name, network in names.items()]
+        await refused(service, 6, "pushed_out")
+    assert {reply.status for reply in await asyncio.gather(*others)} == {200}
+    for task in done:
+        reply = await task
+        # That header would have auth-service send fewer requests of everybody.
+        assert (reply.status, "X-Parley-Overload" in reply.headers) == (503, False)
+    assert 0 < [reply.status for reply in await asyncio.gather(*flood)].count(503) < 160
+
+
+async def test_over_its_share_a_name_that_nobody_has_is_answered_like_any_other(start: Any) -> None:
+    service = await start(hash_threads=1, hash_deadline=2)
+    await add_users(service, known=dear_hash(2))
+    async with locked_users(service.database_url) as users:
+        other = asyncio.create_task(check(service, "other", ELSEWHERE))
+        await users.wait_for(1)
+        floods = [[asyncio.create_task(check(service, name, HERE)) for _ in range(60)] for name in ("known", "nobody")]
+        await refused(service, 60, "over_share", "pushed_out")
+    known, unknown = [{(reply.status, reply.body) for reply in await asyncio.gather(*flood)} for flood in floods]
+    assert known == unknown
+    assert {status for status, _ in known} == {200, 503}
+    await other
+
+
+async def refused(service: Any, number: int, *reasons: str) -> None:
+    """Wait until so many were refused for these reasons."""
+
+    async def counted() -> bool:
+        counters = (await service.request("GET", "/stats")).json["counters"]
+        return sum(counters.get(f"passwords not hashed: {reason}", 0) for reason in reasons) >= number
+
+    await until(counted)
+
+
+class Queue:
+    """A queue with one thread and room for a hundred hashes, all of which wait as long as the thread is taken."""
+
+    def __init__(self, queue: HashQueue, stack: contextlib.ExitStack) -> None:
+        self.queue = queue
+        self.stack = stack
+
+    def let_in(self, network: str, account: str, hashes: int = 1, most: int = 200) -> int:
+        """How many admissions are given before one is refused."""
+        for number in range(most):
+            try:
+                self.stack.enter_context(self.queue.admission(network, account, hashes))
+            except OverloadedError:
+                return number
+        return most
+
+
+@pytest.fixture
+async def queue() -> AsyncIterator[Queue]:
+    with (
+        ThreadPoolExecutor(1) as executor,
+        contextlib.closing(HashQueue(executor, 1, 1.0, 0.01)) as queue,
+        contextlib.ExitStack() as stack,
+    ):
+        yield Queue(queue, stack)
+
+
+def addresses() -> Iterator[str]:
+    return (f"198.51.{number}.1/32" for number in range(256))
+
+
+async def test_alone_a_network_and_an_account_may_have_it_all(queue: Queue) -> None:
+    assert queue.let_in(HERE, "a") == 100
+
+
+@pytest.mark.parametrize("hashes", [1, 2])
+async def test_while_others_wait_a_network_has_a_quarter(queue: Queue, hashes: int) -> None:
+    queue.let_in(ELSEWHERE, "b", most=1)
+    admitted = sum(queue.let_in(HERE, f"user{number}", hashes, most=1) for number in range(100))
+    assert admitted * hashes in (24, 25)
+
+
+async def test_while_others_wait_an_account_has_a_quarter_from_wherever_it_is_asked_for(queue: Queue) -> None:
+    queue.let_in(ELSEWHERE, "b", most=1)
+    assert sum(queue.let_in(address, "a", most=1) for address in addresses()) == 25
+
+
+async def test_whoever_asks_for_an_account_elsewhere_keeps_its_share_from_nobody(queue: Queue) -> None:
+    queue.let_in(ELSEWHERE, "b", most=1)
+    assert queue.let_in("192.0.2.1/32", "a") == 25
+    assert queue.let_in(HERE, "a") == 12
+
+
+@pytest.mark.parametrize("networks", ["198.51.100.{}/32", "2001:db8:0:{}::/64"])
+async def test_while_others_wait_a_site_has_a_quarter(queue: Queue, networks: str) -> None:
+    queue.let_in(HERE, "b", most=1)
+    assert sum(queue.let_in(networks.format(number), f"user{number}", most=1) for number in range(100)) == 25
+
+
+async def test_who_comes_into_a_full_queue_pushes_out_the_newest_of_who_holds_most(queue: Queue) -> None:
+    queue.let_in(HERE, "a")
+    oldest_of_two = [queue.let_in(address, address, most=2) for address in addresses()][:12]
+    assert oldest_of_two == [2] * 12
+    assert queue.queue.counters["passwords not hashed: pushed_out"] > 24
+
+
+async def test_from_as_many_networks_as_there_is_room_nobody_is_pushed_out_for_one_more(queue: Queue) -> None:
+    admitted = [queue.let_in(address, address, most=1) for address in addresses()]
+    assert Counter(admitted) == {1: 100, 0: 156}
+
+
+async def test_whatever_becomes_of_them_all_room_and_the_thread_are_given_back() -> None:
+    chance = random.Random(1)
+    with (
+        ThreadPoolExecutor(1) as executor,
+        contextlib.closing(HashQueue(executor, 1, 0.05, 0.005)) as queue,
+        contextlib.ExitStack() as stack,
+    ):
+
+        async def hashed(network: str, account: str, hashes: int) -> None:
+            with contextlib.suppress(OverloadedError), queue.admission(network, account, hashes) as admission:
+                await asyncio.sleep(0)
+                queue.identify(admission, f"id of {account}")
+                for _ in range(hashes):
+                    await queue.run(admission, lambda: time.sleep(0.002))
+
+        tasks = []
+        for _ in range(1000):
+            network = f"203.0.{chance.choice([1, 1, 1, 2, 3])}.{chance.randrange(3)}/32"
+            tasks.append(asyncio.create_task(hashed(network, chance.choice("aaabcd"), chance.choice([1, 2]))))
+            if chance.random() < 0.2:
+                chance.choice(tasks).cancel()
+            if chance.random() < 0.2:
+                await asyncio.sleep(chance.choice([0, 0.001]))
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {type(None), asyncio.CancelledError}
+        assert queue.counters["passwords not hashed: pushed_out"] > 10
+        assert Queue(queue, stack).let_in(HERE, "a") >= 5
+        with queue.admission(ELSEWHERE, "b", 1) as admission:
+            assert await asyncio.wait_for(queue.run(admission, lambda: "hash"), 5) == "hash"
+
+
+async def test_who_is_pushed_out_just_as_its_turn_comes_gives_the_thread_back(queue: Queue) -> None:
+    async def hashed(network: str, account: str) -> None:
+        with queue.queue.admission(network, account, 1) as admission:
+            await queue.queue.run(admission, lambda: time.sleep(0.02))
+
+    async def hashed_before_another_comes() -> None:
+        await hashed(ELSEWHERE, "b")
+        assert queue.let_in(ELSEWHERE, "c", most=1) == 1
+
+    first = asyncio.create_task(hashed_before_another_comes())
+    await asyncio.sleep(0)
+    queue.let_in(HERE, "a", most=99)
+    newest = asyncio.create_task(hashed(HERE, "a"))
+    await first
+    with pytest.raises(OverloadedError):
+        await newest
+    await asyncio.wait_for(hashed(ELSEWHERE, "b"), 5)
