@@ -186,7 +186,7 @@ async def test_whoever_asks_for_an_account_elsewhere_keeps_its_share_from_nobody
 
 
 @pytest.mark.parametrize("networks", ["198.51.100.{}/32", "2001:db8:0:{}::/64"])
-async def test_while_others_wait_a_site_has_a_quarter(queue: Queue, networks: str) -> None:
+async def test_while_others_wait_a_wide_network_has_a_quarter(queue: Queue, networks: str) -> None:
     queue.let_in(HERE, "b", most=1)
     assert sum(queue.let_in(networks.format(number), f"user{number}", most=1) for number in range(100)) == 25
 

@@ -41,7 +41,7 @@ class OverShareError(OverloadedError):
 class HashQueue:
     """Hashes on `threads` threads, each network and account in turn; none waits longer than `deadline` seconds.
 
-    While others wait, no network (nor the site that it is part of) and no account is let in for more than a quarter of
+    While others wait, no network (nor the wide network around it) and no account is let in for more than a quarter of
     the hashes that fit into the deadline. `hash_time` is the first estimate of the seconds that a hash takes.
     """
 

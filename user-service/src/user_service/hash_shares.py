@@ -1,22 +1,9 @@
 """How much of the queue for hashing threads each network and each account holds, and who makes room for others."""
 
-import functools
-import ipaddress
 from collections.abc import Iterator, Sequence
 
+from servicekit.throttling.networks import wide_network_of
 from user_service.hash_turns import Turn
-
-SITE_PREFIX_LENGTHS = {4: 24, 6: 48}
-
-
-@functools.lru_cache(maxsize=4096)
-def site_of(network: str) -> str:
-    """The IPv4 /24 or IPv6 /48 around a network, which one customer may have as well; of no network, itself."""
-    try:
-        parsed = ipaddress.ip_network(network)
-    except ValueError:
-        return network
-    return str(parsed.supernet(new_prefix=min(parsed.prefixlen, SITE_PREFIX_LENGTHS[parsed.version])))
 
 
 class Admission:
@@ -38,8 +25,8 @@ class Admission:
 
     @property
     def path(self) -> tuple[str, str, str]:
-        """Where it is among all: in which site, there in which network, and there at which account."""
-        return site_of(self.network), self.network, self.account
+        """Its place among all: the wide network, the network in it, and the account there."""
+        return wide_network_of(self.network.partition("/")[0]), self.network, self.account
 
     def identify(self, account: str) -> None:
         """Whose password it is has been found out, perhaps what was known already."""
@@ -105,7 +92,7 @@ Excess = tuple[Holding, Sequence[str]]
 
 
 class Shares:
-    """All admissions whose hashes have not been started: by site, network and account, and by account alone."""
+    """All admissions whose hashes have not been started: by wide network, network and account, and by account alone."""
 
     def __init__(self) -> None:
         self._all = Holding()
@@ -143,9 +130,9 @@ class Shares:
 
     def turn(self, admission: Admission) -> int:
         """Which turn from now on would be its first one: 1 where nobody else waits."""
-        site, network, account = admission.path
-        accounts = self._all.part(site).part(network).parts
-        own = self._all.part(site).part(network).part(account).hashes + 1
+        wide, network, account = admission.path
+        accounts = self._all.part(wide).part(network).parts
+        own = self._all.part(wide).part(network).part(account).hashes + 1
         within = 1 + sum(min(other.hashes, own) for other in accounts.values())
         networks = (item for part in self._all.parts.values() for item in part.parts.items())
         return within + sum(min(other.hashes, within) for name, other in networks if name != network)
@@ -157,17 +144,17 @@ class Shares:
         return next(((holding, (admission.network,)) for holding in found), None)
 
     def in_excess(self, admission: Admission, share: int, *, alone: bool) -> Excess | None:
-        """The same of its account, its network or its site."""
-        site, network, account = admission.path
+        """The same of its account, its network or its wide network."""
+        wide, network, account = admission.path
         if excess := self.account_in_excess(admission, share, alone=alone):
             return excess
-        within = self._all.part(site)
+        within = self._all.part(wide)
         if self._exceeds(within.part(network), admission, share, alone):
             return within.part(network), (account,)
         return (within, (network, account)) if self._exceeds(within, admission, share, alone) else None
 
     def one_to_push_out(self, admission: Admission) -> Admission | None:
-        """The newest admission of who holds most: of a site, else a network, else an account, wherever it is asked for.
+        """The newest admission of who holds most: of a wide network, else a network, else an account, wherever it is asked for.
 
         None where that is no more than those of `admission` would hold with it.
         """

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from servicekit.throttling.budgets import guess_budgets, window
-from servicekit.throttling.networks import Networks, client_address
+from servicekit.throttling.networks import Networks, client_address, network_of
 from servicekit.throttling.throttle import Throttle
 from user_service.settings import Settings
 from user_service.users import WrongPasswordError
