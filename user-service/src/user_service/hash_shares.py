@@ -92,7 +92,7 @@ Excess = tuple[Holding, Sequence[str]]
 
 
 class Shares:
-    """All admissions whose hashes have not been started: by wide network, network and account, and by account alone."""
+    """All admissions whose hashes have not been started: by wide network, network and account; and by account."""
 
     def __init__(self) -> None:
         self._all = Holding()
