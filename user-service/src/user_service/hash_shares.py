@@ -154,7 +154,7 @@ class Shares:
         return (within, (network, account)) if self._exceeds(within, admission, share, alone) else None
 
     def one_to_push_out(self, admission: Admission) -> Admission | None:
-        """The newest admission of who holds most: of a wide network, else a network, else an account, wherever it is asked for.
+        """The newest admission of the heaviest holder: a wide network, else a network, else an account anywhere.
 
         None where that is no more than those of `admission` would hold with it.
         """
