@@ -86,13 +86,14 @@ def command(data_dir: Path, **variables: str) -> tuple[list[str], dict[str, str]
     """The command that starts a stack and its environment; `variables` go before the rest.
 
     The gateway asks for a verdict at every request: a test would else have to wait until one is forgotten. Nothing is
-    throttled: all tests come from one address. A session is refreshed as fast as a test or a benchmark can. A hundred
-    at once wait to be hashed also where a machine is slow.
+    throttled, and one network may have all places: all tests come from one address. A session is refreshed as fast as a
+    test or a benchmark can. A hundred at once wait to be hashed also where a machine is slow.
     """
     ours = {
         **free_ports(),
         "DATA_DIR": str(data_dir),
         "GATEWAY_VERDICT_LIFETIME": "0",
+        "GATEWAY_UPSTREAM_REQUESTS_PER_NETWORK": "256",
         "AUTH_THROTTLE_EXEMPT": "127.0.0.0/8",
         "USERS_THROTTLE_EXEMPT": "127.0.0.0/8",
         "AUTH_REFRESH_RATE": "1000000/minute",

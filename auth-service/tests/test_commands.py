@@ -188,8 +188,8 @@ async def test_keys_are_rotated_and_listed(command, own_service, parties):
     assert json.loads(hastened.output) == made
     keys = {key["kid"]: key["status"] for key in (await command("keys", "list", "--json")).json}
     assert keys[made["ES256"]] == "active"
-    refusal = (await command("keys", "remove", made["ES256"], "none")).refusal
-    assert f"not removed: {made['ES256']}, none" in refusal
+    refusal = (await command("keys", "remove", made["ES256"], "-none")).refusal
+    assert f"not removed: {made['ES256']}, -none" in refusal
 
     rotation = await command("keys", "rotate", "--algorithm", "RS256", "--now", "--json")
     assert [line.partition(";")[0] for line in rotation.errors.splitlines()] == [

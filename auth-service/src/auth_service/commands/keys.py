@@ -55,7 +55,7 @@ def rotate(
             typer.echo(f"{name}: {kid or 'a key is pending already'}")
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # a kid may begin with a hyphen
 def remove(kids: Annotated[list[str], typer.Argument(metavar="KID...", help="As in `keys list`.")]) -> None:
     """End keys that leaked: no token that they signed is accepted any more. Replace an active one first."""
 
