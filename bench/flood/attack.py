@@ -20,7 +20,7 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Aim:
-    """Where an attack goes, and what its attacker has: an account, a session, and addresses of one network.
+    """The target of an attack, and its attacker's means: an account, a session, and addresses of one network.
 
     `hash_rate` is how many passwords this machine hashes in a second when the stack is idle; 0 where nobody asked.
     """

@@ -17,7 +17,7 @@ def quantile(values: list[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Service:
-    """How one kind of honest request was served; times in milliseconds, of those that were answered 200.
+    """The service that one kind of honest request got; times in milliseconds, of those that were answered 200.
 
     `others` counts the rest by status.
     """
@@ -29,7 +29,7 @@ class Service:
     others: dict[int, int]
 
     def kept_by(self, attacked: "Service") -> bool:
-        """Whether under an attack as large a share is answered, nearly, in at most twice the time."""
+        """True if nearly as large a share is answered under an attack, in at most twice the time."""
         enough = attacked.answered * self.asked >= LEAST_ANSWERED * self.answered * attacked.asked
         return enough and attacked.p99 <= MOST_SLOWER * self.p99
 

@@ -145,7 +145,7 @@ async def live(plan: Plan) -> Outcomes:
 
 
 async def run_program(module: str, plan: dict[str, Any]) -> dict[str, Any]:
-    """What a module of ours writes, as a program of its own, to the plan that it is given; both are JSON."""
+    """The output of a module of ours, run as a program with this plan as its input; both are JSON."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, stdin=pipe, stdout=pipe)
     try:

@@ -33,7 +33,7 @@ times to mean anything. Rows: before → after; honest clients add about {LOGINS
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one attack, which lasted `seconds`; `outcomes` have a count, p50 and p99 each."""
+    """The measurements of one attack, which lasted `seconds`; `outcomes` have a count, p50 and p99 each."""
 
     name: str
     attack: type[Attack]
@@ -74,7 +74,7 @@ def line(row: Row) -> str:
 
 
 def notes(rows: list[Row]) -> str:
-    """What is needed to read the table, and how many attacks harm nobody."""
+    """A legend of the table, and the number of attacks that harm nobody."""
     harmless = sum(all(map(row.holds, KINDS)) for row in rows)
     floods = [_of_bare_hashes(row) for row in rows if row.hash_rate]
     attacks = [f"- `{row.name}`: {_sentence(row.attack)}" for row in rows]
@@ -82,7 +82,7 @@ def notes(rows: list[Row]) -> str:
 
 
 def _of_bare_hashes(row: Row) -> str:
-    """How much of what this machine can hash became logins."""
+    """The share of this machine's hashes that became logins."""
     completed = row.outcomes.get("200", [0])[0] + row.attacked["logins"].answered
     rate = completed / row.seconds
     return (

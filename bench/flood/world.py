@@ -79,7 +79,7 @@ class World:
         await connection.close()
 
     async def aim(self, hash_rate: float) -> Aim:
-        """What the attacker has: an account, a session and its tokens, of which the refresh token is not yet spent."""
+        """The attacker's own account, a session and its tokens, of which the refresh token is not yet spent."""
         tokens = await ask(int(self.settings["AUTH_PORT"]), login_request(ATTACKER, PASSWORD))
         connection = await asyncpg.connect(self.settings["USERS_DATABASE_URL"])
         user_id = await connection.fetchval("SELECT id FROM users WHERE email = $1", ATTACKER)

@@ -34,7 +34,7 @@ def _usable(address: str) -> bool:
 
 
 async def _statuses(addresses: list[str]) -> list[int]:
-    """What a request from each address is answered, while the connections before it stay open."""
+    """The answer to a request from each address, while the connections before it stay open."""
     statuses = []
     await _have(SERVER, *addresses)
     async with running(host=SERVER, connections_per_address=2) as gateway, contextlib.AsyncExitStack() as stack:

@@ -65,6 +65,6 @@ async def spawned(gateway, **variables):
 
 
 def processor_time(pid):
-    """What a process has taken so far, with all its threads, in microseconds."""
+    """The CPU time of a process so far, with all its threads, in microseconds."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000

@@ -1,4 +1,4 @@
-"""Which connections a gateway takes: a share for each network, counted before TLS, and never the last descriptors."""
+"""The connections that a gateway takes: a share for each network, counted before TLS, never the last descriptors."""
 
 import asyncio
 import contextlib

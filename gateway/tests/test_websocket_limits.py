@@ -1,4 +1,4 @@
-"""What WebSockets may take: a budget of their own, a share of it for each user, and so many frames a second."""
+"""The limits of WebSockets: a budget of their own, a share of it for each user, and so many frames a second."""
 
 import asyncio
 import contextlib

@@ -55,7 +55,7 @@ class StoreSettings(KeyringSettings, DatabaseSettings):
 
 
 class ThrottleCommandSettings(ThrottleSettings, StoreSettings):
-    """What `throttles …` needs, which asks user-service whose account it is."""
+    """Settings of `throttles …`, which asks user-service whose account it is."""
 
     issuer: BaseUrl = Field(description="Public URL of the gateway: `iss` of every token, base of the metadata.")
     users_url: BaseUrl = Field(description="Base URL of user-service.")
@@ -137,7 +137,7 @@ class Settings(ThrottleCommandSettings):
 
     @property
     def refresh_limits(self) -> RefreshLimits:
-        """How often a session can be refreshed, by these numbers."""
+        """The bounds on refreshes that these numbers give."""
         return RefreshLimits(self.refresh_grace_seconds, self.refresh_retries, window(self.refresh_rate))
 
     @property

@@ -15,11 +15,11 @@ class Places:
         self._held: defaultdict[str, int] = defaultdict(int)
 
     def full(self, more: int = 1) -> bool:
-        """Whether there is no room for so many more, whoever asks for them."""
+        """True if there is no room for so many more, for any holder."""
         return self._left < more
 
     def at_share(self, holder: str, more: int = 1) -> bool:
-        """Whether so many more would be too many for this holder."""
+        """True if so many more would be too many for this holder."""
         return self._held.get(holder, 0) + more > self._share
 
     def take(self, holder: str, number: int = 1) -> None:

@@ -15,12 +15,14 @@ DELETE_EXPIRED = """
 # It reads the pages from $1 up to $2. Every refresh changes idle_expires_at: if that were indexed, a refresh would
 # have to write to every index of the table. Reading the table itself costs far less, and finds all that is dead.
 DELETE_DEAD = """
-    DELETE FROM sessions s
-    WHERE s.ctid >= format('(%s,0)', $1::bigint)::tid AND s.ctid < format('(%s,0)', $2::bigint)::tid
-        AND (s.revoked_at < now() - interval '1 day' OR s.idle_expires_at < now() - interval '1 day'
-            OR (s.user_id IN (SELECT user_id FROM user_epochs WHERE raised_at < now() - interval '1 day')
-                AND s.epoch < (SELECT e.epoch FROM user_epochs e WHERE e.user_id = s.user_id)))
-        AND before_deadline($3)
+    DELETE FROM sessions WHERE id IN (
+        SELECT s.id FROM sessions s
+        WHERE s.ctid >= format('(%s,0)', $1::bigint)::tid AND s.ctid < format('(%s,0)', $2::bigint)::tid
+            AND (s.revoked_at < now() - interval '1 day' OR s.idle_expires_at < now() - interval '1 day'
+                OR (s.user_id IN (SELECT user_id FROM user_epochs WHERE raised_at < now() - interval '1 day')
+                    AND s.epoch < (SELECT e.epoch FROM user_epochs e WHERE e.user_id = s.user_id)))
+        FOR UPDATE OF s SKIP LOCKED
+    ) AND before_deadline($3)
 """
 PAGES = "SELECT pg_relation_size('sessions') / current_setting('block_size')::bigint AS number"
 

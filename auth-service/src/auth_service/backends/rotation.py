@@ -50,8 +50,8 @@ ROTATE = """
 """
 WHY_NOT_ROTATED = """
     SELECT c.version <> $2 AS stale, s.id IS NOT NULL AS refreshable, $4::text[] <@ s.scope AS within_scope,
-        extract(epoch FROM CASE WHEN s.counter = $5 THEN counted.rotations_since + $6::interval
-            ELSE s.rotated_at + $7::interval END - now())::float8 AS wait
+        CASE WHEN s.counter = $5 THEN extract(epoch FROM counted.rotations_since + $6::interval - now())::float8
+            END AS wait
     FROM clients c
     LEFT JOIN live_sessions s
         ON s.client_id = c.client_id AND s.id = $3 AND s.counter >= $5 AND s.idle_expires_at > now()
@@ -62,7 +62,7 @@ WHY_NOT_ROTATED = """
 
 @dataclass(frozen=True, slots=True)
 class RefreshLimits:
-    """How often a session can be refreshed.
+    """Bounds on the refreshes of one session.
 
     For `grace` seconds after its first use a spent refresh token gets its successor again, up to `retries` times.
     `rotations` of one session replace its refresh token.
@@ -85,12 +85,13 @@ async def refusal(
     """The reason why nothing was rotated for the refresh token that is `named` by its session and counter.
 
     A session that can be refreshed, in this scope, can only have been refreshed too often. That may no longer be so,
-    but whoever was refused a moment ago must not be told that the token was worth nothing.
+    but a client that was refused a moment ago must not be told that the token was worth nothing. The answer to a retry
+    does not name the end of the grace: a client that waited for it would come too late and end the session.
     """
     session_id, counter = named
-    grace, _, _, window = limits.parameters
+    window = timedelta(seconds=limits.rotations.seconds)
     row: Any = await database.fetchrow(
-        WHY_NOT_ROTATED, client.client_id, client.version, session_id, scope, counter, window, grace
+        WHY_NOT_ROTATED, client.client_id, client.version, session_id, scope, counter, window
     )
     if row is None or row["stale"]:
         return StaleClientError()

@@ -52,7 +52,7 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: boo
     table = Table(*(Column(name.replace("_", " "), overflow="fold", no_wrap=name in IDS) for name in columns))
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
-    Console(markup=False, emoji=False).print(table)  # ids are text, whatever stands in them
+    Console(markup=False, emoji=False).print(table)  # ids are text, not markup
 
 
 def print_json(value: Any) -> None:

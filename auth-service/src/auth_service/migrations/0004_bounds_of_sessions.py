@@ -1,4 +1,4 @@
-"""What a session's refreshes are counted in, and an index of each user's sessions that have not been revoked."""
+"""Columns that count a session's refreshes, and an index of each user's sessions that have not been revoked."""
 
 from alembic import op
 

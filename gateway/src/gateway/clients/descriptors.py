@@ -27,7 +27,7 @@ class Descriptors:
         self._next_line = 0.0
 
     def lack(self, newest: int) -> bool:
-        """Whether too few are left. The connection that has the descriptor `newest` is then turned away."""
+        """True if too few are left. The connection that has the descriptor `newest` is then turned away."""
         limit = _limit()
         lacking = newest >= limit - min(self._kept, limit // 2)
         self._turned_away += lacking
@@ -48,7 +48,7 @@ def _limit() -> int:
 
 
 def _none_left() -> bool:
-    """Whether not even one can be opened, because of the process's limit or the machine's."""
+    """True if not even one can be opened, because of the process's limit or the machine's."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:

@@ -146,7 +146,7 @@ class Exchange:
 
     @property
     def _verdict_is_old(self) -> bool:
-        """Whether the token may have been revoked long since, while the body was awaited."""
+        """True if the token may have been revoked while the body was awaited."""
         return self._proxy.time() - self._body_asked_at > self._proxy.verdict_interval
 
     def _forward(self, route: routes.Route) -> None:

@@ -24,7 +24,7 @@ class Frames:
         return not self._missing and not self._header
 
     def take_number(self) -> int:
-        """How many frames have begun since this was last asked for."""
+        """The number of frames that have begun since this was last asked for."""
         number, self._number = self._number, 0
         return number
 

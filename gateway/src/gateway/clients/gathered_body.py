@@ -7,7 +7,7 @@ from servicekit.http import BODY_LIMIT
 
 
 class GatheredBody:
-    """What has come of a body. While it is not whole, its bytes take room in `buffer` that `network` holds."""
+    """The part of a body that has come. While it is not whole, its bytes take room in `buffer` that `network` holds."""
 
     __slots__ = ("_buffer", "_content", "_counters", "_held", "_network", "complete")
 
@@ -21,7 +21,7 @@ class GatheredBody:
 
     @property
     def too_large(self) -> bool:
-        """Whether no service reads as much."""
+        """True if it is more than any service reads."""
         return len(self._content) > BODY_LIMIT
 
     def add(self, content: bytes, *, complete: bool) -> None:

@@ -1,4 +1,4 @@
-"""What one request has taken of what is scarce, and who has too much of it."""
+"""The scarce things that one request has taken, and the refusal of more."""
 
 from collections.abc import Callable
 

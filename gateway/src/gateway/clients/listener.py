@@ -42,7 +42,7 @@ class Serve(Protocol):
 
 
 class Listener:
-    """What the connections of one port share. Calling it makes the protocol of a new one.
+    """Everything that the connections of one port share. Calling it makes the protocol of a new one.
 
     With `tls` each begins with a handshake.
     """
@@ -86,7 +86,7 @@ class Listener:
         return connection if self.tls is None else Handshake(connection, self.tls)
 
     def admit(self, connection: Connection, descriptor: int) -> bool:
-        """Whether there is room for one more connection from its network; if so it counts until it is dismissed."""
+        """True if there is room for one more connection from its network; it then counts until it is dismissed."""
         if len(self.connections) >= self.limits.connections or self._descriptors.lack(descriptor):
             self.counters.refused_connections += 1
             return False

@@ -11,7 +11,7 @@ _SCHEMES = (b"http", b"https")
 class Origin:
     """The origin of what comes over one connection: its peer, or whom a trusted proxy names, request by request.
 
-    `counts_for` is the network whose connection it is; None is a trusted proxy's, which stands for many clients.
+    `counts_for` is the network whose connection it is; None is a trusted proxy's, which serves many clients.
     """
 
     __slots__ = ("_lines", "_network", "_proxies", "_proxy", "_scheme", "counts_for")

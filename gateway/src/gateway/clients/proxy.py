@@ -1,4 +1,4 @@
-"""What the exchanges of one process share."""
+"""Everything that the exchanges of one process share."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from servicekit.upstreams.pool import Upstream
 
 @dataclass(frozen=True)
 class Proxy:
-    """What all exchanges share. Times are in seconds; a verdict older than `verdict_interval` is asked for again.
+    """Everything that all exchanges share. A verdict older than `verdict_interval` seconds is asked for again.
 
     `upstreams` has one for each in the route table, `places` those of the requests to it, for each network. `buffer` is
     the bytes that bodies may take before they are whole, for each network too; `websockets` are counted by subject.

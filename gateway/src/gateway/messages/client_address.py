@@ -86,7 +86,7 @@ def parse_node(text: bytes) -> Address | None:
 
 
 def network_of(client: Address | None) -> str:
-    """What one customer has of the Internet: an IPv4 address, or an IPv6 /64. All that is no address is one network."""
+    """The network of one customer: an IPv4 address, or an IPv6 /64. Text that is no address is one network."""
     if client is None:
         return "unknown"
     if client.version == 4:

@@ -21,7 +21,7 @@ class RequestReader:
 
     @property
     def begun(self) -> bool:
-        """Whether a part of a head is there, and not all of it."""
+        """True if a part of a head is there, and not all of it."""
         return bool(self._head.received)
 
     def feed(self, data: bytes) -> tuple[Request, bytes] | None:

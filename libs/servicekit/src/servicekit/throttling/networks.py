@@ -53,13 +53,13 @@ def _parse(text: str) -> Address | None:
 
 @functools.lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """What one customer has of the Internet: an IPv4 address, or an IPv6 /64. All that is no address is one network."""
+    """The network of one customer: an IPv4 address, or an IPv6 /64. Text that is no address is one network."""
     return _cut(address, PREFIX_LENGTHS)
 
 
 @functools.lru_cache(maxsize=4096)
 def wide_network_of(address: str) -> str:
-    """What one customer may have at the most without much effort: the IPv4 /24 or IPv6 /48 around the address."""
+    """The most that one customer gets without much effort: the IPv4 /24 or IPv6 /48 around the address."""
     return _cut(address, WIDE_PREFIX_LENGTHS)
 
 

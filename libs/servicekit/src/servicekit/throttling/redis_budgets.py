@@ -105,7 +105,7 @@ class RedisBudgets:
 
 
 def _numbers(budgets: GuessBudgets) -> bytes:
-    """What admit.lua goes by: limits, and times in milliseconds."""
+    """The arguments of admit.lua: limits, and times in milliseconds."""
     return wire.encode(
         {
             "pair": budgets.pair.limit,

@@ -244,7 +244,7 @@ class Replicas:
         self.leaving = [replica for replica in self.leaving if replica.connections or replica.connecting]
 
     def status(self) -> list[dict[str, object]]:
-        """What the page for operations shows of each."""
+        """The state of each replica, as the page for operations shows it."""
         return [
             {
                 "address": format_address(replica.address),
