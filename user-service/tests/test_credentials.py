@@ -1,6 +1,7 @@
 """The credential check, which auth-service alone asks for."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -154,3 +155,24 @@ async def test_more_checks_than_can_be_hashed_are_answered_503_at_once(start: Ca
     assert refused[0].headers["Retry-After"] == "1"
     assert refused[0].json["title"] == "Service Unavailable"
     assert await service.check("a@x.com", PASSWORD) is None  # and there is room again
+
+
+async def test_hostile_text_that_is_slow_to_normalize_keeps_nobody_waiting(service: Any) -> None:
+    """Sorting marks takes quadratic time: this much would hold the process up for more than a second."""
+    user = await service.add(PASSWORD, email="a@x.com")
+    marks = "a" + "\u0301" * 15_000 + "\u0323" * 15_000
+    for login in (marks, f"{marks}@x.com", f"a@{marks}.com"):
+        started = time.monotonic()
+        assert await service.check(login, PASSWORD) is None
+        assert time.monotonic() - started < 0.5
+    change = {"current_password": PASSWORD, "password": marks}
+    requests = [
+        service.check("a@x.com", marks),
+        service.request("POST", "/api/v1/users", {"user": {"email": "b@x.com", "password": marks}}),
+        service.request("PATCH", f"/api/v1/users/{user.id}", {"user": {"username": marks}}, user=user.id),
+        service.request("POST", f"/api/v1/users/{user.id}/password", change, user=user.id),
+    ]
+    for request in requests:
+        started = time.monotonic()
+        assert getattr(await request, "status", 422) == 422
+        assert time.monotonic() - started < 0.5

@@ -60,9 +60,14 @@ def email(text: str) -> LoginName:
     return name
 
 
+def _composed(text: str, most: int) -> str:
+    """The NFC form. Far more than `most` characters are left as they are: to normalize them could take a second."""
+    return unicodedata.normalize("NFC", text) if len(text) <= 4 * most else text
+
+
 def _address(text: str) -> tuple[LoginName, list[str]]:
     """Any e-mail address, and its parts: the local part, also folded, and the labels of the domain."""
-    shown = unicodedata.normalize("NFC", text)
+    shown = _composed(text, MAX_EMAIL)
     if len(shown) > MAX_EMAIL:
         raise InvalidLoginNameError(f"is longer than {MAX_EMAIL} characters")
     try:
@@ -81,7 +86,7 @@ def username(text: str) -> LoginName:
 
     It has a letter, so that it cannot be taken for an id or a phone number, and no `@` and no `+` in front.
     """
-    shown = unicodedata.normalize("NFC", text)
+    shown = _composed(text, MAX_USERNAME)
     if not 1 <= len(shown) <= MAX_USERNAME:
         raise InvalidLoginNameError(f"must have 1 to {MAX_USERNAME} characters")
     key = _fold(shown)

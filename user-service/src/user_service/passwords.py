@@ -33,8 +33,12 @@ class Verdict(NamedTuple):
 
 
 def encode(password: str) -> bytes:
-    """The bytes of a password that are hashed: UTF-8 of its NFC form, nothing else changed."""
-    return unicodedata.normalize("NFC", password).encode()
+    """The bytes of a password that are hashed: UTF-8 of its NFC form, nothing else changed.
+
+    One of more than `MAX_BYTES` characters is left as it is: nobody has it, and to normalize it could take a second.
+    """
+    short = len(password) <= MAX_BYTES
+    return (unicodedata.normalize("NFC", password) if short else password).encode()
 
 
 class Hasher:
