@@ -48,7 +48,6 @@ class Connection(asyncio.Protocol):
         self._body: RequestBody | None = None
         self._body_wanted = False
         self._requests = 0
-        self._advancing = False
         self._congested = False
         self._taker: Taker | None = None
 
@@ -76,8 +75,9 @@ class Connection(asyncio.Protocol):
         if self._taker is not None:
             self._taker.from_client(data)
         else:
-            self._buffer = self._buffer + data if self._buffer else data
-            if self._exchange is None:
+            waiting = bool(self._buffer)
+            self._buffer = self._buffer + data if waiting else data
+            if self._exchange is None and not waiting:
                 self.arrival = self._listener.standstills.arrival()
                 self._advance()
             elif self._body is not None and self._body_wanted:
@@ -113,14 +113,13 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._congested = False
+        self._transport.set_write_buffer_limits()
         if self._taker is not None:
             self._taker.on_client_drained()
         elif self._exchange is not None:
             self._exchange.on_client_drained()
         else:
-            self.wait(self._limits.keepalive_timeout)
-            self.resume()
-            self._advance()
+            self._await_request()
 
     def expire(self) -> None:
         """The deadline has passed, whoever was being waited for."""
@@ -190,10 +189,7 @@ class Connection(asyncio.Protocol):
         if self._congested:
             self.pause()  # who does not read its answers is not asked for more
             return
-        self.wait(self._limits.keepalive_timeout)
-        self.resume()
-        if self._buffer:
-            self._advance()
+        self._await_request()
 
     def end_writing(self) -> None:
         """Say that nothing more will come, and leave it to the client to end the connection."""
@@ -227,20 +223,27 @@ class Connection(asyncio.Protocol):
 
     # Requests
 
-    def _advance(self) -> None:
-        """Serve what has arrived, one request after the other, until one takes its time."""
-        if self._advancing:
-            return
-        self._advancing = True
-        try:
-            while self._buffer and self._exchange is None and self._taker is None and not self._congested:
-                if not self._read_request():
-                    break
-        finally:
-            self._advancing = False
+    def _await_request(self) -> None:
+        """Wait for the next request; one that is there already waits for its turn among all connections."""
+        self.wait(self._limits.keepalive_timeout)
+        if self._buffer:
+            asyncio.get_running_loop().call_soon(self._advance)
+        else:
+            self.resume()
 
-    def _read_request(self) -> bool:
-        """Start the request whose head is in the buffer; False while it is not all there, or where it is refused."""
+    def _advance(self) -> None:
+        """Serve the next request that has arrived, once the client has taken what was written to it.
+
+        A client that sends requests and reads no answers would otherwise hold a place with an upstream for each.
+        """
+        if self._buffer and self.idle and not self._congested and not self._transport.is_closing():
+            if self._transport.get_write_buffer_size():
+                self._transport.set_write_buffer_limits(high=0)  # it is congested until all has gone
+            else:
+                self._read_request()
+
+    def _read_request(self) -> None:
+        """Start the request whose head is in the buffer, unless it is not all there, or refused."""
         begun = self._heads.begun
         data, self._buffer = self._buffer, b""
         try:
@@ -248,11 +251,12 @@ class Connection(asyncio.Protocol):
         except MalformedMessageError as fault:
             self._listener.counters.malformed += 1
             self._refuse(refusals.malformed(str(fault), fault.status))
-            return False
+            return
         if found is None:
+            self.resume()
             if self._heads.begun and not begun:
                 self.wait(self._limits.header_timeout)
-            return False
+            return
         request, self._buffer = found
         self._requests += 1
         if request.has_body:
@@ -260,7 +264,6 @@ class Connection(asyncio.Protocol):
         self.deadline = math.inf
         self._exchange = self._listener.serve(self, request)
         self._exchange.start()
-        return True
 
     def _pass_body(self, body: RequestBody) -> None:
         exchange = self._exchange
