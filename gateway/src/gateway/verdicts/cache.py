@@ -135,7 +135,9 @@ class Verdicts:
             self._deadlines.discard(question)
             self._asked.pop(key, None)
             self._counters.verdicts_unknown += isinstance(verdict, Unknown)
-            self._breaker.note(answered=not isinstance(verdict, Unknown) or verdict.answered)
+            answered = verdict.answered if isinstance(verdict, Unknown) else True
+            if answered is not None:
+                self._breaker.note(answered=answered)
             self._remember(digest, key, verdict)
             for waiter in waiters:
                 _tell(waiter, verdict)
