@@ -31,6 +31,7 @@ class Exchange:
     """A request on a client's connection, from its head to the end of its answer."""
 
     __slots__ = (
+        "_address",
         "_allow",
         "_authorization",
         "_body",
@@ -56,7 +57,8 @@ class Exchange:
         self._route: routes.Route | None = None
         self._allow: Allow | None = None  # that let it in, where its route asks for one
         self._authorization: bytes | None = None  # as the upstream is to have it
-        network = client.origin.network(request)
+        self._address = client.origin.client(request)
+        network = client.origin.network(self._address)
         self._holdings = Holdings(proxy, network)
         self._body = GatheredBody(proxy.buffer, network, proxy.counters) if request.has_body else None
         self._body_asked_at = 0.0
@@ -184,7 +186,7 @@ class Exchange:
         identity = self._identity
         said = b"x-request-id: %b\r\n%b%b%b" % (
             identity.request_id,
-            self._client.origin.lines(self.request),
+            self._client.origin.lines(self.request, self._address),
             self._proxy.timeout_line,
             identity.trace_lines,
         )
