@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import pytest
 
@@ -152,6 +153,41 @@ async def test_the_bytes_that_are_gathered_are_limited_for_all_networks_together
         answer = await stranger.response()
         assert (answer.status, answer.get("Retry-After")) == (503, "1")
     assert gateway.counter("refused_bodies") == 1
+
+
+def unread(gateway, connections):
+    """How many bytes the kernel holds for the gateway on each of these connections."""
+    ports = {connection.writer.get_extra_info("sockname")[1] for connection in connections}
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [
+        int(queues.partition(":")[2], 16)
+        for _, local, remote, _, queues, *_ in sockets
+        if int(local.partition(":")[2], 16) == gateway.port and int(remote.partition(":")[2], 16) in ports
+    ]
+
+
+async def test_a_body_is_not_read_before_its_token_is_verified(start_gateway):
+    gateway = await start_gateway(buffered_bytes_per_network=LIMIT)
+    turn, judge = asyncio.Event(), gateway.auth.verdict
+
+    async def held(message, reader, writer):
+        await turn.wait()
+        await judge(message, reader, writer)
+
+    gateway.auth.verdict = held
+    head = request_bytes("POST", PASSWORD, AUTHORIZATION, ("Content-Length", str(LIMIT)))
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(gateway.connect()) for _ in range(20)]
+        for connection in connections:
+            await connection.send(head)
+        await until(lambda: len(gateway.auth.questions) == 20)
+        for connection in connections:
+            connection.writer.write(bytes(60_000))
+        assert (await gateway.request("GET", KEYS)).status == 200  # so what came before it could have been read
+        assert unread(gateway, connections) == [60_000] * 20
+        turn.set()
+        await until(lambda: gateway.counter("refused_bodies_of_network") == 19)
+        assert [(await connection.response()).status for connection in connections[1:]] == [429] * 19
 
 
 async def _completed(connection):
