@@ -40,6 +40,7 @@ class Exchange:
         "_holdings",
         "_identity",
         "_logged",
+        "_network",
         "_over",
         "_proxy",
         "_relay",
@@ -58,9 +59,9 @@ class Exchange:
         self._allow: Allow | None = None  # that let it in, where its route asks for one
         self._authorization: bytes | None = None  # as the upstream is to have it
         self._address = client.origin.client(request)
-        network = client.origin.network(self._address)
-        self._holdings = Holdings(proxy, network)
-        self._body = GatheredBody(proxy.buffer, network, proxy.counters) if request.has_body else None
+        self._network = client.origin.network(self._address)
+        self._holdings = Holdings(proxy, self._network)
+        self._body = GatheredBody(proxy.buffer, self._network, proxy.counters) if request.has_body else None
         self._body_asked_at = 0.0
         self._relay: Relay | None = None
         self._logged = True
@@ -102,7 +103,7 @@ class Exchange:
             self._let_through(route, allow)
         else:
             authorization = bearer.read(given, request.query)
-            self._proxy.verdicts.ask(authorization, request.given, self._identity.request_id, self)
+            self._proxy.verdicts.ask(authorization, request.given, self._identity.request_id, self, self._network)
 
     def on_verdict(self, verdict: Verdict) -> None:
         if self._over:
@@ -274,7 +275,8 @@ class Exchange:
         allow = cast(Allow, self._allow)  # without one no upstream is asked for a WebSocket
 
         def ask(tunnel: Tunnel) -> None:
-            proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel)
+            # Without an asker: who fills a network's share must not keep a revoked token's WebSocket open by it.
+            proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel, None)
 
         self._client.write(response.switching(head, self.added(keep_alive=True)))
         end = self._holdings.hand_over_websocket()
