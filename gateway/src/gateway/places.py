@@ -40,15 +40,19 @@ class Places:
 
     def take(self, holder: Holder, number: int = 1) -> None:
         self._left -= number
-        for name in holder:
-            if name is not None:
-                self._held[name] += number
+        name, wide = holder
+        self._held[name] += number
+        if wide is not None:
+            self._held[wide] += number
 
     def give_back(self, holder: Holder, number: int = 1) -> None:
         self._left += number
-        for name in holder:
-            if name is None:
-                continue
-            self._held[name] -= number
-            if not self._held[name]:
-                del self._held[name]
+        name, wide = holder
+        self._subtract(name, number)
+        if wide is not None:
+            self._subtract(wide, number)
+
+    def _subtract(self, name: str, number: int) -> None:
+        self._held[name] -= number
+        if not self._held[name]:
+            del self._held[name]
