@@ -139,8 +139,8 @@ class Names(Attack):
 
 
 class JunkTokens(Attack):
-    """600 threads, each on a connection of its own, ask with a different junk token in each request, where 32 tokens may
-    be verified at once and 4 of one network; each waits 0.2 s after a refusal"""
+    """600 threads, each on a connection of its own, ask with a different junk token in each request, where 32 tokens
+    may be verified at once and 4 of one network; each waits 0.2 s after a refusal"""
 
     item = "verification"
     gateway = (("GATEWAY_UPSTREAM_CONNECTIONS", "32"), ("GATEWAY_UPSTREAM_REQUESTS_PER_NETWORK", "4"))
