@@ -33,7 +33,7 @@ bench-tokens: $(RUNTIME) ## logins against bare argon2id, refreshes, verificatio
 bench-sizes: $(RUNTIME) ## what a user, a session and a token take in PostgreSQL; a quarter of a minute
 	$(BIN)/python -m bench.row_sizes
 
-bench-flood: $(RUNTIME) ## attacks from one network, and what honest clients get meanwhile; nine minutes; ONLY=name,name
+bench-flood: $(RUNTIME) ## attacks from one network, and what honest clients get meanwhile; ten minutes; ONLY=name,name
 	$(BIN)/python -m bench.flood --only "$(ONLY)"
 
 ROUNDS ?= 3

@@ -28,6 +28,8 @@ ATTACKS: dict[str, type[Attack]] = {
     "rotations": request_attacks.Rotations,
     "sessions": request_attacks.Sessions,
     "names": request_attacks.Names,
+    "junk-tokens": request_attacks.JunkTokens,
+    "odd-names": request_attacks.OddNames,
     "silent-tls": connection_attacks.SilentTls,
     "web-sockets": connection_attacks.WebSockets,
     "empty-frames": connection_attacks.EmptyFrames,

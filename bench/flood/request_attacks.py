@@ -1,14 +1,14 @@
-"""Attacks that are made of whole requests: logins, guesses, refreshes, sessions and changes of names."""
+"""Attacks that are made of whole requests: logins, guesses, refreshes, sessions, changes of names, junk."""
 
 import asyncio
 import itertools
 import json
 
 from bench.flood.arrivals import arrivals
-from bench.flood.attack import Attack
-from bench.flood.honest import email, login_request, refresh_request
+from bench.flood.attack import Aim, Attack
+from bench.flood.honest import email, login_request, read_request, refresh_request
 from bench.flood.networks import IPV4
-from bench.http_load import post
+from bench.http_load import get, post
 
 FOREVER = 3600.0
 TRUSTED = ("GATEWAY_TRUSTED_PROXIES", IPV4.attacker[0])
@@ -136,6 +136,47 @@ class Names(Attack):
             await self.send(request.replace(b"POST", b"PATCH", 1), due)
 
         await arrivals(self.rate, FOREVER, change)
+
+
+class JunkTokens(Attack):
+    """600 threads, each on a connection of its own, ask with a different junk token in each request, where 32 tokens
+    may be verified at once and 4 of one network; each waits 0.2 s after a refusal"""
+
+    item = "verification"
+    gateway = (("GATEWAY_UPSTREAM_CONNECTIONS", "32"), ("GATEWAY_UPSTREAM_REQUESTS_PER_NETWORK", "4"))
+    threads = 600
+
+    async def run(self) -> None:
+        numbers = itertools.count()
+        await asyncio.gather(
+            *(self.keep_asking(lambda: read_request(f"junk{next(numbers)}")) for _ in range(self.threads))
+        )
+
+
+class OddNames(Attack):
+    """4,096 odd header names at once, then 20,000 new ones a second, 100 in each request"""
+
+    item = "15"
+    first = 4096
+    rate = 200.0
+    names = 100
+
+    def __init__(self, aim: Aim) -> None:
+        super().__init__(aim)
+        self.begun.clear()
+
+    async def run(self) -> None:
+        connection = await self.connect()
+        at_once = -(-self.first // self.names)
+        for number in range(at_once):
+            await self.ask_on(connection, self._request(number))
+        self.begun.set()
+        await arrivals(self.rate, FOREVER, lambda number, due: self.send(self._request(at_once + number), due))
+
+    def _request(self, number: int) -> bytes:
+        """With names that no other number has; the gateway answers it by itself."""
+        names = range(number * self.names, (number + 1) * self.names)
+        return get("/", "".join(f"odd-{name}: x\r\n" for name in names))
 
 
 def _from_address(address: str, login: str, password: str) -> bytes:

@@ -104,13 +104,14 @@ async def test_connections_are_counted_by_ipv6_network():
     unshare = ("unshare", "--user", "--map-root-user", "--net")
     if await (await asyncio.create_subprocess_exec(*unshare, "true", stderr=asyncio.subprocess.DEVNULL)).wait():
         pytest.skip("needs a network namespace")
-    addresses = [f"2001:db8:0:1::{number:x}" for number in (1, 2, 0xFFFF)] + ["2001:db8:0:2::1"]
+    addresses = [f"2001:db8:0:1::{number:x}" for number in (1, 2, 0xFFFF)]
+    addresses += ["2001:db8:0:2::1", "2001:db8:0:3::1", "2001:db8:0:4::1", "2001:db8:1::1"]
     script = str(Path(__file__).with_name("ipv6_networks.py"))
     process = await asyncio.create_subprocess_exec(
         *unshare, sys.executable, script, *addresses, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await asyncio.wait_for(process.communicate(), 30)
-    assert json.loads(output.splitlines()[-1]) == [200, 200, 503, 200]
+    assert json.loads(output.splitlines()[-1]) == [200, 200, 503, 200, 200, 503, 200]
 
 
 @contextlib.asynccontextmanager

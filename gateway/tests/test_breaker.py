@@ -4,8 +4,10 @@ import asyncio
 import time
 
 import pytest
+from test_websocket_limits import accepting, websockets
 
 from gateway.verdicts import breaker
+from wire import until
 
 ME = "/api/v1/users/me"
 
@@ -56,3 +58,21 @@ async def test_answers_that_are_no_verdicts_open_nothing(start_gateway):
         assert (await gateway.request("GET", ME)).status == 503
     gateway.auth.allows()
     assert (await gateway.request("GET", ME)).status == 200
+
+
+async def test_a_full_pool_says_nothing_about_auth_service(start_gateway):
+    """More WebSockets than connections ask for verdicts at once: that most get no connection opens nothing."""
+    gateway = await start_gateway(upstream_connections=1, verify_connect_timeout=0.3, verify_timeout=10)
+    accepting(gateway.users)
+    turn, judge = asyncio.Event(), gateway.auth.verdict
+
+    async def held(message, reader, writer):
+        await turn.wait()
+        await breaking(message, reader, writer)  # a verdict would close the breaker
+
+    async with websockets(gateway, breaker.FAILURES + 5):
+        gateway.auth.verdict = held
+        await until(lambda: gateway.counter("verdicts_unknown") >= breaker.FAILURES)
+        gateway.auth.verdict = judge
+        turn.set()
+        assert (await gateway.request("GET", "/api/v1/sessions")).status == 200

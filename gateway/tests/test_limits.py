@@ -102,8 +102,19 @@ async def test_connections_of_one_address_are_limited(start_gateway):
     await _until_served(gateway)
 
 
-async def _is_turned_away(gateway):
-    async with gateway.connect() as connection:
+async def test_connections_of_one_wide_network_are_limited(start_gateway):
+    gateway = await start_gateway(connections_per_address=1)
+    async with gateway.connect() as held, gateway.connect(local="127.0.0.2"):
+        await _is_turned_away(gateway, "127.0.0.3")
+        async with gateway.connect(local="127.0.1.1") as stranger:
+            await stranger.send(gateway.bytes("GET", TOKEN))
+            assert (await stranger.response()).status == 200
+        held.close()
+        await _until_served(gateway)
+
+
+async def _is_turned_away(gateway, local="127.0.0.1"):
+    async with gateway.connect(local=local) as connection:
         answer = await connection.response()
         assert (answer.status, answer.get("Connection")) == (503, "close")
         assert int(answer.get("Retry-After")) > 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,39 @@ async def test_a_network_has_a_share_of_the_places(start_gateway):
     assert gateway.counter("refused_requests_of_upstream") == 0
 
 
+WIDE = {
+    "IPv4": (["192.0.2.1", "192.0.2.2"], "192.0.2.3", "192.0.3.1"),
+    "IPv6": (["2001:db8::1", "2001:db8:0:1::1"], "2001:db8:0:ffff::1", "2001:db8:1::1"),
+}
+
+
+@pytest.mark.parametrize(("held", "near", "far"), WIDE.values(), ids=WIDE)
+async def test_a_wide_network_has_two_shares_of_the_places(start_gateway, held, near, far):
+    gateway = await start_gateway(upstream_requests_per_network=1, trusted_proxies="127.0.0.1")
+    turn = await holding(gateway.auth)
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(gateway.connect()) for _ in range(4)]
+        for number, (client, connection) in enumerate(zip([*held, far], connections, strict=False), 1):
+            await connection.send(request_bytes("GET", KEYS, ("X-Forwarded-For", client)))
+            await gateway.auth.arrival(number)
+        await connections[3].send(request_bytes("GET", KEYS, ("X-Forwarded-For", near)))
+        assert (await connections[3].response()).status == 429
+        turn.set()
+        assert [(await connection.response()).status for connection in connections[:3]] == [200] * 3
+        await connections[3].send(request_bytes("GET", KEYS, ("X-Forwarded-For", near)))
+        assert (await connections[3].response()).status == 200
+
+
+async def test_a_wide_network_has_two_shares_of_the_bytes_that_are_gathered(start_gateway):
+    gateway = await start_gateway(buffered_bytes_per_network=LIMIT)
+    head = request_bytes("POST", TOKEN, ("Content-Length", str(LIMIT)))
+    async with contextlib.AsyncExitStack() as stack:
+        for local in ("127.0.0.1", "127.0.0.2", "127.0.1.1"):
+            await stack.enter_async_context(begun(gateway, 1, size=LIMIT, sent=62 * KIBIBYTE, local=local))
+        assert await status_from(gateway, "127.0.0.3", head + bytes(5 * KIBIBYTE)) == 429
+    assert gateway.counter("refused_bodies_of_network") == 1
+
+
 @pytest.mark.parametrize(("other", "status"), [("2001:db8::2", 429), ("2001:db8:0:1::1", 200), ("192.0.2.1", 200)])
 async def test_behind_a_trusted_proxy_the_network_is_the_clients(start_gateway, other, status):
     gateway = await start_gateway(upstream_requests_per_network=1, trusted_proxies="127.0.0.1")
@@ -119,6 +153,41 @@ async def test_the_bytes_that_are_gathered_are_limited_for_all_networks_together
         answer = await stranger.response()
         assert (answer.status, answer.get("Retry-After")) == (503, "1")
     assert gateway.counter("refused_bodies") == 1
+
+
+def unread(gateway, connections):
+    """How many bytes the kernel holds for the gateway on each of these connections."""
+    ports = {connection.writer.get_extra_info("sockname")[1] for connection in connections}
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [
+        int(queues.partition(":")[2], 16)
+        for _, local, remote, _, queues, *_ in sockets
+        if int(local.partition(":")[2], 16) == gateway.port and int(remote.partition(":")[2], 16) in ports
+    ]
+
+
+async def test_a_body_is_not_read_before_its_token_is_verified(start_gateway):
+    gateway = await start_gateway(buffered_bytes_per_network=LIMIT)
+    turn, judge = asyncio.Event(), gateway.auth.verdict
+
+    async def held(message, reader, writer):
+        await turn.wait()
+        await judge(message, reader, writer)
+
+    gateway.auth.verdict = held
+    head = request_bytes("POST", PASSWORD, AUTHORIZATION, ("Content-Length", str(LIMIT)))
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(gateway.connect()) for _ in range(20)]
+        for connection in connections:
+            await connection.send(head)
+        await until(lambda: len(gateway.auth.questions) == 20)
+        for connection in connections:
+            connection.writer.write(bytes(60_000))
+        assert (await gateway.request("GET", KEYS)).status == 200  # so what came before it could have been read
+        assert unread(gateway, connections) == [60_000] * 20
+        turn.set()
+        await until(lambda: gateway.counter("refused_bodies_of_network") == 19)
+        assert [(await connection.response()).status for connection in connections[1:]] == [429] * 19
 
 
 async def _completed(connection):

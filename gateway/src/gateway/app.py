@@ -156,6 +156,7 @@ class DataPath:
             self._deadlines,
             self._standstills,
             self._counters,
+            Places(settings.upstream_connections, settings.upstream_requests_per_network),
             lifetime=settings.verdict_lifetime,
             timeout=settings.verify_timeout,
         )

@@ -13,6 +13,8 @@ class Counters:
     refused_connections_of_address: int = 0
     refused_requests_of_upstream: int = 0
     refused_requests_of_network: int = 0
+    refused_questions: int = 0
+    refused_questions_of_network: int = 0
     refused_bodies: int = 0
     refused_bodies_of_network: int = 0
     refused_websockets: int = 0

@@ -55,7 +55,9 @@ class Settings(ServiceSettings):
     upstream_connections: Count = Field(512, description="Most connections to one upstream.")
     upstream_requests: Count = Field(256, description="Most requests in flight to one; verification is apart.")
     upstream_requests_per_network: Count = Field(
-        64, description="Most of them from one network: an IPv4 address, or an IPv6 /64."
+        64,
+        description="Most of them from one network (an IPv4 address or IPv6 /64), "
+        "and most of its tokens being verified.",
     )
     dns_interval: Seconds = Field(2.0, description="Between two questions for an upstream's addresses.")
     connect_timeout: Seconds = Field(1.0, description="For a connection to an upstream, or a place in its pool.")

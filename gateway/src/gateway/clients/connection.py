@@ -262,8 +262,10 @@ class Connection(asyncio.Protocol):
         if request.has_body:
             self._body = RequestBody(request.body(), self._limits.body_timeout, self._limits.body_rate)
         self.deadline = math.inf
-        self._exchange = self._listener.serve(self, request)
-        self._exchange.start()
+        exchange = self._exchange = self._listener.serve(self, request)
+        exchange.start()
+        if self._exchange is exchange and self._body is not None and not self._body_wanted:
+            self.pause()  # nobody counts the bytes of a body that is not wanted yet
 
     def _pass_body(self, body: RequestBody) -> None:
         exchange = self._exchange

@@ -31,6 +31,7 @@ class Exchange:
     """A request on a client's connection, from its head to the end of its answer."""
 
     __slots__ = (
+        "_address",
         "_allow",
         "_authorization",
         "_body",
@@ -39,6 +40,7 @@ class Exchange:
         "_holdings",
         "_identity",
         "_logged",
+        "_network",
         "_over",
         "_proxy",
         "_relay",
@@ -56,9 +58,10 @@ class Exchange:
         self._route: routes.Route | None = None
         self._allow: Allow | None = None  # that let it in, where its route asks for one
         self._authorization: bytes | None = None  # as the upstream is to have it
-        network = client.origin.network(request)
-        self._holdings = Holdings(proxy, network)
-        self._body = GatheredBody(proxy.buffer, network, proxy.counters) if request.has_body else None
+        self._address = client.origin.client(request)
+        self._network = client.origin.network(self._address)
+        self._holdings = Holdings(proxy, self._network)
+        self._body = GatheredBody(proxy.buffer, self._network, proxy.counters) if request.has_body else None
         self._body_asked_at = 0.0
         self._relay: Relay | None = None
         self._logged = True
@@ -100,7 +103,7 @@ class Exchange:
             self._let_through(route, allow)
         else:
             authorization = bearer.read(given, request.query)
-            self._proxy.verdicts.ask(authorization, request.given, self._identity.request_id, self)
+            self._proxy.verdicts.ask(authorization, request.given, self._identity.request_id, self, self._network)
 
     def on_verdict(self, verdict: Verdict) -> None:
         if self._over:
@@ -184,7 +187,7 @@ class Exchange:
         identity = self._identity
         said = b"x-request-id: %b\r\n%b%b%b" % (
             identity.request_id,
-            self._client.origin.lines(self.request),
+            self._client.origin.lines(self.request, self._address),
             self._proxy.timeout_line,
             identity.trace_lines,
         )
@@ -272,7 +275,8 @@ class Exchange:
         allow = cast(Allow, self._allow)  # without one no upstream is asked for a WebSocket
 
         def ask(tunnel: Tunnel) -> None:
-            proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel)
+            # Without an asker: who fills a network's share must not keep a revoked token's WebSocket open by it.
+            proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel, None)
 
         self._client.write(response.switching(head, self.added(keep_alive=True)))
         end = self._holdings.hand_over_websocket()

@@ -2,7 +2,7 @@
 
 from gateway.counters import Counters
 from gateway.messages import refusals
-from gateway.places import Places
+from gateway.places import Holder, Places
 from servicekit.http import BODY_LIMIT
 
 
@@ -11,7 +11,7 @@ class GatheredBody:
 
     __slots__ = ("_buffer", "_content", "_counters", "_held", "_network", "complete")
 
-    def __init__(self, buffer: Places, network: str, counters: Counters) -> None:
+    def __init__(self, buffer: Places, network: Holder, counters: Counters) -> None:
         self.complete = False
         self._buffer = buffer
         self._network = network

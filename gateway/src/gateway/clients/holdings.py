@@ -1,10 +1,11 @@
 """The scarce things that one request has taken, and the refusal of more."""
 
 from collections.abc import Callable
+from typing import cast
 
 from gateway.clients.proxy import Proxy
 from gateway.messages import refusals
-from gateway.places import Places
+from gateway.places import Holder, Places
 from gateway.routes import Upstream
 
 
@@ -13,11 +14,11 @@ class Holdings:
 
     __slots__ = ("_network", "_place", "_proxy", "_subject")
 
-    def __init__(self, proxy: Proxy, network: str) -> None:
+    def __init__(self, proxy: Proxy, network: Holder) -> None:
         self._proxy = proxy
         self._network = network
         self._place: Places | None = None
-        self._subject: str | None = None  # that holds a place among the WebSockets for this request
+        self._subject: Holder | None = None  # that holds a place among the WebSockets for this request
 
     def require_place(self, upstream: Upstream) -> Places:
         """The upstream's places, one of which is free for this network. Raises RefusedError."""
@@ -37,21 +38,21 @@ class Holdings:
 
     def take_websocket(self, subject: str) -> None:
         """Raises RefusedError."""
-        websockets, counters = self._proxy.websockets, self._proxy.counters
-        if websockets.at_share(subject):
+        websockets, counters, user = self._proxy.websockets, self._proxy.counters, Holder(subject)
+        if websockets.at_share(user):
             counters.refused_websockets_of_subject += 1
             raise refusals.too_many("the user has too many WebSockets")
         if websockets.full():
             counters.refused_websockets += 1
             raise refusals.crowded("there are too many WebSockets")
-        websockets.take(subject)
-        self._subject = subject
+        websockets.take(user)
+        self._subject = user
 
     def hand_over_websocket(self) -> Callable[[], None]:
         """Leave it to somebody else to give back the place among the WebSockets, by a call of what is returned."""
-        websockets, subject = self._proxy.websockets, self._subject or ""
+        websockets, user = self._proxy.websockets, cast(Holder, self._subject)
         self._subject = None
-        return lambda: websockets.give_back(subject)
+        return lambda: websockets.give_back(user)
 
     def give_back(self) -> None:
         if self._place is not None:

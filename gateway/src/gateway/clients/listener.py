@@ -11,6 +11,7 @@ from gateway.clients.handshake import Handshake
 from gateway.counters import Counters
 from gateway.messages.client_address import TrustedProxies
 from gateway.messages.request import Request
+from gateway.places import Places
 from servicekit.deadlines import Deadlines
 from servicekit.standstills import Standstills
 
@@ -72,7 +73,7 @@ class Listener:
         self.held: set[Connection] = set()  # those that are not read from for the time being
         self.deadline = 0.0
         self._descriptors = descriptors
-        self._networks: dict[str, int] = {}
+        self._places = Places(limits.connections, limits.connections_per_address)
         self._empty = asyncio.Event()
 
     def expire(self) -> None:
@@ -92,11 +93,10 @@ class Listener:
             return False
         network = connection.origin.counts_for
         if network is not None:
-            number = self._networks.get(network, 0)
-            if number >= self.limits.connections_per_address:
+            if self._places.at_share(network):
                 self.counters.refused_connections_of_address += 1
                 return False
-            self._networks[network] = number + 1
+            self._places.take(network)
         self.connections.add(connection)
         self.deadlines.add(connection)
         return True
@@ -108,12 +108,8 @@ class Listener:
             self._empty.set()
         self.deadlines.discard(connection)
         network = connection.origin.counts_for
-        if network is None:
-            return
-        if self._networks[network] > 1:
-            self._networks[network] -= 1
-        else:
-            del self._networks[network]
+        if network is not None:
+            self._places.give_back(network)
 
     async def end(self) -> None:
         """Serve no further request, and wait until the last connection has ended."""

@@ -2,8 +2,9 @@
 
 import asyncio
 
-from gateway.messages.client_address import TrustedProxies, network_of, origin_lines, parse_node
+from gateway.messages.client_address import Address, TrustedProxies, network_of, origin_lines, parse_node
 from gateway.messages.request import Request
+from gateway.places import Holder
 
 _SCHEMES = (b"http", b"https")
 
@@ -14,35 +15,36 @@ class Origin:
     `counts_for` is the network whose connection it is; None is a trusted proxy's, which serves many clients.
     """
 
-    __slots__ = ("_lines", "_network", "_proxies", "_proxy", "_scheme", "counts_for")
+    __slots__ = ("_lines", "_network", "_peer", "_proxies", "_proxy", "_scheme", "counts_for")
 
     def __init__(self, transport: asyncio.BaseTransport, proxies: TrustedProxies, *, secure: bool) -> None:
         name = transport.get_extra_info("peername")
         peer = parse_node(str(name[0]).encode()) if name else None
         trusted = peer is not None and peer in proxies
         self._scheme = b"https" if secure else b"http"
+        self._peer = peer
         self._lines = origin_lines(peer, self._scheme)
         self._network = network_of(peer)
         self.counts_for = None if trusted else self._network
         self._proxies = proxies
         self._proxy = peer if trusted else None
 
-    def network(self, request: Request) -> str:
-        """The network that what `request` takes counts for."""
-        if self._proxy is None:
-            return self._network
-        return network_of(self._proxies.client(self._proxy, request.given))
+    def client(self, request: Request) -> Address | None:
+        """The client that `request` comes from, as the other methods are to be told; None where it has no address."""
+        return self._peer if self._proxy is None else self._proxies.client(self._proxy, request.given)
 
-    def lines(self, request: Request) -> bytes:
+    def network(self, client: Address | None) -> Holder:
+        """The network that counts as the holder of what a request of `client` takes."""
+        return self._network if client is self._peer else network_of(client)
+
+    def lines(self, request: Request, client: Address | None) -> bytes:
         """The lines that only the gateway says of where `request` comes from and which host it asked."""
-        lines = self._lines if self._proxy is None else self._lines_behind_proxy(request)
+        lines = self._lines if self._proxy is None else self._lines_behind_proxy(request, client)
         host = request.host
         # Always quoted, as a port or an IPv6 address must be.
         return b'%b;host="%b"\r\nx-forwarded-host: %b\r\n' % (lines, host, host) if host else lines + b"\r\n"
 
-    def _lines_behind_proxy(self, request: Request) -> bytes:
-        if self._proxy is None:
-            return self._lines
+    def _lines_behind_proxy(self, request: Request, client: Address | None) -> bytes:
         schemes = request.given.get(b"x-forwarded-proto", [])
         scheme = schemes[0] if len(schemes) == 1 and schemes[0] in _SCHEMES else self._scheme
-        return origin_lines(self._proxies.client(self._proxy, request.given), scheme)
+        return origin_lines(client, scheme)

@@ -111,7 +111,7 @@ class Relay:
         connection.write(self._written)
         self._await_upstream()
 
-    def on_no_connection(self, late: bool) -> None:  # noqa: ARG002 - the client is told the same
+    def on_no_connection(self, fault: str) -> None:  # noqa: ARG002 - the client is told the same
         self._ends.refuse(refusals.unavailable("the service cannot be reached"))
 
     def _leave_undone(self) -> None:

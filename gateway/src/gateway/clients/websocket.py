@@ -198,7 +198,7 @@ class Tunnel:
     def on_connection(self, connection: UpstreamConnection) -> None:
         """It has one."""
 
-    def on_no_connection(self, late: bool) -> None:
+    def on_no_connection(self, fault: str) -> None:
         """It has one."""
 
     # Ends

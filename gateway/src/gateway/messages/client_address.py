@@ -4,11 +4,13 @@ An upstream is told one address, the client's, and no chain: readers differ in w
 client, and each end but the right one was written by the client itself.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from gateway.messages.headers import Given
+from gateway.places import Holder
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -85,13 +87,21 @@ def parse_node(text: bytes) -> Address | None:
     return address if address.version == 4 else address.ipv4_mapped or address
 
 
-def network_of(client: Address | None) -> str:
-    """The network of one customer: an IPv4 address, or an IPv6 /64. Text that is no address is one network."""
+@functools.lru_cache(maxsize=4096)
+def network_of(client: Address | None) -> Holder:
+    """The network of one customer: an IPv4 address, or an IPv6 /64. Text that is no address is one network.
+
+    The wide network around it is what a customer may have without much effort: the IPv4 /24, or the IPv6 /48.
+    """
     if client is None:
-        return "unknown"
+        return Holder("unknown")
     if client.version == 4:
-        return str(client)
-    return f"{IPv6Address(int(client) >> 64 << 64)}/64"
+        return Holder(str(client), _cut(client, 24))
+    return Holder(_cut(client, 64), _cut(client, 48))
+
+
+def _cut(address: Address, length: int) -> str:
+    return str(ip_network((address, length), strict=False))
 
 
 def origin_lines(client: Address | None, scheme: bytes) -> bytes:

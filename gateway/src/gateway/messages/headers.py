@@ -40,7 +40,8 @@ class Names(dict[bytes, tuple[bytes, bytes]]):
 
     Either is empty where it does not or is not. What was found is remembered in two generations: when the newer one is
     full it becomes the older one, and only names that are used again move on into the next. So a flood of odd names
-    displaces none that are in use.
+    displaces none of the common ones: a request has at most 128 headers, so it takes eight requests to fill a
+    generation, and a name that one request in eight has is used again in each.
     """
 
     _GENERATION = 1024

@@ -21,8 +21,8 @@ class Answer:
 class RefusedError(Exception):
     """The request goes no further. `detail` is a fixed text: nothing of the request or of an upstream stands in it.
 
-    `close` ends the connection with the answer. One that is not `logged` is counted instead, since lines would come as
-    fast as what there is too much of.
+    `close` ends the connection with the answer. Refusals for overload are counted, not logged: a flood would fill the
+    log.
     """
 
     def __init__(

@@ -7,7 +7,9 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from gateway.counters import Counters
+from gateway.messages import refusals
 from gateway.messages.headers import Given
+from gateway.places import Holder, Places
 from gateway.verdicts.breaker import Breaker
 from gateway.verdicts.verification import Allow, Deny, Question, Unknown, Verdict
 from servicekit.deadlines import Deadlines
@@ -74,6 +76,7 @@ class Verdicts:
         deadlines: Deadlines,
         standstills: Standstills,
         counters: Counters,
+        places: Places,
         *,
         lifetime: float,
         timeout: float,
@@ -82,6 +85,7 @@ class Verdicts:
         self._deadlines = deadlines
         self._standstills = standstills
         self._counters = counters
+        self._places = places
         self._lifetime = lifetime
         self._timeout = timeout
         self._time = asyncio.get_running_loop().time
@@ -97,10 +101,14 @@ class Verdicts:
             self._counters.verdict_hits += 1
         return found
 
-    def ask(self, authorization: bytes | None, given: Given, request_id: bytes, waiter: Waiter) -> None:
+    def ask(
+        self, authorization: bytes | None, given: Given, request_id: bytes, waiter: Waiter, asker: Holder | None
+    ) -> None:
         """Calls `waiter.on_verdict`, at once or later. None asks for the challenge of a request without a token.
 
-        `given` are the client's headers: those that choose the words of a deny are sent along, no others.
+        `given` are the client's headers: those that choose the words of a deny are sent along, no others. Where nobody
+        is asking the same already, the question takes a place that `asker` holds until it is answered: a client that
+        leaves does not end its question. Raises RefusedError where there is none. Without an asker it takes none.
         """
         digest = _digest(authorization.partition(b" ")[2]) if authorization is not None else _NO_TOKEN
         words = b"".join(b"%b: %b\r\n" % (name, value) for name in _WORDS for value in given.get(name, ()))
@@ -115,15 +123,25 @@ class Verdicts:
         if waiters is not None:
             waiters.append(waiter)
             return
+        if asker is not None:
+            self._require_place(asker)
         if not self._breaker.admits():
             self._counters.verdicts_unknown += 1
             waiter.on_verdict(Unknown())
             return
         credentials = b"authorization: %b\r\n" % authorization if authorization is not None else b""
         lines = b"%b%bx-request-id: %b\r\n" % (words, credentials, request_id)
-        self._ask(lines, digest, key, waiter)
+        self._ask(lines, digest, key, waiter, asker)
 
-    def _ask(self, lines: bytes, digest: bytes, key: bytes, waiter: Waiter) -> None:
+    def _require_place(self, asker: Holder) -> None:
+        if self._places.at_share(asker):
+            self._counters.refused_questions_of_network += 1
+            raise refusals.too_many("the network has too many tokens to be verified")
+        if self._places.full():
+            self._counters.refused_questions += 1
+            raise refusals.crowded("there are too many tokens to be verified")
+
+    def _ask(self, lines: bytes, digest: bytes, key: bytes, waiter: Waiter, asker: Holder | None) -> None:
         waiters = [waiter]
         asked_at = self._standstills.arrival()
         if self._lifetime:
@@ -133,14 +151,20 @@ class Verdicts:
             if self._standstills.spoiled(asked_at):
                 verdict = Unknown()  # it may have been given before the process stood still, and be no longer true
             self._deadlines.discard(question)
+            if asker is not None:
+                self._places.give_back(asker)
             self._asked.pop(key, None)
             self._counters.verdicts_unknown += isinstance(verdict, Unknown)
-            self._breaker.note(answered=not isinstance(verdict, Unknown) or verdict.answered)
+            answered = verdict.answered if isinstance(verdict, Unknown) else True
+            if answered is not None:
+                self._breaker.note(answered=answered)
             self._remember(digest, key, verdict)
             for waiter in waiters:
                 _tell(waiter, verdict)
 
         self._counters.verdict_misses += 1
+        if asker is not None:
+            self._places.take(asker)
         question = Question(
             self._upstream, lines, then, now=self._time(), timeout=self._timeout, has_token=digest is not _NO_TOKEN
         )

@@ -9,7 +9,7 @@ from gateway.messages import bearer
 from gateway.messages.refusals import Answer
 from servicekit import wire
 from servicekit.http1.parser import ResponseHead
-from servicekit.upstreams.connection import UpstreamConnection
+from servicekit.upstreams.connection import FULL, UpstreamConnection
 from servicekit.upstreams.pool import Upstream
 
 BODY_LIMIT = 64 * 1024
@@ -44,10 +44,13 @@ class Deny:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can tell. `retry_after` is the value of the header; `answered` says whether anything was said at all."""
+    """Nobody can tell. `retry_after` is the value of the header; `answered` says whether anything was said at all.
+
+    It is None where nobody was asked, since all connections to auth-service were in use.
+    """
 
     retry_after: str = "1"
-    answered: bool = True
+    answered: bool | None = True
 
 
 Verdict = Allow | Deny | Unknown
@@ -106,8 +109,8 @@ class Question:
         connection.expects(b"GET")
         connection.write(self._head)
 
-    def on_no_connection(self, late: bool) -> None:  # noqa: ARG002 - how it failed makes no difference
-        self._end(Unknown(answered=False))
+    def on_no_connection(self, fault: str) -> None:
+        self._end(Unknown(answered=None if fault == FULL and not self._retried else False))
 
     def on_head(self, head: ResponseHead) -> None:
         self._answer = head

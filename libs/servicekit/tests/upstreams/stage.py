@@ -143,9 +143,9 @@ class Client:
         connection.expects(b"GET")
         connection.write(REQUEST)
 
-    def on_no_connection(self, late: bool) -> None:
+    def on_no_connection(self, fault: str) -> None:
         assert self.refused is None
-        self.refused = "late" if late else "none"
+        self.refused = fault
 
     def on_head(self, head: ResponseHead) -> None:
         self.status = head.status

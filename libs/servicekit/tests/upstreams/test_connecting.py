@@ -29,7 +29,7 @@ async def test_who_is_refused_by_one_is_sent_to_the_next(stage: Stage) -> None:
 async def test_who_is_refused_by_all_is_told(stage: Stage) -> None:
     await stage.open(FIRST, SECOND)
     client = await stage.answered()
-    assert client.refused == "none"
+    assert client.refused == "unreachable"
     assert stage.upstream.status()["connections"] == stage.upstream.status()["waiting"] == 0
 
 
@@ -70,7 +70,7 @@ async def test_one_that_closes_at_once_is_as_good_as_one_that_refuses(
 
     monkeypatch.setattr(loop, "create_connection", connect_and_lose)
     await stage.open(FIRST)
-    assert (await stage.answered()).refused == "none"
+    assert (await stage.answered()).refused == "unreachable"
     assert stage.upstream.status()["connections"] == 0
 
 
@@ -134,7 +134,7 @@ async def test_tls_to_who_can_show_the_name(stage: Stage, certificate: ssl.SSLCo
 async def test_no_tls_with_who_cannot(stage: Stage, certificate: ssl.SSLContext) -> None:
     (server,) = await stage.serve(FIRST, ssl=certificate)
     await stage.open(scheme="https", host=FIRST)
-    assert (await stage.answered()).refused == "none"
+    assert (await stage.answered()).refused == "unreachable"
     assert server.requests == 0
 
 

@@ -41,7 +41,7 @@ async def test_the_last_good_answer_is_kept(stage: Stage, error: Exception | Non
 async def test_a_name_that_is_known_only_later(stage: Stage) -> None:
     await stage.serve(FIRST)
     await stage.open()
-    assert stage.client().ask().refused == "none"
+    assert stage.client().ask().refused == "unreachable"
     stage.names.hosts = [FIRST]
     await stage.names.ask()
     assert (await stage.answered()).ended

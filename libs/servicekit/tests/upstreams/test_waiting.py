@@ -60,7 +60,7 @@ async def test_who_finds_no_place_in_time_is_told(stage: Stage) -> None:
     await stage.looks(1)
     assert not waiting.settled
     await until(lambda: waiting.settled)
-    assert waiting.refused == "late"
+    assert waiting.refused == "full"
     held.release()
     assert waiting.connection is None
     assert stage.count("idle") == 1
@@ -192,8 +192,8 @@ async def test_nothing_is_left_after_the_end(stage: Stage, swallowing: Callable[
     assert len(asyncio.all_tasks()) > len(before) + 1
     await stage.upstream.close()
     assert asyncio.all_tasks() == before
-    assert [client.refused for client in waiting] == ["none"] * 3
+    assert [client.refused for client in waiting] == ["unreachable"] * 3
     assert busy.lost == "closed"
-    assert stage.client().ask().refused == "none"
+    assert stage.client().ask().refused == "unreachable"
     await until(lambda: not server.open)
     assert stage.upstream.status()["connections"] == 0

@@ -142,7 +142,7 @@ class _Call:
         lines = [*self._lines, *(f"{name}: {value}" for name, value in told.items()), "", ""]
         connection.write("\r\n".join(lines).encode() + self._body)
 
-    def on_no_connection(self, late: bool) -> None:  # noqa: ARG002 - how it failed makes no difference
+    def on_no_connection(self, fault: str) -> None:  # noqa: ARG002 - how it failed makes no difference
         self._fail("no replica can be reached")
 
     def on_head(self, head: ResponseHead) -> None:

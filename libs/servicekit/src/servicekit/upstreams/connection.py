@@ -15,6 +15,10 @@ CLOSED = "closed"
 MALFORMED = "malformed"
 STALLED = "stalled"
 
+UNREACHABLE = "unreachable"
+LATE = "late"
+FULL = "full"
+
 
 class User(Protocol):
     """The party that has a connection or waits for one: a request, a question to /verify-token, a WebSocket."""
@@ -26,8 +30,12 @@ class User(Protocol):
     def on_connection(self, connection: "UpstreamConnection") -> None:
         """It is the user's now, who says what it expects and writes."""
 
-    def on_no_connection(self, late: bool, /) -> None:
-        """There is none, and nothing was written. `late`: no place in the pool, or no connection, in time."""
+    def on_no_connection(self, fault: str, /) -> None:
+        """There is none, and nothing was written.
+
+        `unreachable`, `late`: the connection was not made in time, or `full`: the pool had no room for it in time,
+        which says nothing about any replica.
+        """
 
     def on_head(self, head: ResponseHead) -> None:
         """The final response's head, or that of a 101 that was asked for."""

@@ -8,7 +8,7 @@ from random import uniform
 from urllib.parse import urlsplit
 
 from servicekit.deadlines import Deadlines
-from servicekit.upstreams.connection import CLOSED, UpstreamConnection, User
+from servicekit.upstreams.connection import CLOSED, FULL, LATE, UNREACHABLE, UpstreamConnection, User
 from servicekit.upstreams.detached import Detached
 from servicekit.upstreams.probes import Probes
 from servicekit.upstreams.replicas import EJECTED, GONE, Replica, Replicas
@@ -84,7 +84,7 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for waiting in list(self._waiting.values()):
-            self._give_up(waiting, late=False)
+            self._give_up(waiting, UNREACHABLE)
         for replica in self._replicas.leaving:
             for connection in list(replica.connections):
                 connection.fail(CLOSED)
@@ -99,7 +99,7 @@ class Upstream:
         else:
             replica = self._replicas.choose_except((), avoid)
         if replica is None:
-            user.on_no_connection(False)
+            user.on_no_connection(UNREACHABLE)
         elif replica.idle:
             replica.idle.pop().lend(user)
         else:
@@ -155,7 +155,7 @@ class Upstream:
         elapsed = min(now - self._replicas.now, _STEP)
         self._replicas.look(now)
         while self._waiting and (waiting := next(iter(self._waiting.values()))).deadline <= now:
-            self._give_up(waiting, late=True)
+            self._give_up(waiting, LATE if waiting.connecting or waiting.tried else FULL)
         self._probes.look(elapsed)
         for replica in (*self._replicas.all, *self._replicas.leaving):
             self._close_idle(replica, now - IDLE)
@@ -215,7 +215,7 @@ class Upstream:
     def _place(self, waiting: Waiting, replica: Replica | None) -> bool:
         """Get it a connection to `replica`, or give it up without one; False where there is no room."""
         if replica is None:
-            self._give_up(waiting, late=waiting.late)
+            self._give_up(waiting, LATE if waiting.late else UNREACHABLE)
         elif replica.idle:
             self._serve(waiting, replica.idle.pop())
         elif self._make_room():
@@ -237,9 +237,9 @@ class Upstream:
         del self._waiting[waiting.user]
         connection.lend(waiting.user)
 
-    def _give_up(self, waiting: Waiting, *, late: bool) -> None:
+    def _give_up(self, waiting: Waiting, fault: str) -> None:
         del self._waiting[waiting.user]
-        waiting.user.on_no_connection(late)
+        waiting.user.on_no_connection(fault)
 
     # Opening one.
 
