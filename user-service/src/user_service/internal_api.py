@@ -55,10 +55,10 @@ async def _check_caller(request: web.Request, scope: str) -> None:
 
 
 async def name_account(request: web.Request) -> web.Response:
-    """An opaque name for the account that `login` means, of the same form for a login that nobody has."""
+    """An opaque name for each account that `login` may mean, of the same form for a login that nobody has."""
     await _check_caller(request, "credentials:check")
     form = bodies.read(await http.read_object(request, (wire.JSON,)), AccountQuestion)
-    return reply(request, {"account": await request.app[ACCOUNTS].account_of(form.login, form.login_type)})
+    return reply(request, {"accounts": await request.app[ACCOUNTS].accounts_of(form.login, form.login_type)})
 
 
 async def check_credentials(request: web.Request) -> web.Response:

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from auth_service.backends.concurrency_limit import ConcurrencyLimit, NoRoomError
 from auth_service.core.errors import CallerLeftError, UnavailableError
@@ -36,8 +37,8 @@ class CredentialCheck(msgspec.Struct):
     user: CheckedUser | None
 
 
-class LoginAccount(msgspec.Struct):
-    account: str
+class LoginAccounts(msgspec.Struct):
+    accounts: Annotated[list[str], Meta(min_length=1)]
 
 
 class PreviousVersionError(Exception):
@@ -71,13 +72,13 @@ class UserService:
         if self._checks.reached:
             raise UnavailableError("user-service has no room")
 
-    async def account_of(self, login: str, login_type: str) -> str:
+    async def accounts_of(self, login: str, login_type: str) -> Sequence[str]:
         body = {"login": login, "login_type": login_type}
         try:
             raw = await self._call("POST", "/internal/credentials/account", "credentials:check", body, unknown=404)
         except PreviousVersionError:
-            return f"{login_type} {login.lower()}"  # budgets by name, for as long as that version runs
-        return _decode(raw, LoginAccount).account
+            return [f"{login_type} {login.lower()}"]  # budgets by name, for as long as that version runs
+        return _decode(raw, LoginAccounts).accounts
 
     async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
         body = {"login": login, "password": password, "login_type": login_type}

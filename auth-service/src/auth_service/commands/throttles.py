@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -52,7 +53,8 @@ async def _clear(settings: ThrottleCommandSettings, redis_url: str, login: str) 
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         await keys.reload()
         users = UserService(user_service, InternalTokenMinter(settings.issuer, keys, database.now))
-        accounts = {await users.account_of(login, login_type) for login_type in _login_types(login)}
+        found = [await users.accounts_of(login, login_type) for login_type in _login_types(login)]
+        accounts = set(chain.from_iterable(found))
         return await clear_logins(RedisBudgets(redis, time.time), keyring.login_name_key, accounts)
 
 
