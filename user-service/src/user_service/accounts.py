@@ -113,12 +113,15 @@ class Accounts:
         return [_account(key, user_id) for key, user_id in readings]
 
     async def check_login(
-        self, login: str, password: str, login_type: LoginType, network: str = UNKNOWN
+        self, login: str, password: str, login_type: LoginType, network: str | None = None
     ) -> User | None:
-        """Whom this login and password let in. Every refusal costs the same work, whatever its reason."""
+        """Whom this login and password let in. Every refusal costs the same work, whatever its reason.
+
+        Where no network is named, the login has one for itself.
+        """
         lookup = login_names.look_up(login, login_type, self._phone_region)
         name = f"name {lookup.keys[0] if lookup.keys else login}"
-        with self._hashes.admission(network, name) as admitted:
+        with self._hashes.admission(network or f"unnamed {_digest(name)}", name) as admitted:
             account = await storage.find_by_login(self._database, lookup)
             admitted.identify(name if account is None else f"user {account.user.id}")
             matches = await self._matches(account, password, admitted)

@@ -8,7 +8,6 @@ from aiohttp import web
 from msgspec import Meta
 
 from servicekit import http, internal_tokens, wire
-from servicekit.throttling.networks import UNKNOWN
 from user_service import bodies
 from user_service.bodies import reply
 from user_service.keys import ACCOUNTS, OUTBOX, TOKENS
@@ -26,8 +25,8 @@ EventId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 class CredentialCheck(msgspec.Struct, kw_only=True):
     """`login_type` says whether `login` may be any login name or is a phone number, with or without its `+`.
 
-    `network` is the one that the login comes from (`192.0.2.1/32`, `2001:db8::/64`, `unknown`); an auth-service of the
-    previous version does not say it.
+    `network` is the one that the login comes from (`192.0.2.1/32`, `2001:db8::/64`, `unknown`). It is missing where
+    each account counts by itself: for an address that is exempt, and from an auth-service of the previous version.
     """
 
     login: str
@@ -65,8 +64,7 @@ async def check_credentials(request: web.Request) -> web.Response:
     """`{"user": null}` for every login that is not right, whatever the reason."""
     await _check_caller(request, "credentials:check")
     form = bodies.read(await http.read_object(request, (wire.JSON,)), CredentialCheck)
-    network = form.network or UNKNOWN
-    user = await request.app[ACCOUNTS].check_login(form.login, form.password, form.login_type, network)
+    user = await request.app[ACCOUNTS].check_login(form.login, form.password, form.login_type, form.network)
     found = {"id": user.id, "email": user.email, "epoch": user.epoch} if user is not None else None
     return reply(request, {"user": found})
 
