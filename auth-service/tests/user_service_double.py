@@ -27,7 +27,7 @@ class User:
 
 
 class UserService:
-    """`fault` answers credential checks instead; `before_answer` is awaited between a check and its answer.
+    """`fault` answers credential checks instead, and `account_fault` the questions whose account a login is; `before_answer` is awaited between a check and its answer.
 
     While it is of the `previous` version, it names no accounts and refuses fields that this did not know.
     A login among the `readings` may mean each of the names there, and means the first one that is a user's.
@@ -44,6 +44,7 @@ class UserService:
         self.checks: list[dict[str, Any]] = []
         self.fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.before_answer: Callable[[User], Awaitable[None]] | None = None
+        self.account_fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.before_events = 0.0
         self.frozen = False
         self.refuses_events = False
@@ -86,6 +87,8 @@ class UserService:
         self.bearers.append(request.headers["Authorization"])
         if self.previous:
             raise web.HTTPNotFound
+        if self.account_fault is not None:
+            return await self.account_fault(request)
         meant = self._meant(msgspec.json.decode(await request.read())["login"])
         accounts = [f"nobody {name}" if user is None else f"user {user.id}" for name, user in meant]
         return web.json_response({"accounts": accounts})
