@@ -27,7 +27,9 @@ class User:
 
 
 class UserService:
-    """`fault` answers credential checks instead, and `account_fault` the questions whose account a login is; `before_answer` is awaited between a check and its answer.
+    """`fault` answers credential checks instead, and `account_fault` the questions whose account a login is.
+
+    `before_answer` is awaited between a check and its answer.
 
     While it is of the `previous` version, it names no accounts and refuses fields that this did not know.
     A login among the `readings` may mean each of the names there, and means the first one that is a user's.
