@@ -192,6 +192,19 @@ def cut_off_service(shared_cut_off_service: Service) -> Service:
     return shared_cut_off_service
 
 
+@pytest.fixture(params=["together", "alone"])
+async def counting(
+    request: pytest.FixtureRequest, start: Start, redis: RedisServer
+) -> Callable[..., Awaitable[tuple[Service, int]]]:
+    """Call with settings to start a service that counts in Redis, or in the process alone and half as much."""
+
+    async def counting(**changed: Any) -> tuple[Service, int]:
+        shared = {"redis_url": redis.url} if request.param == "together" else {}
+        return await start(throttle_exempt="", **shared, **changed), 1 if shared else 2
+
+    return counting
+
+
 @pytest.fixture
 async def start_process(
     database_url: str, users: UserService, http: aiohttp.ClientSession

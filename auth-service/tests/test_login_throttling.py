@@ -257,6 +257,13 @@ async def test_user_service_is_told_which_network_a_login_comes_from(throttled, 
     assert [check["network"] for check in throttled[0].users.checks if check["login"] == user.login] == [network]
 
 
+async def test_user_service_is_told_no_network_of_an_exempt_address(throttled, parties):
+    user = throttled[0].users.add()
+    await guess(throttled[0], parties["rfc6749"], user, "198.51.100.7")
+    checks = [check for check in throttled[0].users.checks if check["login"] == user.login]
+    assert [check.keys() for check in checks] == [{"login", "password", "login_type"}]
+
+
 async def test_many_accounts_from_one_network(throttled, parties):
     party, place = parties["doorkeeper"], address()
     user = throttled[0].users.add()

@@ -94,8 +94,8 @@ class KnownUsers:
     def check_room(self) -> None:
         """There always is."""
 
-    async def account_of(self, login: str, _login_type: str) -> str:
-        return login
+    async def accounts_of(self, login: str, _login_type: str) -> list[str]:
+        return [login]
 
     async def check_credentials(self, login: str, _login_type: str, _password: str, _address: str) -> User | None:
         return User(int(login), f"{login}@example.com", self.epochs[int(login)])

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -44,17 +45,6 @@ async def test_refused_refreshes_are_limited_and_good_ones_are_not(throttled, pa
     replies = [await throttled[n % 2].refresh(party, "x" * 40, came_from(place)) for n in range(310)]
     assert statuses(replies) == {400: 300, 429: 10}
     assert (await throttled[0].refresh(party, login.refresh, came_from(place))).status == 200
-
-
-@pytest.fixture(params=["together", "alone"])
-async def counting(request, start, redis):
-    """Call with settings to start a service that counts in Redis, or in the process alone and half as much."""
-
-    async def counting(**changed):
-        shared = {"redis_url": redis.url} if request.param == "together" else {}
-        return await start(throttle_exempt="", **shared, **changed), 1 if shared else 2
-
-    return counting
 
 
 async def test_refused_refreshes_of_a_wide_network_are_limited(counting):
@@ -259,6 +249,19 @@ async def test_an_account_is_opened_by_any_of_its_names(strict, parties, clear):
     await _close(strict, party, user)
     assert (await clear(other.login)).output == "cleared\n"
     assert (await guess(strict, party, user, address(), user.password)).status == 200
+
+
+async def test_both_readings_of_a_number_are_opened_by_it(strict, parties, clear):
+    digits = f"45{unique():08}"
+    readings = [f"+{digits}", f"+880{digits}"]
+    strict.users.readings[digits] = readings
+    users = [strict.users.add(login=login) for login in readings]
+    bare = replace(users[0], login=digits)
+    await _close(strict, parties["bongo"], bare)
+    assert (await guess(strict, parties["bongo"], users[1], address(), users[1].password)).status == 429
+    assert (await clear(digits)).output == "cleared\n"
+    for user in (*users, bare):
+        assert (await guess(strict, parties["bongo"], user, address(), user.password)).status == 201
 
 
 async def test_who_opens_an_account_leaves_a_line_that_names_nobody(strict, parties, redis, master_keys):

@@ -93,6 +93,41 @@ async def test_no_more_logins_are_sent_than_there_was_room_for(own_service, part
     ] * 15
 
 
+async def test_accounts_are_asked_for_by_so_many_logins_at_a_time(start, parties, monkeypatch):
+    monkeypatch.setattr(user_service, "MOST_LOOKUPS", 8)
+    service, party, released = await start(), parties["rfc6749"], asyncio.Event()
+    user, asked = service.users.add(), []
+
+    async def waiting(_request):
+        asked.append(None)
+        await released.wait()
+        return web.json_response({"accounts": ["nobody"]})
+
+    async def number():
+        return len(asked)
+
+    service.users.account_fault = waiting
+    logins = [asyncio.create_task(service.login(party, user)) for _ in range(8)]
+    await eventually(number, lambda number: number == 8)
+    for _ in range(3):
+        assert_unavailable(await service.login(party, user), "rfc6749")
+    assert len(asked) == 8
+    released.set()
+    assert [reply.status for reply in await asyncio.gather(*logins)] == [200] * 8
+    assert (await service.login(party, user)).status == 200
+
+
+@pytest.mark.parametrize("fault", [overloaded, busy, broken, garbage, silent])
+async def test_a_login_whose_account_is_not_named_is_unavailable(start, parties, fault):
+    service = await start()
+    user = service.users.add()
+    service.users.account_fault = fault
+    for dialect, party in parties.items():
+        assert_unavailable(await service.login(party, user), dialect)
+    service.users.account_fault = None
+    assert (await service.login(parties["rfc6749"], user)).status == 200
+
+
 async def test_a_user_service_that_is_not_there_is_unavailable(start, parties):
     service = await start(users_url="http://127.0.0.1:1")
     assert_unavailable(await service.login(parties["passport"], service.users.add()), "passport")

@@ -27,9 +27,12 @@ class User:
 
 
 class UserService:
-    """`fault` answers credential checks instead; `before_answer` is awaited between a check and its answer.
+    """`fault` answers credential checks instead, and `account_fault` the questions whose account a login is.
+
+    `before_answer` is awaited between a check and its answer.
 
     While it is of the `previous` version, it names no accounts and refuses fields that this did not know.
+    A login among the `readings` may mean each of the names there, and means the first one that is a user's.
     Events are handed out only after `before_events` seconds. While it is `frozen` not a byte comes of them, and while
     it `refuses_events` they are answered 503.
     """
@@ -37,11 +40,13 @@ class UserService:
     def __init__(self) -> None:
         self.url = ""
         self.users: dict[str, User] = {}
+        self.readings: dict[str, list[str]] = {}
         self.events: dict[int, dict[str, Any]] = {}
         self.bearers: list[str] = []
         self.checks: list[dict[str, Any]] = []
         self.fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.before_answer: Callable[[User], Awaitable[None]] | None = None
+        self.account_fault: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self.before_events = 0.0
         self.frozen = False
         self.refuses_events = False
@@ -84,9 +89,16 @@ class UserService:
         self.bearers.append(request.headers["Authorization"])
         if self.previous:
             raise web.HTTPNotFound
-        login = msgspec.json.decode(await request.read())["login"]
-        user = self.users.get(login)
-        return web.json_response({"account": f"nobody {login}" if user is None else f"user {user.id}"})
+        if self.account_fault is not None:
+            return await self.account_fault(request)
+        meant = self._meant(msgspec.json.decode(await request.read())["login"])
+        accounts = [f"nobody {name}" if user is None else f"user {user.id}" for name, user in meant]
+        return web.json_response({"accounts": accounts})
+
+    def _meant(self, login: str) -> list[tuple[str, User | None]]:
+        """Each name that a login may mean, and whose it is, users first."""
+        found = [(name, self.users.get(name)) for name in self.readings.get(login, [login])]
+        return sorted(found, key=lambda one: one[1] is None)
 
     async def _check(self, request: web.Request) -> web.StreamResponse:
         self.bearers.append(request.headers["Authorization"])
@@ -96,7 +108,7 @@ class UserService:
         self.checks.append(body)
         if self.fault is not None:
             return await self.fault(request)
-        user = self.users.get(body["login"])
+        user = self._meant(body["login"])[0][1]
         if user is None or user.password != body["password"]:
             return web.json_response({"user": None})
         answer = {"user": {"id": user.id, "email": user.email, "epoch": user.epoch}}

@@ -112,13 +112,12 @@ class Service:
         assert reply.status == 200
         return reply.json["user"]
 
-    async def account_of(self, login: str, login_type: str = "any") -> str:
+    async def accounts_of(self, login: str, login_type: str = "any") -> tuple[str, ...]:
         token = self.issuer.service_token("credentials:check")
         body = {"login": login, "login_type": login_type}
         reply = await self.request("POST", "/internal/credentials/account", body, token=token)
         assert reply.status == 200
-        account: str = reply.json["account"]
-        return account
+        return tuple(reply.json["accounts"])
 
     async def events(self, wait: float = 0) -> list[dict[str, Any]]:
         token = self.issuer.service_token("events:consume")

@@ -13,6 +13,7 @@ import pytest
 
 from servicekit.http import OverloadedError
 from user_service.hash_queue import HashQueue
+from user_service.hash_shares import Admission, Shares
 
 from .hashing import OUTDATED, PASSWORD, add_users, check, dear_hash, hashing_goes_on, locked_users, until
 
@@ -58,6 +59,26 @@ async def test_networks_take_turns(busy: Busy) -> None:
     many = [("many", check(busy.service, f"user{number}", HERE)) for number in range(4)]
     await asked_in_order(busy, *many, ("one", check(busy.service, "b", ELSEWHERE)))
     assert "one" in busy.answered[:2]
+
+
+async def test_networks_of_one_wide_network_take_turns(busy: Busy) -> None:
+    many = [("many", check(busy.service, f"user{number}", HERE)) for number in range(4)]
+    await asked_in_order(busy, *many, ("one", check(busy.service, "b", "203.0.113.2/32")))
+    assert "one" in busy.answered[:2]
+
+
+@pytest.mark.parametrize("networks", ["203.0.113.{}/32", "2001:db8:0:{}::/64"])
+async def test_wide_networks_take_turns_with_however_many_networks(busy: Busy, networks: str) -> None:
+    many = [("many", check(busy.service, f"user{number}", networks.format(number))) for number in range(4)]
+    await asked_in_order(busy, *many, ("one", check(busy.service, "b", ELSEWHERE)))
+    assert "one" in busy.answered[:2]
+
+
+async def test_accounts_whose_network_is_not_named_take_turns_with_networks(busy: Busy) -> None:
+    named = [("named", check(busy.service, "a", HERE)) for _ in range(4)]
+    unnamed = [("unnamed", check(busy.service, f"user{number}")) for number in range(4)]
+    await asked_in_order(busy, *named, *unnamed)
+    assert busy.answered[:6].count("unnamed") == 4
 
 
 async def test_accounts_of_one_network_take_turns(busy: Busy) -> None:
@@ -174,6 +195,21 @@ async def test_while_others_wait_a_network_has_a_quarter(queue: Queue, hashes: i
     assert admitted * hashes in (24, 25)
 
 
+async def test_what_is_no_address_is_in_no_wide_network(queue: Queue) -> None:
+    queue.let_in(HERE, "b", most=1)
+    assert sum(queue.let_in(f"unnamed {number}", f"user{number}", most=1) for number in range(120)) == 99
+
+
+@pytest.mark.parametrize("networks", ["203.0.113.{}/32", "2001:db8:0:{}::/64"])
+def test_when_a_turn_comes_is_reckoned_by_wide_networks_too(networks: str) -> None:
+    shares = Shares()
+    for number in range(25):
+        shares.add(Admission(networks.format(number), f"user{number}", 1))
+    assert shares.turn(Admission(ELSEWHERE, "b", 1)) == 2
+    assert shares.turn(Admission(networks.format(77), "b", 1)) == 26
+    assert shares.turn(Admission(networks.format(0), "user0", 1)) == 26
+
+
 async def test_while_others_wait_an_account_has_a_quarter_from_wherever_it_is_asked_for(queue: Queue) -> None:
     queue.let_in(ELSEWHERE, "b", most=1)
     assert sum(queue.let_in(address, "a", most=1) for address in addresses()) == 25
@@ -201,6 +237,47 @@ async def test_who_comes_into_a_full_queue_pushes_out_the_newest_of_who_holds_mo
 async def test_from_as_many_networks_as_there_is_room_nobody_is_pushed_out_for_one_more(queue: Queue) -> None:
     admitted = [queue.let_in(address, address, most=1) for address in addresses()]
     assert Counter(admitted) == {1: 100, 0: 156}
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_nobody_who_is_refused_pushes_anybody_out_and_the_queue_is_never_too_long(seed: int) -> None:
+    chance, room, held = random.Random(seed), 24, dict[Admission, contextlib.ExitStack]()
+    outcomes: Counter[str] = Counter()
+    with ThreadPoolExecutor(1) as executor, contextlib.closing(HashQueue(executor, 1, room / 100, 0.01)) as queue:
+
+        def add() -> None:
+            network = f"203.0.{chance.randrange(8)}.{chance.randrange(2)}/32"
+            stack = contextlib.ExitStack()
+            asked = queue.admission(network, chance.choice("abcdefghijkl"), chance.choice([1, 1, 2]))
+            held[stack.enter_context(asked)] = stack
+
+        def identify() -> None:
+            admission = chance.choice(list(held))
+            try:
+                queue.identify(admission, chance.choice("ABCDEF"))
+            except OverloadedError:
+                held.pop(admission).close()
+                raise
+
+        def leave() -> None:
+            held.pop(chance.choice(list(held))).close()
+
+        for step in chance.choices([add, identify, leave], [8, 2, 1], k=1000):
+            if not held:
+                add()
+            try:
+                step()
+                outcome = "let in"
+            except OverloadedError:
+                outcome = "refused"
+            pushed_out = [admission for admission in held if admission.pushed_out]
+            assert not (outcome == "refused" and pushed_out)
+            outcomes[f"{outcome}, {len(pushed_out)}"] += 1
+            for admission in pushed_out:
+                held.pop(admission).close()
+            hashes = sum(admission.hashes for admission in held)
+            assert hashes <= room
+    assert min(outcomes[outcome] for outcome in ("refused, 0", "let in, 1", "let in, 2")) > 0
 
 
 async def test_whatever_becomes_of_them_all_room_and_the_thread_are_given_back() -> None:

@@ -105,7 +105,11 @@ def test_at_the_least_length_that_can_be_set_random_ones_are_admitted() -> None:
 
 
 @pytest.mark.parametrize(
-    "password", ["a" * 1024, "1234567890" * 102, "4a" * 512, "p@5501" * 170, "1" * 1024, "password" * 128, HEX[:1024]]
+    "password",
+    [
+        *("a" * 1024, "1234567890" * 100, "4a" * 512, "p@5501" * 170, "1" * 1024, "password" * 128, HEX[:1024]),
+        *("1122334455667788990011" * 20, "1q2w3e4r5t6y7u8i9o0p" * 50),
+    ],
 )
 def test_it_is_soon_decided_whatever_the_password(password: str) -> None:
     def seconds() -> float:
@@ -115,7 +119,7 @@ def test_it_is_soon_decided_whatever_the_password(password: str) -> None:
         return time.thread_time() - started
 
     # A millisecond, on a machine that does nothing else; zxcvbn takes 0.6 s.
-    assert min(seconds() for _ in range(10)) < 0.005
+    assert min(seconds() for _ in range(10)) < 0.002
 
 
 def test_the_development_policy_admits_the_documents_own_passwords() -> None:

@@ -85,15 +85,16 @@ def create_app(settings: Settings) -> web.Application:
 @contextlib.asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
     """Every route, with pool, HTTP client, keys and background work behind it for as long as the context lasts."""
+    exempt = Networks(settings.throttle_exempt)
     async with (
         open_store(settings) as (database, keyring),
-        open_throttle(settings.redis_url, Networks(settings.throttle_exempt), database.now) as throttle,
+        open_throttle(settings.redis_url, exempt, database.now) as throttle,
         open_service(settings.users_url) as user_service,
     ):
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         await keys.ensure()
         minter = InternalTokenMinter(settings.issuer, keys, database.now)
-        users = UserService(user_service, minter)
+        users = UserService(user_service, minter, exempt)
         pulse = Pulse()
         await catch_up(users, database)
         background = [

@@ -100,21 +100,28 @@ class Accounts:
                 await held.enter_async_context(lock)
             yield
 
-    async def account_of(self, login: str, login_type: LoginType) -> str:
-        """What all login names of a user have in common, or all spellings of a name that nobody has; 64 hex digits."""
+    async def accounts_of(self, login: str, login_type: LoginType) -> list[str]:
+        """What all login names of a user have in common, or all spellings of a name that nobody has; 64 hex digits.
+
+        A number without its `+` may be read as two, each with an account of its own, as long as the answer must not
+        tell which of them is a user's. The one that the login means comes first.
+        """
         lookup = login_names.look_up(login, login_type, self._phone_region)
-        user_id = await storage.id_by_login(self._database, lookup)
-        names = (f"nobody {next(iter(lookup.keys), login)}", f"user {user_id}")
-        nobody, user = (hashlib.sha256(name.encode()).hexdigest() for name in names)
-        return nobody if user_id is None else user
+        ids = await storage.ids_by_login(self._database, lookup)
+        readings = [*zip(lookup.keys, ids, strict=True)] or [(login, None)]
+        readings.sort(key=lambda reading: reading[1] is None)
+        return [_account(key, user_id) for key, user_id in readings]
 
     async def check_login(
-        self, login: str, password: str, login_type: LoginType, network: str = UNKNOWN
+        self, login: str, password: str, login_type: LoginType, network: str | None = None
     ) -> User | None:
-        """Whom this login and password let in. Every refusal costs the same work, whatever its reason."""
+        """Whom this login and password let in. Every refusal costs the same work, whatever its reason.
+
+        Where no network is named, the login has one for itself.
+        """
         lookup = login_names.look_up(login, login_type, self._phone_region)
         name = f"name {lookup.keys[0] if lookup.keys else login}"
-        with self._hashes.admission(network, name) as admitted:
+        with self._hashes.admission(network or f"unnamed {_digest(name)}", name) as admitted:
             account = await storage.find_by_login(self._database, lookup)
             admitted.identify(name if account is None else f"user {account.user.id}")
             matches = await self._matches(account, password, admitted)
@@ -194,3 +201,13 @@ class Accounts:
         """After a backup was restored: what auth-service is told goes on, and ids of users who are lost stay unused."""
         await storage.note_restored(self._database, skipped_ids)
         log.info("backup restored", skipped_ids=skipped_ids)
+
+
+def _account(key: str, user_id: int | None) -> str:
+    """The opaque name of the account that has `user_id`, or of the one that nobody has. Both cost the same."""
+    nobody, user = _digest(f"nobody {key}"), _digest(f"user {user_id}")
+    return nobody if user_id is None else user
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()

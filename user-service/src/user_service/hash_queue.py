@@ -39,7 +39,9 @@ class OverShareError(OverloadedError):
 
 
 class HashQueue:
-    """Hashes on `threads` threads, each network and account in turn; none waits longer than `deadline` seconds.
+    """Hashes on `threads` threads, each wide network in turn, and in it each network and account.
+
+    None waits longer than `deadline` seconds.
 
     While others wait, no network (nor the wide network around it) and no account is let in for more than a quarter of
     the hashes that fit into the deadline. `hash_time` is the first estimate of the seconds that a hash takes.
@@ -60,7 +62,8 @@ class HashQueue:
     def admission(self, network: str, account: str, hashes: int) -> Iterator[Admission]:
         """Room for so many hashes one after the other, held until the context ends. Raises OverloadedError at once."""
         admission = Admission(network, account, hashes)
-        self._make_room(admission)
+        with self._pushing_out() as others:
+            self._make_room(admission, others)
         self._shares.add(admission)
         try:
             yield admission
@@ -72,7 +75,9 @@ class HashQueue:
         self._check_still_in(admission)
         self._shares.remove(admission)
         admission.identify(account)
-        self._end_excess(admission, self._shares.account_in_excess(admission, self._share, alone=False), 0.0)
+        with self._pushing_out() as others:
+            excess = self._shares.account_in_excess(admission, self._share, alone=False)
+            self._end_excess(admission, excess, 0.0, others)
         self._shares.add(admission)
 
     async def run(self, admission: Admission, work: Callable[[], R]) -> R:
@@ -91,19 +96,43 @@ class HashQueue:
         """Log what has been counted and not been logged."""
         self._refused.close()
 
-    def _make_room(self, admission: Admission) -> None:
-        """Let it in, perhaps instead of somebody who holds more. Raises OverloadedError."""
+    @contextlib.contextmanager
+    def _pushing_out(self) -> Iterator[list[Admission]]:
+        """Who has been taken out and put on this list is pushed out, or back in where there is an OverloadedError.
+
+        So nobody who is refused has pushed anybody out.
+        """
+        others: list[Admission] = []
+        try:
+            yield others
+        except OverloadedError:
+            for other in reversed(others):
+                self._shares.add(other)
+            raise
+        for other in others:
+            self._push_out(other)
+
+    def _make_room(self, admission: Admission, others: list[Admission]) -> None:
+        """Take out who holds more, where there is no room otherwise. Raises OverloadedError."""
         patience = min(self._deadline, callers.current().remaining())
-        missing = self._missing(self._shares.hashes + 1, patience)
+        missing = self._missing(self._hashes_with(admission), patience)
         excess = self._shares.in_excess(admission, self._share, alone=missing > 0)
-        self._end_excess(admission, excess, missing)
+        self._end_excess(admission, excess, missing, others)
         if missing > 0 and (missing := self._missing(self._shares.turn(admission), patience)) > 0:
             self._refuse("no_room", missing)
-        while (missing := self._missing(self._shares.hashes + 1, self._deadline)) > 0:
+        while (missing := self._missing(self._hashes_with(admission), self._deadline)) > 0:
             other = self._shares.one_to_push_out(admission)
             if other is None:
                 self._refuse("no_room", missing)
-            self._push_out(other)
+            self._take_out(other, others)
+
+    def _hashes_with(self, admission: Admission) -> int:
+        """How many hashes there would be. A change of password must be possible, however few fit into the deadline."""
+        return self._shares.hashes + admission.hashes if self._shares.hashes else 1
+
+    def _take_out(self, other: Admission, others: list[Admission]) -> None:
+        self._shares.remove(other)
+        others.append(other)
 
     def _missing(self, hashes: int, patience: float) -> float:
         """How many seconds too many so many hashes would take; not above zero where they do not.
@@ -117,7 +146,7 @@ class HashQueue:
     def _share(self) -> int:
         return max(LEAST_SHARE, int(SHARE * self._deadline * self._threads / self._hash_time))
 
-    def _end_excess(self, admission: Admission, excess: Excess | None, missing: float) -> None:
+    def _end_excess(self, admission: Admission, excess: Excess | None, missing: float, others: list[Admission]) -> None:
         """Whoever holds too much already makes room itself, the part of it that holds most. Raises OverloadedError."""
         freed = 0
         while excess is not None and freed < admission.hashes:
@@ -125,11 +154,10 @@ class HashQueue:
             other = holding.one_to_push_out(path, admission.hashes)
             if other is None:
                 self._refuse("over_share", missing, OverShareError)
-            self._push_out(other)
+            self._take_out(other, others)
             freed += other.hashes
 
     def _push_out(self, other: Admission) -> None:
-        self._shares.remove(other)
         other.pushed_out = True
         if other.turn is not None:
             self._turns.take_away(other.turn)
@@ -143,7 +171,7 @@ class HashQueue:
         """Wait for a free thread. Whether the caller still waits is asked last, right before its hash is started."""
         self._check_still_in(admission)
         caller = callers.current()
-        admission.turn = turn = Turn(admission.network, admission.account)
+        admission.turn = turn = Turn(admission.path)
         self._turns.ask(turn)
         try:
             async with caller.waiting(asyncio.get_running_loop().time() + self._deadline):

@@ -25,8 +25,12 @@ class Admission:
 
     @property
     def path(self) -> tuple[str, str, str]:
-        """Its place among all: the wide network, the network in it, and the account there."""
-        return wide_network_of(self.network.partition("/")[0]), self.network, self.account
+        """Its place among all: the wide network, the network in it, and the account there.
+
+        The wide network of what is no address is that itself.
+        """
+        address, slash, _ = self.network.partition("/")
+        return wide_network_of(address) if slash else self.network, self.network, self.account
 
     def identify(self, account: str) -> None:
         """Whose password it is has been found out, perhaps what was known already."""
@@ -131,11 +135,12 @@ class Shares:
     def turn(self, admission: Admission) -> int:
         """Which turn from now on would be its first one: 1 where nobody else waits."""
         wide, network, account = admission.path
-        accounts = self._all.part(wide).part(network).parts
-        own = self._all.part(wide).part(network).part(account).hashes + 1
-        within = 1 + sum(min(other.hashes, own) for other in accounts.values())
-        networks = (item for part in self._all.parts.values() for item in part.parts.items())
-        return within + sum(min(other.hashes, within) for name, other in networks if name != network)
+        within_wide = self._all.part(wide)
+        within = within_wide.part(network)
+        turn = within.part(account).hashes + 1
+        for holding, name in ((within, account), (within_wide, network), (self._all, wide)):
+            turn += sum(min(other.hashes, turn) for part, other in holding.parts.items() if part != name)
+        return turn
 
     def account_in_excess(self, admission: Admission, share: int, *, alone: bool) -> Excess | None:
         """An account of it that with it would hold more than `share`, while others wait; `alone`: or nobody else."""

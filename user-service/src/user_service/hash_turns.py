@@ -1,16 +1,53 @@
-"""Turns at the hashing threads: round robin over networks, and within each of them over accounts."""
+"""Turns at the hashing threads: round robin over wide networks, the networks in each of them, and accounts there."""
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 
 
 class Turn:
-    """Waits for a thread: `place` becomes True when one is free, and False when the turn is taken away."""
+    """Waits for a thread: `place` becomes True when one is free, and False when the turn is taken away.
 
-    def __init__(self, network: str, account: str) -> None:
-        self.network = network
-        self.account = account
+    `path` leads to the account that it is for: the wide network, the network in it, and the account there.
+    """
+
+    def __init__(self, path: Sequence[str]) -> None:
+        self.path = path
         self.place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+
+class _Line:
+    """Turns that wait: each part of the line has one in turn, and where there are no parts, the first one comes."""
+
+    def __init__(self) -> None:
+        self._parts: OrderedDict[str, _Line] = OrderedDict()
+        self._turns: dict[Turn, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._parts or self._turns)
+
+    def add(self, turn: Turn, path: Sequence[str]) -> None:
+        if path:
+            self._parts.setdefault(path[0], _Line()).add(turn, path[1:])
+        else:
+            self._turns[turn] = None
+
+    def remove(self, turn: Turn, path: Sequence[str]) -> None:
+        """Nothing where it does not wait here."""
+        if not path:
+            self._turns.pop(turn, None)
+        elif path[0] in self._parts:
+            self._parts[path[0]].remove(turn, path[1:])
+            if not self._parts[path[0]]:
+                del self._parts[path[0]]
+
+    def next(self) -> Turn:
+        """The first turn; the parts that it comes from are last from now on."""
+        if not self._parts:
+            return next(iter(self._turns))
+        name, part = next(iter(self._parts.items()))
+        self._parts.move_to_end(name)
+        return part.next()
 
 
 class Turns:
@@ -18,7 +55,7 @@ class Turns:
 
     def __init__(self, threads: int) -> None:
         self._free = threads
-        self._waiting: OrderedDict[str, OrderedDict[str, dict[Turn, None]]] = OrderedDict()
+        self._waiting = _Line()
 
     def ask(self, turn: Turn) -> None:
         """Wait for `turn` afterwards in any case: it may have a thread at once."""
@@ -26,7 +63,7 @@ class Turns:
             self._free -= 1
             turn.place.set_result(True)
         else:
-            self._waiting.setdefault(turn.network, OrderedDict()).setdefault(turn.account, {})[turn] = None
+            self._waiting.add(turn, turn.path)
 
     async def wait(self, turn: Turn) -> bool:
         """Whether there is a thread now, which must be given back. Safe to cancel."""
@@ -34,7 +71,7 @@ class Turns:
             return await turn.place
         except asyncio.CancelledError:
             if turn.place.cancelled():
-                self._forget(turn)
+                self._waiting.remove(turn, turn.path)
             elif turn.place.result():
                 self.give_back()
             raise
@@ -43,32 +80,14 @@ class Turns:
         """Nothing where it has come already, or has been given up."""
         if not turn.place.done():
             turn.place.set_result(False)
-            self._forget(turn)
+            self._waiting.remove(turn, turn.path)
 
     def give_back(self) -> None:
         """A thread is free: it is the next one's turn."""
         while self._waiting:
-            turn = self._next()
+            turn = self._waiting.next()
+            self._waiting.remove(turn, turn.path)
             if not turn.place.done():  # else it is just being given up
                 turn.place.set_result(True)
                 return
         self._free += 1
-
-    def _next(self) -> Turn:
-        """The first turn; its account and its network come last from now on."""
-        network, accounts = next(iter(self._waiting.items()))
-        account, turns = next(iter(accounts.items()))
-        turn = next(iter(turns))
-        self._waiting.move_to_end(network)
-        accounts.move_to_end(account)
-        self._forget(turn)
-        return turn
-
-    def _forget(self, turn: Turn) -> None:
-        accounts = self._waiting.get(turn.network, OrderedDict())
-        turns = accounts.get(turn.account, {})
-        turns.pop(turn, None)
-        if not turns:
-            accounts.pop(turn.account, None)
-        if not accounts:
-            self._waiting.pop(turn.network, None)

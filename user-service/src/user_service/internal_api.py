@@ -8,7 +8,6 @@ from aiohttp import web
 from msgspec import Meta
 
 from servicekit import http, internal_tokens, wire
-from servicekit.throttling.networks import UNKNOWN
 from user_service import bodies
 from user_service.bodies import reply
 from user_service.keys import ACCOUNTS, OUTBOX, TOKENS
@@ -26,8 +25,8 @@ EventId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 class CredentialCheck(msgspec.Struct, kw_only=True):
     """`login_type` says whether `login` may be any login name or is a phone number, with or without its `+`.
 
-    `network` is the one that the login comes from (`192.0.2.1/32`, `2001:db8::/64`, `unknown`); an auth-service of the
-    previous version does not say it.
+    `network` is the one that the login comes from (`192.0.2.1/32`, `2001:db8::/64`, `unknown`). It is missing where
+    each account counts by itself: for an address that is exempt, and from an auth-service of the previous version.
     """
 
     login: str
@@ -55,18 +54,17 @@ async def _check_caller(request: web.Request, scope: str) -> None:
 
 
 async def name_account(request: web.Request) -> web.Response:
-    """An opaque name for the account that `login` means, of the same form for a login that nobody has."""
+    """An opaque name for each account that `login` may mean, of the same form for a login that nobody has."""
     await _check_caller(request, "credentials:check")
     form = bodies.read(await http.read_object(request, (wire.JSON,)), AccountQuestion)
-    return reply(request, {"account": await request.app[ACCOUNTS].account_of(form.login, form.login_type)})
+    return reply(request, {"accounts": await request.app[ACCOUNTS].accounts_of(form.login, form.login_type)})
 
 
 async def check_credentials(request: web.Request) -> web.Response:
     """`{"user": null}` for every login that is not right, whatever the reason."""
     await _check_caller(request, "credentials:check")
     form = bodies.read(await http.read_object(request, (wire.JSON,)), CredentialCheck)
-    network = form.network or UNKNOWN
-    user = await request.app[ACCOUNTS].check_login(form.login, form.password, form.login_type, network)
+    user = await request.app[ACCOUNTS].check_login(form.login, form.password, form.login_type, form.network)
     found = {"id": user.id, "email": user.email, "epoch": user.epoch} if user is not None else None
     return reply(request, {"user": found})
 

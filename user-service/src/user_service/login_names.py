@@ -36,7 +36,7 @@ class LoginName(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """Which users a login typed by someone may mean: those with one of `keys`, the first one first."""
+    """Which users a login typed by someone may mean: those with one of `keys`, all different, the first one first."""
 
     kind: Kind
     keys: list[str]
@@ -147,7 +147,8 @@ def look_up(login: str, login_type: LoginType, region: str | None) -> Lookup:
     if login_type == "phone_number" or (login.startswith("+") and "@" not in login):
         # A number without its + is first taken to have its country code, as the bongo API's clients send it.
         spellings = [login] if login.startswith("+") else [f"+{login}", login]
-        return Lookup("phone_number", [key for text in spellings for key in _key("phone_number", text, region)])
+        keys = dict.fromkeys(key for text in spellings for key in _key("phone_number", text, region))
+        return Lookup("phone_number", list(keys))
     kind: Kind = "email" if "@" in login else "username"
     return Lookup(kind, _key(kind, login, region))
 

@@ -9,8 +9,8 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 # Each is worth five bits or more: a billion guesses altogether.
 ENOUGH_POINTS = 6
 WORD_POINTS, OTHER_POINTS = 2, 1
-# Five words have fewer characters: of a longer password that has no more points up to there the rest is repetition.
-LOOKED_AT = 128
+# A longer password that has too few points up to there is made of repetitions or sequences: five words are shorter.
+LOOKED_AT = 96
 COMMONEST = 300  # of each list
 SHORTEST_PIECE, LONGEST_WORD = 3, 26
 SHORTEST_DISGUISED = 4

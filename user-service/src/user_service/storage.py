@@ -137,16 +137,17 @@ async def find_by_login(database: Database, lookup: Lookup) -> Account | None:
     return replace(account, user=replace(account.user, epoch=account.user.epoch + row["base"]))
 
 
-async def id_by_login(database: Database, lookup: Lookup) -> int | None:
-    """The id of the user whom `lookup` means, by a statement that has a row in any case: both cost the same."""
+async def ids_by_login(database: Database, lookup: Lookup) -> list[int | None]:
+    """For each key of `lookup` the id of its user, by a statement that has a row in any case: both cost the same."""
     column = "phone_number" if lookup.kind == "phone_number" else f"{lookup.kind}_key"
     row = await database.fetchrow(
         f"""
-        SELECT (SELECT id FROM users WHERE {column} = ANY($1::text[]) ORDER BY array_position($1, {column}) LIMIT 1)
+        SELECT array_agg((SELECT id FROM users WHERE {column} = key) ORDER BY place) AS ids
+        FROM unnest($1::text[]) WITH ORDINALITY AS given (key, place)
         """,  # noqa: S608 - no column is named after a request
         lookup.keys,
     )
-    return row["id"] if row is not None else None
+    return row["ids"] or [] if row is not None else []
 
 
 async def page(database: Database, after: int, limit: int) -> list[User]:

@@ -14,10 +14,11 @@ class NoRoomError(Exception):
 
 
 class ConcurrencyLimit:
-    """None until the service refuses for lack of room; then those that it would refuse are refused here, for less."""
+    """`most` until the service refuses for lack of room; then those that it would refuse are refused here, for less."""
 
-    def __init__(self) -> None:
-        self._limit = math.inf
+    def __init__(self, most: float = math.inf) -> None:
+        self._most = most
+        self._limit = most
         self._in_flight = 0
 
     @property
@@ -34,6 +35,6 @@ class ConcurrencyLimit:
             self._limit = max(LEAST, DECREASE * (self._in_flight - 1))
             raise
         else:
-            self._limit += INCREASE
+            self._limit = min(self._most, self._limit + INCREASE)
         finally:
             self._in_flight -= 1

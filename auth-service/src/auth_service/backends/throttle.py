@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -44,9 +44,10 @@ class Throttling:
         self._proved = _Lately()
         self._suspected = _Lately()
 
-    async def admit_login(self, account: str, client_id: str, address: str) -> Admission:
-        digest = _digest(self._key, account)
-        return await _refusing(self._throttle.admit(self._budgets.logins, digest, address, client_id=client_id))
+    async def admit_login(self, accounts: Sequence[str], client_id: str, address: str) -> Admission:
+        first, *others = (_digest(self._key, account) for account in accounts)
+        admit = self._throttle.admit(self._budgets.logins, first, address, also_at=others, client_id=client_id)
+        return await _refusing(admit)
 
     async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Admission:
         """A right one is not counted where it was right within the hour, and no wrong one was seen since.

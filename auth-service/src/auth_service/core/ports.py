@@ -22,10 +22,11 @@ class Users(Protocol):
     def check_room(self) -> None:
         """Raises UnavailableError, before anything is done for a login, where the last ones found no room."""
 
-    async def account_of(self, login: str, login_type: str) -> str:
-        """The account that guesses at `login` count against: the same for all login names of a user.
+    async def accounts_of(self, login: str, login_type: str) -> Sequence[str]:
+        """The accounts that guesses at `login` count against: the same one for all login names of a user.
 
         A login that nobody has is an account of its own, and nothing about the answer tells that it is nobody's.
+        A login that can be read as two names has two accounts. The first is the one whose password is compared.
         """
 
     async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
@@ -52,8 +53,8 @@ class Throttle(Protocol):
     `address` is the client's, as text.
     """
 
-    async def admit_login(self, account: str, client_id: str, address: str) -> Attempt:
-        """Before a password is looked at. `account` is what `Users.account_of` says."""
+    async def admit_login(self, accounts: Sequence[str], client_id: str, address: str) -> Attempt:
+        """Before a password is looked at. `accounts` is what `Users.accounts_of` says."""
 
     async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Attempt:
         """Before anybody is told whether a client's secret is the right one."""

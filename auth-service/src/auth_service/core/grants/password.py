@@ -43,8 +43,8 @@ class PasswordGrant:
     async def _check(self, request: TokenRequest, client: Client) -> User:
         self._users.check_room()
         login, login_type = request.username or "", request.login_type
-        account = await self._users.account_of(login, login_type)
-        attempt = await self._throttle.admit_login(account, client.client_id, request.address)
+        accounts = await self._users.accounts_of(login, login_type)
+        attempt = await self._throttle.admit_login(accounts, client.client_id, request.address)
         asked_at = time.monotonic()
         try:
             user = await self._users.check_credentials(login, login_type, request.password or "", request.address)

@@ -5,8 +5,9 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from random import uniform
 from typing import TypeVar
 
@@ -49,24 +50,30 @@ class Admission:
         """Nobody found out: it does not count."""
 
 
+# A guess at one account, and what was decided on it.
+_Decided = tuple[Guess, Decision]
+
+
 class _Counted(Admission):
-    def __init__(self, throttle: "Throttle", budgets: GuessBudgets, guess: Guess, decision: Decision) -> None:
+    def __init__(self, throttle: "Throttle", budgets: GuessBudgets, decided: Sequence[_Decided]) -> None:
         self._throttle = throttle
         self._budgets = budgets
-        self._guess = guess
-        self._decision = decision
+        self._decided = decided
 
     async def succeeded(self) -> None:
-        await self._settle(Outcome.SUCCEEDED)
+        """At the others nobody found out: whoever has the password of one account must not clear another's budgets."""
+        await self._settle(Outcome.SUCCEEDED, Outcome.WITHDRAWN)
 
     async def failed(self) -> None:
-        await self._settle(Outcome.FAILED)
+        await self._settle(Outcome.FAILED, Outcome.FAILED)
 
     async def withdrawn(self) -> None:
-        await self._settle(Outcome.WITHDRAWN)
+        await self._settle(Outcome.WITHDRAWN, Outcome.WITHDRAWN)
 
-    async def _settle(self, outcome: Outcome) -> None:
-        await self._throttle.settle(self._budgets, self._guess, self._decision, outcome)
+    async def _settle(self, outcome: Outcome, at_others: Outcome) -> None:
+        self._throttle.counters[f"{self._budgets.kind} {outcome.value}"] += 1
+        await self._throttle.settle(self._budgets, self._decided[:1], outcome)
+        await self._throttle.settle(self._budgets, self._decided[1:], at_others)
 
 
 class Throttle:
@@ -83,19 +90,31 @@ class Throttle:
         self._ask_again = 0.0
         self._next_alarm = 0.0
 
-    async def admit(self, budgets: GuessBudgets, account: str, address: str, **who: str) -> Admission:
-        """Raises ThrottledError. `who` goes into the log: nothing secret."""
+    async def admit(
+        self, budgets: GuessBudgets, account: str, address: str, *, also_at: Sequence[str] = (), **who: str
+    ) -> Admission:
+        """Raises ThrottledError. `who` goes into the log: nothing secret.
+
+        A guess at `account` counts `also_at` other accounts, and is refused where it is refused at any of them, so that
+        nobody learns which one it was compared with. Where its network is known at `account`, that has been learned,
+        and what others fail elsewhere keeps nobody out.
+        """
         if address in self._exempt:
             return Admission()
-        guess = Guess(account, network_of(address), wide_network_of(address))
-        decision = await self._decide(budgets, guess)
-        if decision.alarm:
+        decided = [await self._decide(budgets, account, address)]
+        if not decided[0][1].known:
+            decided += [await self._decide(budgets, other, address) for other in also_at]
+        if any(decision.alarm for _, decision in decided):
             self._sound_alarm(budgets)
-        if decision.verdict is not Verdict.ADMITTED:
+        admitted = [(guess, decision) for guess, decision in decided if decision.verdict is Verdict.ADMITTED]
+        if len(admitted) < len(decided):
+            await self.settle(budgets, admitted, Outcome.WITHDRAWN)
+            refusals = (one for one in decided if one not in admitted)
+            guess, decision = max(refusals, key=lambda refusal: refusal[1].retry_after)
             budget, wait = decision.budget.value, decision.retry_after
-            raise self._refused(budgets.kind, budget, wait, address, account=account, **who)
+            raise self._refused(budgets.kind, budget, wait, address, account=guess.account, **who)
         self.counters[f"{budgets.kind} admitted"] += 1
-        return _Counted(self, budgets, guess, decision)
+        return _Counted(self, budgets, decided)
 
     async def charge(self, name: str, key: str, window: Window, address: str, **who: str) -> None:
         """Count one of `name` for `key`. Raises ThrottledError when that is too many."""
@@ -115,25 +134,27 @@ class Throttle:
         if wait:
             raise self._refused(name, name, wait, address, **who)
 
-    async def settle(self, budgets: GuessBudgets, guess: Guess, decision: Decision, outcome: Outcome) -> None:
+    async def settle(self, budgets: GuessBudgets, decided: Iterable[_Decided], outcome: Outcome) -> None:
         """What an admission calls."""
-        self.counters[f"{budgets.kind} {outcome.value}"] += 1
-        if outcome is Outcome.SUCCEEDED:
-            self._local.remember(budgets, guess)
-        if decision.local:
-            self._local.settle(budgets, guess, outcome, known=decision.known)
-        else:
-            await self._from_redis(lambda shared: shared.settle(budgets, guess, outcome, known=decision.known))
+        for guess, decision in decided:
+            if outcome is Outcome.SUCCEEDED:
+                self._local.remember(budgets, guess)
+            if decision.local:
+                self._local.settle(budgets, guess, outcome, known=decision.known)
+            else:
+                settle = partial(RedisBudgets.settle, budgets=budgets, guess=guess, outcome=outcome)
+                await self._from_redis(partial(settle, known=decision.known))
 
-    async def _decide(self, budgets: GuessBudgets, guess: Guess) -> Decision:
+    async def _decide(self, budgets: GuessBudgets, account: str, address: str) -> _Decided:
         """Waits while those under way may still make room: of many at once with the right password none is refused."""
+        guess = Guess(account, network_of(address), wide_network_of(address))
         give_up = time.monotonic() + PATIENCE
         while True:
             decision = await self._ask(budgets, guess)
             if decision.verdict is not Verdict.PENDING:
-                return decision
+                return guess, decision
             if self._patient >= MOST_PATIENT or time.monotonic() > give_up:
-                return replace(decision, retry_after=PATIENCE)
+                return guess, replace(decision, retry_after=PATIENCE)
             self._patient += 1
             try:
                 await asyncio.sleep(uniform(0.02, 0.08))  # noqa: S311
