@@ -91,10 +91,7 @@ class KnownUsers:
     def __init__(self) -> None:
         self.epochs: dict[int, int] = {}
 
-    def check_room(self) -> None:
-        """There always is."""
-
-    async def accounts_of(self, login: str, _login_type: str) -> list[str]:
+    async def accounts_of(self, login: str, _login_type: str, _address: str) -> list[str]:
         return [login]
 
     async def check_credentials(self, login: str, _login_type: str, _password: str, _address: str) -> User | None:

@@ -85,6 +85,10 @@ async def test_no_more_logins_are_sent_than_there_was_room_for(own_service, part
     for _ in range(5):
         assert_unavailable(await own_service.login(party, user), "rfc6749")
     assert len(own_service.users.checks) == sent
+    elsewhere = [own_service.login(party, user, {"X-Forwarded-For": f"192.0.{n}.1"}) for n in range(3)]
+    for reply in await asyncio.gather(*elsewhere):
+        assert_unavailable(reply, "rfc6749")
+    assert len(own_service.users.checks) == sent + 3  # user-service itself decides who makes room for them
     released.set()
     assert [reply.status for reply in await asyncio.gather(*taken)] == [400] * 20
     own_service.users.fault = None

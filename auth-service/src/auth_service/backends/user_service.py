@@ -12,7 +12,7 @@ from auth_service.backends.concurrency_limit import ConcurrencyLimit, NoRoomErro
 from auth_service.core.errors import CallerLeftError, UnavailableError
 from auth_service.core.model import User
 from servicekit import callers, http, request_ids, wire
-from servicekit.throttling.networks import Networks, network_of
+from servicekit.throttling.networks import Networks, network_of, wide_network_of
 from servicekit.upstreams.calls import CallFailedError, Service
 
 CHECK_TIMEOUT = 10.0  # seconds
@@ -75,16 +75,13 @@ class UserService:
         self._lookups = ConcurrencyLimit(MOST_LOOKUPS)
         self._checks = ConcurrencyLimit()
 
-    def check_room(self) -> None:
-        if self._checks.reached:
-            raise UnavailableError("user-service has no room")
-
-    async def accounts_of(self, login: str, login_type: str) -> Sequence[str]:
-        if self._lookups.reached:
-            raise UnavailableError("too many look-ups are under way")
+    async def accounts_of(self, login: str, login_type: str, address: str) -> Sequence[str]:
         body = {"login": login, "login_type": login_type}
+        network = self._holder(login, address)
         try:
-            with self._lookups.in_flight():
+            self._checks.check(network)  # the password would not be looked at
+            self._lookups.check(network)
+            with self._lookups.in_flight(network):
                 raw = await self._call("POST", "/internal/credentials/account", "credentials:check", body, unknown=404)
         except NoRoomError:
             raise UnavailableError("user-service has no room") from None
@@ -95,12 +92,16 @@ class UserService:
     async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
         body = {"login": login, "password": password, "login_type": login_type}
         try:
-            with self._checks.in_flight():
+            with self._checks.in_flight(self._holder(login, address)):
                 raw = await self._check(body, None if address in self._exempt else network_of(address))
         except NoRoomError:
             raise UnavailableError("user-service has no room") from None
         user = _decode(raw, CredentialCheck).user
         return User(user.id, user.email, user.epoch) if user is not None else None
+
+    def _holder(self, login: str, address: str) -> str:
+        """The wide network that a login counts for here; from an exempt address each login name is one."""
+        return login if address in self._exempt else wide_network_of(address)
 
     async def _check(self, body: dict[str, str], network: str | None) -> bytes:
         path, scope = "/internal/credentials/check", "credentials:check"

@@ -18,7 +18,7 @@ from auth_service.core.errors import UnavailableError
 from auth_service.settings import ThrottleCommandSettings
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
-from servicekit.throttling.networks import Networks
+from servicekit.throttling.networks import UNKNOWN, Networks
 from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, open_redis
 from servicekit.upstreams.calls import open_service
 
@@ -54,7 +54,7 @@ async def _clear(settings: ThrottleCommandSettings, redis_url: str, login: str) 
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         await keys.reload()
         users = UserService(user_service, InternalTokenMinter(settings.issuer, keys, database.now), Networks(""))
-        found = [await users.accounts_of(login, login_type) for login_type in _login_types(login)]
+        found = [await users.accounts_of(login, login_type, UNKNOWN) for login_type in _login_types(login)]
         accounts = set(chain.from_iterable(found))
         return await clear_logins(RedisBudgets(redis, time.time), keyring.login_name_key, accounts)
 

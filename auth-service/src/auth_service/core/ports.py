@@ -19,14 +19,12 @@ class Clients(Protocol):
 
 
 class Users(Protocol):
-    def check_room(self) -> None:
-        """Raises UnavailableError, before anything is done for a login, where the last ones found no room."""
-
-    async def accounts_of(self, login: str, login_type: str) -> Sequence[str]:
+    async def accounts_of(self, login: str, login_type: str, address: str) -> Sequence[str]:
         """The accounts that guesses at `login` count against: the same one for all login names of a user.
 
         A login that nobody has is an account of its own, and nothing about the answer tells that it is nobody's.
         A login that can be read as two names has two accounts. The first is the one whose password is compared.
+        Raises UnavailableError where the last logins found no room, and others from the network of `address` wait.
         """
 
     async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:

@@ -41,9 +41,8 @@ class PasswordGrant:
         return await self._sessions.open(client, user, granted, keep_email=keep_email, token=token)
 
     async def _check(self, request: TokenRequest, client: Client) -> User:
-        self._users.check_room()
         login, login_type = request.username or "", request.login_type
-        accounts = await self._users.accounts_of(login, login_type)
+        accounts = await self._users.accounts_of(login, login_type, request.address)
         attempt = await self._throttle.admit_login(accounts, client.client_id, request.address)
         asked_at = time.monotonic()
         try:
