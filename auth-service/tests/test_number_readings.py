@@ -49,7 +49,7 @@ async def test_nor_is_it_told_at_the_number_by_guesses_at_the_reading(counting, 
     assert answers == [[429] * 3 + [401] * few + [429] * (6 - few)] * len(TAKEN)
 
 
-async def test_whoever_has_one_reading_of_a_number_clears_nothing_at_the_other(throttled, parties):
+async def test_the_owner_of_one_reading_of_a_number_clears_nothing_at_the_other(throttled, parties):
     service, party, place = throttled[0], parties["bongo"], address()
     number = Number(service, 0, 1)
     for _ in range(4):

@@ -156,7 +156,7 @@ async def test_the_bytes_that_are_gathered_are_limited_for_all_networks_together
 
 
 def unread(gateway, connections):
-    """How many bytes the kernel holds for the gateway on each of these connections."""
+    """The bytes that the kernel holds for the gateway on each of these connections."""
     ports = {connection.writer.get_extra_info("sockname")[1] for connection in connections}
     sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [

@@ -17,7 +17,7 @@ OUTDATED = argon2.PasswordHasher(memory_cost=64, time_cost=1, parallelism=1).has
 PATIENCE = 20.0
 
 
-def dear_hash(passes: int = 150) -> str:
+def costly_hash(passes: int = 150) -> str:
     """A stored hash that no password matches, and that takes so many passes to find out: a second or more."""
     salt, digest = (base64.b64encode(bytes(size)).decode().rstrip("=") for size in (16, 32))
     return f"$argon2id$v=19$m=19456,t={passes},p=1${salt}${digest}"

@@ -1,4 +1,4 @@
-"""Who is let in to have a password hashed: whoever would wait too long is refused before anything dear is done."""
+"""Admission to hashing: a request that would wait too long is refused before anything costly is done."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from .hashing import OUTDATED, add_users, check, dear_hash, hashing_seconds, locked_users, until
+from .hashing import OUTDATED, add_users, check, costly_hash, hashing_seconds, locked_users, until
 
 # Less than one hash takes: there is room for one that waits, and for no other.
 ROOM_FOR_ONE = {"hash_threads": 1, "hash_deadline": 0.002}
@@ -87,9 +87,9 @@ async def test_the_queue_is_as_long_as_the_caller_waits_and_who_is_refused_is_to
     start: Callable[..., Any],
 ) -> None:
     service = await start(hash_threads=1, hash_deadline=60)
-    await add_users(service, dear=dear_hash())
+    await add_users(service, costly=costly_hash())
     before = hashing_seconds()
-    assert (await check(service, "dear")).status == 200
+    assert (await check(service, "costly")).status == 200
     estimate = 0.1 * (hashing_seconds() - before)  # at the least
     async with locked_users(service.database_url) as users:
         waiting = [asyncio.create_task(check(service)) for _ in range(25)]
@@ -117,7 +117,7 @@ async def test_room_is_given_back_also_by_what_was_never_hashed(start: Callable[
 
 async def test_hashes_that_took_too_long_once_do_not_close_the_door_for_ever(start: Callable[..., Any]) -> None:
     service = await start(hash_threads=1, hash_deadline=0.08)
-    await add_users(service, dear=dear_hash(), user=OUTDATED)
+    await add_users(service, costly=costly_hash(), user=OUTDATED)
     for _ in range(2):
-        assert (await check(service, "dear")).status == 200
+        assert (await check(service, "costly")).status == 200
     assert (await check(service, "user")).json["user"] is not None

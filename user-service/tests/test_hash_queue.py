@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from .hashing import OUTDATED, add_users, check, dear_hash, hashing_goes_on, locked_users, until, verified
+from .hashing import OUTDATED, add_users, check, costly_hash, hashing_goes_on, locked_users, until, verified
 
 
 @pytest.fixture
@@ -16,10 +16,10 @@ async def busy(start: Callable[..., Any]) -> Callable[..., Awaitable[tuple[Any, 
 
     async def busy(**settings: Any) -> tuple[Any, asyncio.Task[Any]]:
         service = await start(**{"hash_threads": 1, "hash_deadline": 60} | settings)
-        await add_users(service, dear=dear_hash(), a=OUTDATED, b=OUTDATED, c=OUTDATED)
-        dear = asyncio.create_task(check(service, "dear"))
+        await add_users(service, costly=costly_hash(), a=OUTDATED, b=OUTDATED, c=OUTDATED)
+        costly = asyncio.create_task(check(service, "costly"))
         await hashing_goes_on()
-        return service, dear
+        return service, costly
 
     return busy
 
@@ -35,15 +35,15 @@ async def left(logs: Any, number: int) -> None:
 
 async def test_a_caller_that_leaves_is_not_hashed_for(busy: Callable[..., Any]) -> None:
     with capture_logs() as logs:
-        service, dear = await busy()
+        service, costly = await busy()
         leaving = [asyncio.create_task(check(service, name)) for name in ("a", "b")]
         staying = asyncio.create_task(check(service, "c"))
         await hashing_goes_on(0.2)
         for task in leaving:
             task.cancel()
         await left(logs, 2)
-        assert not dear.done()  # they left the queue at once, not when it was their turn
-        assert ((await dear).status, (await staying).status) == (200, 200)
+        assert not costly.done()  # they left the queue at once, not when it was their turn
+        assert ((await costly).status, (await staying).status) == (200, 200)
     assert await verified(service) == {"c"}
 
 
@@ -60,24 +60,24 @@ async def test_a_caller_that_left_before_it_came_into_the_queue_is_not_hashed_fo
 
 
 async def test_a_caller_whose_time_is_over_is_answered_then_and_not_hashed_for(busy: Callable[..., Any]) -> None:
-    service, dear = await busy()
+    service, costly = await busy()
     reply = await check(service, "a", **{"X-Parley-Timeout": "0.3"})
     assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
-    assert not dear.done()
-    assert ((await dear).status, (await check(service, "b")).status) == (200, 200)
+    assert not costly.done()
+    assert ((await costly).status, (await check(service, "b")).status) == (200, 200)
     assert await verified(service) == {"b"}
 
 
 async def test_nobody_waits_longer_than_the_deadline_set(busy: Callable[..., Any]) -> None:
-    service, dear = await busy(hash_deadline=0.3)
+    service, costly = await busy(hash_deadline=0.3)
     assert (await check(service, "a")).status == 503
-    assert not dear.done()
-    assert ((await dear).status, (await check(service, "b")).status) == (200, 200)
+    assert not costly.done()
+    assert ((await costly).status, (await check(service, "b")).status) == (200, 200)
     assert await verified(service) == {"b"}
 
 
 async def test_first_come_first_served(busy: Callable[..., Any]) -> None:
-    service, dear = await busy()
+    service, costly = await busy()
     served: list[str] = []
 
     async def log_in(name: str) -> None:
@@ -88,6 +88,6 @@ async def test_first_come_first_served(busy: Callable[..., Any]) -> None:
         for name in ("c", "a", "b"):
             waiting.create_task(log_in(name))
             await hashing_goes_on(0.1)
-        assert not dear.done()
+        assert not costly.done()
     assert served == ["c", "a", "b"]
-    await dear
+    await costly

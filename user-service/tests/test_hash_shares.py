@@ -15,7 +15,7 @@ from servicekit.http import OverloadedError
 from user_service.hash_queue import HashQueue
 from user_service.hash_shares import Admission, Shares
 
-from .hashing import OUTDATED, PASSWORD, add_users, check, dear_hash, hashing_goes_on, locked_users, until
+from .hashing import OUTDATED, PASSWORD, add_users, check, costly_hash, hashing_goes_on, locked_users, until
 
 HERE, ELSEWHERE = "203.0.113.1/32", "198.51.100.1/32"
 NEW = "a completely new one"
@@ -29,8 +29,8 @@ class Busy:
         self.answered: list[str] = []
 
     async def start(self) -> None:
-        await add_users(self.service, dear=dear_hash(80), a=OUTDATED, b=OUTDATED)
-        self.dear = asyncio.create_task(check(self.service, "dear", "192.0.2.1/32"))
+        await add_users(self.service, costly=costly_hash(80), a=OUTDATED, b=OUTDATED)
+        self.costly = asyncio.create_task(check(self.service, "costly", "192.0.2.1/32"))
         await hashing_goes_on()
 
     async def ask(self, name: str, request: Awaitable[Any]) -> Any:
@@ -44,7 +44,7 @@ async def busy(start: Any) -> AsyncIterator[Busy]:
     busy = Busy(await start(hash_threads=1, hash_deadline=60))
     await busy.start()
     yield busy
-    await busy.dear
+    await busy.costly
 
 
 async def asked_in_order(busy: Busy, *requests: tuple[str, Awaitable[Any]]) -> None:
@@ -131,7 +131,7 @@ async def test_a_flood_of_one_account_makes_room_for_everybody_else(start: Any) 
 
 async def test_over_its_share_a_name_that_nobody_has_is_answered_like_any_other(start: Any) -> None:
     service = await start(hash_threads=1, hash_deadline=2)
-    await add_users(service, known=dear_hash(2))
+    await add_users(service, known=costly_hash(2))
     async with locked_users(service.database_url) as users:
         other = asyncio.create_task(check(service, "other", ELSEWHERE))
         await users.wait_for(1)
@@ -161,7 +161,7 @@ class Queue:
         self.stack = stack
 
     def let_in(self, network: str, account: str, hashes: int = 1, most: int = 200) -> int:
-        """How many admissions are given before one is refused."""
+        """The number of admissions that are given before one is refused."""
         for number in range(most):
             try:
                 self.stack.enter_context(self.queue.admission(network, account, hashes))
@@ -215,7 +215,7 @@ async def test_while_others_wait_an_account_has_a_quarter_from_wherever_it_is_as
     assert sum(queue.let_in(address, "a", most=1) for address in addresses()) == 25
 
 
-async def test_whoever_asks_for_an_account_elsewhere_keeps_its_share_from_nobody(queue: Queue) -> None:
+async def test_asking_for_an_account_elsewhere_keeps_its_share_from_nobody(queue: Queue) -> None:
     queue.let_in(ELSEWHERE, "b", most=1)
     assert queue.let_in("192.0.2.1/32", "a") == 25
     assert queue.let_in(HERE, "a") == 12

@@ -47,9 +47,7 @@ READINGS = ["+4517160567", "+8804517160567"]
 
 
 @pytest.mark.parametrize("taken", [[], [0], [1], [0, 1]])
-async def test_a_number_that_may_be_read_as_two_is_the_accounts_of_both_whoever_has_them(
-    start: Any, taken: list[int]
-) -> None:
+async def test_a_number_that_may_be_read_as_two_is_the_accounts_of_both(start: Any, taken: list[int]) -> None:
     service = await start(phone_region="BD")
     for number in taken:
         await service.add(PASSWORD, phone_number=READINGS[number])

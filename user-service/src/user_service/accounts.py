@@ -101,7 +101,7 @@ class Accounts:
             yield
 
     async def accounts_of(self, login: str, login_type: LoginType) -> list[str]:
-        """What all login names of a user have in common, or all spellings of a name that nobody has; 64 hex digits.
+        """Names of accounts: the same for all login names of a user, and for all spellings of nobody's; 64 hex digits.
 
         A number without its `+` may be read as two, each with an account of its own, as long as the answer must not
         tell which of them is a user's. The one that the login means comes first.
@@ -115,7 +115,7 @@ class Accounts:
     async def check_login(
         self, login: str, password: str, login_type: LoginType, network: str | None = None
     ) -> User | None:
-        """Whom this login and password let in. Every refusal costs the same work, whatever its reason.
+        """The user with this login and password. Every refusal costs the same work, whatever its reason.
 
         Where no network is named, the login has one for itself.
         """

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 class OverShareError(OverloadedError):
     """Refused so that others have room.
 
-    It does not say that there is no room at all: whoever sends requests of many callers need not send fewer.
+    It does not say that there is no room at all: a service that sends requests of many callers need not send fewer.
     """
 
     headers: Mapping[str, str] = {}
@@ -98,7 +98,7 @@ class HashQueue:
 
     @contextlib.contextmanager
     def _pushing_out(self) -> Iterator[list[Admission]]:
-        """Who has been taken out and put on this list is pushed out, or back in where there is an OverloadedError.
+        """Those on this list are pushed out, or put back in where there is an OverloadedError.
 
         So nobody who is refused has pushed anybody out.
         """
@@ -127,7 +127,7 @@ class HashQueue:
             self._take_out(other, others)
 
     def _hashes_with(self, admission: Admission) -> int:
-        """How many hashes there would be. A change of password must be possible, however few fit into the deadline."""
+        """The number of hashes there would be. However few fit into the deadline, a change of password must be possible."""
         return self._shares.hashes + admission.hashes if self._shares.hashes else 1
 
     def _take_out(self, other: Admission, others: list[Admission]) -> None:
@@ -135,7 +135,7 @@ class HashQueue:
         others.append(other)
 
     def _missing(self, hashes: int, patience: float) -> float:
-        """How many seconds too many so many hashes would take; not above zero where they do not.
+        """The seconds by which so many hashes would take too long; not above zero where they do not.
 
         Compared as a product, for the quotient may round up what fits exactly.
         """
@@ -147,7 +147,7 @@ class HashQueue:
         return max(LEAST_SHARE, int(SHARE * self._deadline * self._threads / self._hash_time))
 
     def _end_excess(self, admission: Admission, excess: Excess | None, missing: float, others: list[Admission]) -> None:
-        """Whoever holds too much already makes room itself, the part of it that holds most. Raises OverloadedError."""
+        """A holder of too much makes room itself: its heaviest part gives way. Raises OverloadedError."""
         freed = 0
         while excess is not None and freed < admission.hashes:
             holding, path = excess

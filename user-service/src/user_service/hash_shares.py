@@ -1,4 +1,4 @@
-"""How much of the queue for hashing threads each network and each account holds, and who makes room for others."""
+"""The share of the queue for hashing threads that each network and account holds, and the order of making room."""
 
 from collections.abc import Iterator, Sequence
 
@@ -33,7 +33,7 @@ class Admission:
         return wide_network_of(address) if slash else self.network, self.network, self.account
 
     def identify(self, account: str) -> None:
-        """Whose password it is has been found out, perhaps what was known already."""
+        """Note the account that the password belongs to, which may be known already."""
         if account not in self.accounts:
             self.accounts.append(account)
 
@@ -47,7 +47,7 @@ class Holding:
         self.parts: dict[str, Holding] = {}
 
     def part(self, name: str) -> "Holding":
-        """What that one inside holds: an empty one where it is nothing."""
+        """The holding of that one inside: an empty one where it is nothing."""
         return self.parts.get(name) or Holding()
 
     def along(self, path: Sequence[str]) -> "Iterator[Holding]":
@@ -133,7 +133,7 @@ class Shares:
             self.remove(admission)
 
     def turn(self, admission: Admission) -> int:
-        """Which turn from now on would be its first one: 1 where nobody else waits."""
+        """The number of the turn that would be its first one: 1 where nobody else waits."""
         wide, network, account = admission.path
         within_wide = self._all.part(wide)
         within = within_wide.part(network)

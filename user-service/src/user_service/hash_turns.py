@@ -66,7 +66,7 @@ class Turns:
             self._waiting.add(turn, turn.path)
 
     async def wait(self, turn: Turn) -> bool:
-        """Whether there is a thread now, which must be given back. Safe to cancel."""
+        """Wait for a thread, which must be given back; False if there is none. Safe to cancel."""
         try:
             return await turn.place
         except asyncio.CancelledError:

@@ -36,7 +36,7 @@ class LoginName(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """Which users a login typed by someone may mean: those with one of `keys`, all different, the first one first."""
+    """The users that a login may mean: those with one of `keys`, all different, the first one first."""
 
     kind: Kind
     keys: list[str]

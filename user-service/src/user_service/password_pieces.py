@@ -1,4 +1,4 @@
-"""What a password is made of, to somebody who guesses: known words, sequences, repetitions, and other characters."""
+"""The pieces of a password as a guesser sees them: known words, sequences, repetitions, and other characters."""
 
 import re
 from collections.abc import Iterable, Iterator, Set
@@ -48,7 +48,7 @@ def _parts(sequences: Iterable[str]) -> Iterator[str]:
 
 
 def _points() -> dict[str, int]:
-    """What each known piece of more than one character is worth."""
+    """The points of each known piece of more than one character."""
     years = [str(year) for year in range(1900, 2100)]
     commonest = [word for words in FREQUENCY_LISTS.values() for word in words[:COMMONEST]]
     words = {word: WORD_POINTS for words in FREQUENCY_LISTS.values() for word in words if len(word) > WORD_POINTS + 1}
@@ -65,7 +65,7 @@ for _word in _KNOWN:
 
 
 def is_soon_guessed(text: str, own_words: Set[str]) -> bool:
-    """Whether so few pieces spell a casefolded password that it is among the first billion guesses.
+    """True if so few pieces spell a casefolded password that it is among the first billion guesses.
 
     `own_words`, casefolded, are those that say something of the user. Takes about a millisecond at the most.
     """
@@ -88,7 +88,7 @@ def is_soon_guessed(text: str, own_words: Set[str]) -> bool:
 
 
 def _words(text: str, start: int, shortest: int = 2) -> Iterator[tuple[int, int]]:
-    """Where each known piece that begins at `start` ends, and its points."""
+    """The end of each known piece that begins at `start`, and its points."""
     longest = _LONGEST.get(text[start : start + SHORTEST_PIECE], 2)
     for end in range(start + shortest, min(start + longest, len(text)) + 1):
         points = _KNOWN.get(text[start:end])

@@ -1,4 +1,4 @@
-"""Which new passwords are admitted: of some length, and none that is soon guessed; no kinds of characters are asked.
+"""The policy for new passwords: some length, and none that is soon guessed; no kinds of characters are asked for.
 
 NIST SP 800-63B-4 has it so, with a blocklist. Ours is also for passwords that a few of its words are joined to.
 """

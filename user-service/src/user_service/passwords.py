@@ -97,7 +97,7 @@ class HashPool:
 
     @contextlib.contextmanager
     def admission(self, network: str, account: str, hashes: int = 1) -> Iterator[AdmittedHashes]:
-        """Room for so many hashes; asked for before any dear step. Raises OverloadedError at once.
+        """Room for so many hashes; asked for before any costly step. Raises OverloadedError at once.
 
         `network` and `account` are whose share of the room they take; neither is shown anywhere.
         """

@@ -34,7 +34,7 @@ class Throttles:
         return self._throttle.counters
 
     def network(self, request: web.Request) -> str:
-        """Where the request comes from, as the gateway says it."""
+        """The network that the request comes from, as the gateway says it."""
         return network_of(client_address(request, self._gateways))
 
     async def count_sign_up(self, request: web.Request) -> None:
@@ -42,7 +42,7 @@ class Throttles:
         await self._throttle.charge_network("sign-up", self._sign_ups, client_address(request, self._gateways))
 
     async def count_change_of_names(self, request: web.Request, user_id: int) -> None:
-        """Whether a login name is taken is told by a change of names as by a sign-up, so it has the same budget.
+        """A change of names tells which names are taken, as a sign-up does, so it has the same budget.
 
         Raises ThrottledError where too many came from this user, or from the request's network.
         """

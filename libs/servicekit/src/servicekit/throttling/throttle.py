@@ -61,7 +61,7 @@ class _Counted(Admission):
         self._decided = decided
 
     async def succeeded(self) -> None:
-        """At the others nobody found out: whoever has the password of one account must not clear another's budgets."""
+        """At the others nothing was found out: the owner of one account must not clear another's budgets."""
         await self._settle(Outcome.SUCCEEDED, Outcome.WITHDRAWN)
 
     async def failed(self) -> None:
