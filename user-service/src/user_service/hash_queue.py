@@ -127,7 +127,7 @@ class HashQueue:
             self._take_out(other, others)
 
     def _hashes_with(self, admission: Admission) -> int:
-        """The number of hashes there would be. However few fit into the deadline, a change of password must be possible."""
+        """The number of hashes there would be. An empty queue has room for any change of password."""
         return self._shares.hashes + admission.hashes if self._shares.hashes else 1
 
     def _take_out(self, other: Admission, others: list[Admission]) -> None:
