@@ -25,7 +25,13 @@ _FAMOUS = (
 _SEQUENCES = (
     *("abcdefghijklmnopqrstuvwxyz", "12345678901234567890", "02468", "13579", "1122334455667788990011"),
     *("qwertyuiop", "asdfghjkl", "zxcvbnm", "qwertzuiop", "yxcvbnm", "azertyuiop", "qsdfghjklm", "wxcvbn"),
-    *("!@#$%^&*()", "1q2w3e4r5t6y7u8i9o0p", "1a2b3c4d5e6f7g8h9i0j", "a1b2c3d4e5f6g7h8i9j0"),
+    *(
+        "!@#$%^&*()",
+        "!qaz@wsx#edc$rfv%tgb^yhn&ujm*ik<",
+        "1q2w3e4r5t6y7u8i9o0p",
+        "1a2b3c4d5e6f7g8h9i0j",
+        "a1b2c3d4e5f6g7h8i9j0",
+    ),
     *("1qaz2wsx3edc4rfv5tgb6yhn7ujm", "zaq1xsw2cde3vfr4bgt5nhy6mju7", "qazwsxedcrfvtgbyhnujm", "zaqxswcdevfrbgtnhymju"),
     *("aabbccddeeffgghhiijjkkllmmnnooppqqrrssttuuvvwwxxyyzz", "aaabbbcccdddeeefffggg", "111222333444555666777888999"),
     *("абвгдеёжзийклмнопрстуфхцчшщъыьэюя", "йцукенгшщзхъ", "фывапролджэ", "ячсмитьбю"),

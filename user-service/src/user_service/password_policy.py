@@ -36,7 +36,7 @@ class PasswordPolicy:
         return self._blocked(password, names) if self._blocklist else None
 
     def _blocked(self, password: str, names: LoginNames) -> str | None:
-        whole = unicodedata.normalize("NFC", password).casefold()
+        whole = _plain(password)
         if whole in COMMON:
             return "is one of the most common passwords, which are the first to be guessed"
         if whole == SERVICE_NAME:
@@ -47,6 +47,13 @@ class PasswordPolicy:
         if password_pieces.is_soon_guessed(whole, own_words | {SERVICE_NAME}):
             return "has too few words, or repetitions and sequences, and is soon guessed: add words that are not common"
         return None
+
+
+def _plain(password: str) -> str:
+    """As somebody guesses it: in lower case, full-width letters as others, and Latin ones without their accents."""
+    decomposed = unicodedata.normalize("NFKD", password)
+    bare = "".join(character for character in decomposed if not unicodedata.combining(character))
+    return (bare if bare.isascii() else unicodedata.normalize("NFKC", password)).casefold()
 
 
 def _own_words(names: LoginNames) -> set[str]:
