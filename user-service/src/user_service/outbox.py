@@ -12,6 +12,7 @@ import asyncpg
 import structlog
 
 from servicekit.http import ServiceUnavailableError
+from servicekit.pauses import pause
 from servicekit.postgres import Database
 
 log = structlog.get_logger()
@@ -132,7 +133,7 @@ class Outbox:
                     await self._hear(connection)
             except (ServiceUnavailableError, asyncpg.PostgresError) as error:
                 log.warning("outbox listener lost its connection", cause=type(error).__name__)
-            await asyncio.sleep(LISTEN_AGAIN)
+            await pause(LISTEN_AGAIN)
 
     async def _hear(self, connection: Any) -> None:
         bells = {"outbox_added": self._added, "outbox_acknowledged": self._acknowledged}

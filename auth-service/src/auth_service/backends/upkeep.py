@@ -9,6 +9,7 @@ from auth_service.backends.dead_sessions import DeadSessions
 from auth_service.backends.partitions import create_partition, drop_expired_partitions, today
 from auth_service.backends.signing_keys import RELOAD_SECONDS, SigningKeys
 from auth_service.core.errors import UnavailableError
+from servicekit.pauses import pause
 from servicekit.postgres import Database
 
 log = structlog.get_logger()
@@ -51,7 +52,7 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
             log.warning("background work failed", cause=str(error))
         except Exception:
             log.exception("background work failed")
-        await asyncio.sleep(seconds)
+        await pause(seconds)
 
 
 async def tidy_tables(database: Database, dead_sessions: DeadSessions) -> None:

@@ -8,6 +8,7 @@ import structlog
 
 from auth_service.backends.user_service import UserEvent, UserService
 from auth_service.core.errors import UnavailableError
+from servicekit.pauses import pause
 from servicekit.postgres import Database
 
 log = structlog.get_logger()
@@ -59,7 +60,7 @@ async def say_when_late(pulse: Pulse) -> None:
     """Log a line when events begin to be late, and one when they flow again, for ever."""
     late = False
     while True:
-        await asyncio.sleep(_LOOK_EVERY)
+        await pause(_LOOK_EVERY)
         if pulse.late and not late:
             log.warning("user events are late")
         elif late and not pulse.late:
@@ -90,13 +91,13 @@ async def follow_user_events(users: UserService, database: Database, pulse: Puls
                     applied = await apply(events, database)
                 pulse.stuck = len(applied) < len(events)
                 await users.acknowledge(applied)
-                await asyncio.sleep(_PAUSE_AFTER_FAILURE if pulse.stuck else 0)
+                await pause(_PAUSE_AFTER_FAILURE if pulse.stuck else 0)
         except UnavailableError as error:
             log.warning("user events not read", cause=str(error))
-            await asyncio.sleep(_PAUSE_AFTER_FAILURE)
+            await pause(_PAUSE_AFTER_FAILURE)
         except Exception:
             log.exception("user events not applied")
-            await asyncio.sleep(_PAUSE_AFTER_FAILURE)
+            await pause(_PAUSE_AFTER_FAILURE)
 
 
 async def apply(events: Sequence[UserEvent], database: Database) -> list[UserEvent]:

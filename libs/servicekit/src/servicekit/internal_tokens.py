@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 
 from servicekit import http, jws, wire
 from servicekit.known_keys import KnownKeys, UnknownKeyError
+from servicekit.pauses import pause
 from servicekit.upstreams.calls import CallFailedError, Service
 
 ALGORITHM = "ES256"
@@ -148,15 +149,15 @@ class RemoteKeys:
 
     async def _follow(self) -> None:
         while True:
-            pause = _RETRY
+            seconds = _RETRY
             try:
                 await self._keys.reread()
-                pause = REFRESH
+                seconds = REFRESH
             except UnknownKeyError as error:
                 log.warning("keys not read", cause=str(error))
             except Exception:
                 log.exception("keys not read")
-            await asyncio.sleep(pause)
+            await pause(seconds)
 
     async def _fetch(self) -> tuple[dict[str, Any], float]:
         """The keys, and for how many seconds auth-service has had them (`Age`, RFC 9111 section 5.1)."""

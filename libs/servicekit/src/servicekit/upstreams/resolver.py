@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from servicekit.pauses import pause
+
 Address = tuple[str, int]
 Resolve = Callable[[str, int], Awaitable[list[Address]]]
 
@@ -54,7 +56,7 @@ class Resolver:
         while True:
             await self._ask()
             self._asked.set()
-            await asyncio.sleep(self._interval)
+            await pause(self._interval)
 
     async def _ask(self) -> None:
         try:
