@@ -1,6 +1,14 @@
-"""A client that sends many requests at once does not keep the process to itself."""
+"""A client that sends many requests at once is answered each of them, and does not keep the process to itself."""
 
 import asyncio
+import contextlib
+import ssl
+
+import pytest
+
+from certificates import issue
+from processes import spawned
+from wire import Connection, until
 
 TOKEN = "/oauth/token"
 MANY = 3000
@@ -22,3 +30,45 @@ async def test_requests_that_one_client_sends_at_once_are_served_among_those_of_
         assert (await other.response()).status == 200
         assert answered < MANY / 4
         await reading
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_client_that_reads_its_answers_late_gets_all_of_them(gateway, tmp_path, secure):
+    """In a process of its own, whose loop is uvloop: its buffers are full in between, also those of TLS."""
+    context, settings = None, {}
+    if secure:
+        files = tmp_path / "certificate.pem", tmp_path / "key.pem"
+        issue(files, "api.example")
+        settings = {"GATEWAY_TLS_CERTIFICATE": str(files[0]), "GATEWAY_TLS_KEY": str(files[1])}
+        context = ssl.create_default_context(cafile=files[0])
+        context.check_hostname = False
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000)
+
+    async def script(_message, _reader, writer):
+        writer.write(answer)
+
+    gateway.auth.script = script
+    async with spawned(gateway, **settings) as process:
+        reader, writer = await asyncio.open_connection("127.0.0.1", process.port, ssl=context, limit=2**14)
+        with contextlib.closing(writer):
+            writer.write(gateway.bytes("GET", TOKEN) * 1000)
+            writer.transport.pause_reading()
+            await _until_nothing_moves(gateway)
+            assert len(gateway.auth.requests) < 1000
+            writer.transport.resume_reading()
+            connection = Connection(reader, writer)
+            for _ in range(1000):
+                assert (await asyncio.wait_for(connection.response(), 10)).status == 200
+
+
+async def _until_nothing_moves(gateway):
+    """No request has come to the upstream for half a second: all buffers on the way to the client are full."""
+    seen, quiet = 0, 0
+
+    def is_quiet():
+        nonlocal seen, quiet
+        quiet = quiet + 1 if len(gateway.auth.requests) == seen else 0
+        seen = len(gateway.auth.requests)
+        return quiet > 50 and seen > 0
+
+    await until(is_quiet)

@@ -2,13 +2,12 @@
 
 import asyncio
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from gateway.clients.leaving import has_left
 from gateway.clients.origin import Origin
 from gateway.clients.request_body import RequestBody
 from gateway.clients.takeover import Lingering, Taker
+from gateway.clients.transport import ClientTransport
 from gateway.messages import refusals, response
 from gateway.messages.refusals import RefusedError
 from gateway.messages.request_reader import RequestReader
@@ -23,19 +22,13 @@ if TYPE_CHECKING:
 _HELD = 64 * 1024
 
 
-class Connection(asyncio.Protocol):
-    """One connection. `origin` says where its requests come from, `arrival` since when the one being served may wait.
+class Connection(ClientTransport):
+    """One connection. `origin` is where its requests come from, `arrival` since when the one being served may wait."""
 
-    `write` takes bytes, `close` ends it once they are on their way, `abort` at once.
-    """
-
-    write: Callable[[bytes], None]
-    abort: Callable[[], None]
-    close: Callable[[], None]
     origin: Origin
-    _transport: asyncio.Transport
 
     def __init__(self, listener: "Listener") -> None:
+        super().__init__(listener.held)
         self.deadline = math.inf
         self._listener = listener
         self._limits = listener.limits
@@ -62,10 +55,7 @@ class Connection(asyncio.Protocol):
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self.write = self._transport.write
-        self.abort = self._transport.abort
-        self.close = self._transport.close
+        self.attach(transport)
         descriptor = transport.get_extra_info("socket").fileno()
         if not self._admitted and not self.enter(transport, descriptor):  # with TLS it entered before its handshake
             self.write(response.refusal(refusals.unavailable("there are too many connections")))
@@ -122,7 +112,7 @@ class Connection(asyncio.Protocol):
             self._await_request()
 
     def expire(self) -> None:
-        """The deadline has passed, whoever was being waited for."""
+        """The deadline has passed."""
         self.deadline = math.inf
         if self._taker is not None:
             self._taker.expire()
@@ -156,7 +146,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def has_begun_body(self) -> bool:
-        """Whether anything of the body is there, so that nobody waits to be asked for it."""
+        """True if a part of the body is there, so that the client does not wait to be asked for it."""
         return bool(self._buffer)
 
     def hold_body(self) -> None:
@@ -166,7 +156,7 @@ class Connection(asyncio.Protocol):
             self.pause()
 
     def keeps_alive(self) -> bool:
-        """Whether another request may follow the one being answered. A body that is all there is passed over."""
+        """True if another request may follow the one being answered. A body that is all there is passed over."""
         if self._body is not None and not self._body_wanted and self._body.passes_over(self._buffer):
             self._buffer = self._body.rest
             self._body = None
@@ -187,14 +177,9 @@ class Connection(asyncio.Protocol):
             self._end()
             return
         if self._congested:
-            self.pause()  # who does not read its answers is not asked for more
+            self.pause()  # a client that does not read its answers is not asked for more
             return
         self._await_request()
-
-    def end_writing(self) -> None:
-        """Say that nothing more will come, and leave it to the client to end the connection."""
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
 
     def break_off(self) -> None:
         """End it in the middle of an answer, which must not look complete."""
@@ -287,12 +272,12 @@ class Connection(asyncio.Protocol):
     # Ends
 
     def _refuse(self, fault: RefusedError) -> None:
-        """Answer what is no request, and end."""
+        """Answer bytes that are no request, and end."""
         self.write(response.refusal(fault))
         self._linger()
 
     def _end(self) -> None:
-        self._buffer = b""  # what stands behind the last request is not read
+        self._buffer = b""  # nothing behind the last request is read
         if self._body is not None:
             self._linger()
         else:
@@ -302,23 +287,3 @@ class Connection(asyncio.Protocol):
         self._body = None
         self._buffer = b""
         self.hand_over(Lingering(self))
-
-    def pause(self) -> None:
-        """Read nothing more for the time being."""
-        if self not in self._listener.held:
-            self._listener.held.add(self)
-            self._transport.pause_reading()
-
-    def resume(self) -> None:
-        if self in self._listener.held and not self._transport.is_closing():
-            self._listener.held.discard(self)
-            self._transport.resume_reading()
-
-    @property
-    def client_has_left(self) -> bool:
-        return has_left(self._transport)
-
-    def look(self) -> None:
-        """End it where the client has left."""
-        if self.client_has_left:
-            self.abort()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.clients.connection import Connection
 from gateway.clients.descriptors import Descriptors
 from gateway.clients.handshake import Handshake
+from gateway.clients.transport import ClientTransport
 from gateway.counters import Counters
 from gateway.messages.client_address import TrustedProxies
 from gateway.messages.request import Request
@@ -70,7 +71,7 @@ class Listener:
         self.connections: set[Connection] = set()
         self.draining = False  # every answer is the last on its connection
         self.ended = False  # no request is served any more
-        self.held: set[Connection] = set()  # those that are not read from for the time being
+        self.held: set[ClientTransport] = set()  # those that are not read from for the time being
         self.deadline = 0.0
         self._descriptors = descriptors
         self._places = Places(limits.connections, limits.connections_per_address)
