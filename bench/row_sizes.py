@@ -55,14 +55,13 @@ async def measure(databases: dict[str, str]) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="parley-bench-") as directory:
-        stack = testing.start(Path(directory) / "data")
-        try:
-            settings = stack.environment()
-            asyncio.run(ask(int(settings["AUTH_PORT"]), OPAQUE_LOGIN))
-            asyncio.run(measure({name: settings[f"{name}_DATABASE_URL"] for name in ("AUTH", "USERS")}))
-        finally:
-            stack.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="parley-bench-") as directory,
+        testing.running(Path(directory) / "data") as stack,
+    ):
+        settings = stack.environment()
+        asyncio.run(ask(int(settings["AUTH_PORT"]), OPAQUE_LOGIN))
+        asyncio.run(measure({name: settings[f"{name}_DATABASE_URL"] for name in ("AUTH", "USERS")}))
 
 
 if __name__ == "__main__":

@@ -197,14 +197,13 @@ async def logins_against_argon2id(port: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="parley-bench-") as directory:
-        stack = testing.start(Path(directory) / "data")
-        try:
-            settings = stack.environment()
-            dsn = re.sub(r"//auth@/auth", "//postgres@/postgres", settings["AUTH_DATABASE_URL"])
-            uvloop.run(bench(stack, int(settings["AUTH_PORT"]), dsn))
-        finally:
-            stack.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="parley-bench-") as directory,
+        testing.running(Path(directory) / "data") as stack,
+    ):
+        settings = stack.environment()
+        dsn = re.sub(r"//auth@/auth", "//postgres@/postgres", settings["AUTH_DATABASE_URL"])
+        uvloop.run(bench(stack, int(settings["AUTH_PORT"]), dsn))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,3 +127,39 @@ def start(data_dir: Path, **variables: str) -> Stack:
             raise AssertionError(output.read_text())
         time.sleep(0.02)
     return stack
+
+
+@contextlib.contextmanager
+def running(data_dir: Path, **variables: str) -> Iterator[Stack]:
+    """A stack for as long as the context lasts. Raises as `start` does."""
+    stack = start(data_dir, **variables)
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+@contextlib.contextmanager
+def module(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of `python -m` with these arguments for as long as the context lasts; `log` gets what it writes."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", *arguments], env=environment, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until_ready(url: str) -> None:
+    """Wait until the page is answered with 200. Raises AssertionError where it is not in time."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2):
+            return
+        assert time.monotonic() < deadline, f"{url} is not ready"
+        time.sleep(0.02)

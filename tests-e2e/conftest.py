@@ -20,11 +20,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
     if url:
         yield testing.Stack(url.rstrip("/"), compose=tuple(shlex.split(os.environ.get("PARLEY_COMPOSE", ""))))
         return
-    stack = testing.start(tmp_path_factory.mktemp("stack") / "data")
-    try:
+    with testing.running(tmp_path_factory.mktemp("stack") / "data") as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture(scope="session")

@@ -51,11 +51,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    stack = testing.start(tmp_path_factory.mktemp("clocks") / "data")
-    try:
+    with testing.running(tmp_path_factory.mktemp("clocks") / "data") as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @contextlib.asynccontextmanager

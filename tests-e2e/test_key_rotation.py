@@ -32,11 +32,8 @@ JWKS_READ = '"route": "/.well-known/jwks.json"'
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    stack = testing.start(tmp_path_factory.mktemp("rotation") / "data")
-    try:
+    with testing.running(tmp_path_factory.mktemp("rotation") / "data") as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,8 @@ VICTIMS: dict[str, Victims] = {
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    stack = testing.start(tmp_path_factory.mktemp("kill") / "data")
-    try:
+    with testing.running(tmp_path_factory.mktemp("kill") / "data") as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

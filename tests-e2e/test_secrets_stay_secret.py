@@ -47,11 +47,8 @@ class Evidence:
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    stack = testing.start(tmp_path_factory.mktemp("secrets") / "data", **LOG_LEVELS)
-    try:
+    with testing.running(tmp_path_factory.mktemp("secrets") / "data", **LOG_LEVELS) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture(scope="module")

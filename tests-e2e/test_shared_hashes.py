@@ -21,11 +21,8 @@ FLOOD, OTHERS = 240, 8
 @pytest.fixture(scope="module")
 def flooded_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
     """A stack that lets a password wait no longer than it does by default."""
-    stack = testing.start(tmp_path_factory.mktemp("flooded") / "data", USERS_HASH_DEADLINE="2")
-    try:
+    with testing.running(tmp_path_factory.mktemp("flooded") / "data", USERS_HASH_DEADLINE="2") as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

@@ -27,11 +27,8 @@ def throttling_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testi
     """A stack with the budgets as they are by default, behind one proxy that it trusts."""
     defaults = dict.fromkeys(("AUTH_THROTTLE_EXEMPT", "AUTH_REFRESH_RATE", "USERS_THROTTLE_EXEMPT"), "")
     data_dir = tmp_path_factory.mktemp("throttling") / "data"
-    stack = testing.start(data_dir, GATEWAY_TRUSTED_PROXIES=PROXY, **defaults)
-    try:
+    with testing.running(data_dir, GATEWAY_TRUSTED_PROXIES=PROXY, **defaults) as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture(scope="module")

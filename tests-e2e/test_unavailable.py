@@ -31,11 +31,8 @@ Requests = dict[str, Awaitable[Reply]]
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    stack = testing.start(tmp_path_factory.mktemp("unavailable") / "data")
-    try:
+    with testing.running(tmp_path_factory.mktemp("unavailable") / "data") as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 @pytest.fixture

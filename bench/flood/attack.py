@@ -1,5 +1,6 @@
 """The parts that all attacks share: where one goes, how it sends, and the record of what came back."""
 
+import abc
 import asyncio
 import itertools
 import time
@@ -37,7 +38,7 @@ class Aim:
     hash_rate: float
 
 
-class Attack:
+class Attack(abc.ABC):
     """An attack, made from one network until it is cancelled. A subclass's docstring describes it in the report.
 
     `gateway` are settings of the gateway that it is made on, `open_files` how many files that may open. `by_hash_rate`
@@ -63,8 +64,9 @@ class Attack:
         self._idle: list[Connection] = []
         self._slots = asyncio.Semaphore(MOST_CONNECTIONS)
 
+    @abc.abstractmethod
     async def run(self) -> None:
-        raise NotImplementedError
+        """Attack until the task is cancelled."""
 
     def outcomes(self) -> dict[str, list[float]]:
         """Milliseconds by what came back: a status, or the words for something else."""

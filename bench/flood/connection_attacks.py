@@ -1,7 +1,9 @@
 """Attacks that are made of connections: slow bodies, heads in pieces, silent sockets, WebSockets and their frames."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 
 from bench.flood.arrivals import milliseconds_since
 from bench.flood.attack import Aim, Attack
@@ -64,6 +66,16 @@ class Holding(Attack):
         self.held -= 1
         writer.close()
 
+    @contextlib.asynccontextmanager
+    async def answering(self, reader: asyncio.StreamReader) -> AsyncIterator[asyncio.Task[None]]:
+        """The answer, or the end: the context can be busy meanwhile, and then waits for it."""
+        answer = asyncio.ensure_future(self.answered(reader))
+        try:
+            yield answer
+            await answer
+        finally:
+            answer.cancel()
+
     async def answered(self, reader: asyncio.StreamReader) -> None:
         """Wait for an answer, or for the end, and note it."""
         started = time.perf_counter()
@@ -82,14 +94,10 @@ class SlowBodies(Holding):
 
     async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(self.head)
-        answer = asyncio.ensure_future(self.answered(reader))
-        try:
+        async with self.answering(reader) as answer:
             while not answer.done():
                 await asyncio.wait([answer], timeout=2.0)
                 writer.write(b" ")
-            await answer
-        finally:
-            answer.cancel()
 
 
 class SplitHeads(Holding):
@@ -101,9 +109,8 @@ class SplitHeads(Holding):
 
     async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET / HTTP/1.1\r\nHost: bench\r\n")
-        answer = asyncio.ensure_future(self.answered(reader))
         start = time.perf_counter()
-        try:
+        async with self.answering(reader) as answer:
             for number in range(60 * self.packets):
                 if answer.done():
                     break
@@ -111,9 +118,6 @@ class SplitHeads(Holding):
                     await asyncio.sleep(pause)
                 # A line that goes on: a header field has a length of its own that it may not exceed.
                 writer.write(b"x-a: b\r\n"[number % 8 : number % 8 + 1])
-            await answer
-        finally:
-            answer.cancel()
 
 
 class Silent(Holding):
@@ -126,13 +130,9 @@ class Silent(Holding):
     spread = 4.0
 
     async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answer = asyncio.ensure_future(self.answered(reader))
-        try:
+        async with self.answering(reader) as answer:
             await asyncio.wait([answer], timeout=8.0)
             writer.write(b"G")
-            await answer
-        finally:
-            answer.cancel()
 
 
 class SilentTls(Holding):

@@ -147,4 +147,4 @@ def _print(shown: list[User], as_json: bool, *, one: bool = False) -> None:
     table = Table(*(Column(name.replace("_", " "), overflow="fold", no_wrap=name == "id") for name in columns))
     for row in rows:
         table.add_row(*(str(row[name]) if row.get(name) is not None else "" for name in columns))
-    Console(markup=False, emoji=False).print(table)  # names are text, whatever stands in them
+    Console(markup=False, emoji=False).print(table)  # names are text, not markup

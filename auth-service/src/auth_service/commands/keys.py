@@ -1,7 +1,6 @@
 """`keys …`: signing keys."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
@@ -61,13 +60,14 @@ def remove(kids: Annotated[list[str], typer.Argument(metavar="KID...", help="As 
 
     async def work(database: Any, keyring: Any, _: Any) -> list[str]:
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
-        return [kid for kid in kids if not await keys.remove(kid)]
+        left = [kid for kid in kids if not await keys.remove(kid)]
+        if len(left) < len(kids):
+            seconds = 2 * RELOAD_SECONDS + REFRESH
+            typer.echo(f"removed; in {seconds:g} seconds no service accepts what they signed", err=True)
+            await asyncio.sleep(seconds)
+        return left
 
     left = run(work)
-    if len(left) < len(kids):
-        seconds = 2 * RELOAD_SECONDS + REFRESH
-        typer.echo(f"removed; in {seconds:g} seconds no service accepts what they signed", err=True)
-        time.sleep(seconds)
     if left:
         raise fail(
             f"not removed: {', '.join(left)}. There is no such key, or it is active: run `keys rotate --now` first"
