@@ -1,6 +1,7 @@
 """Clients of the steady load: each signs somebody up and then does one kind of thing for as long as it lives."""
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 from dataclasses import dataclass
@@ -52,17 +53,28 @@ class Client:
         self._patience = patience
         self._numbers = itertools.count(1)
 
-    async def live(self, stop: asyncio.Event) -> None:
-        """Take one turn after the other. Who has lost a session begins again as somebody else."""
+    async def live(self, stop: asyncio.Event, entrance: asyncio.Semaphore) -> None:
+        """Take one turn after the other. A client that has lost its session begins again as somebody else.
+
+        `entrance` lets only some begin at a time: more would be a flood of sign-ups from one address, of which the
+        queue for hashes refuses a part.
+        """
+        async with entrance:
+            await self.begin()
         while not stop.is_set():
             try:
-                await self.begin()
-                while not stop.is_set():
-                    await self.turn()
-                    self.turns += 1
-                    await asyncio.sleep(self.pause)
+                await self.turn()
             except LostError:
-                continue
+                await self._begin_again(stop)
+            else:
+                self.turns += 1
+                await asyncio.sleep(self.pause)
+
+    async def _begin_again(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(LostError):
+                await self.begin()
+                break
 
     async def begin(self) -> None:
         self.user = await self.sign_up()

@@ -21,6 +21,7 @@ KINDS: tuple[tuple[type[Client], int, int], ...] = (
     (Newcomers, 1, 0),
 )
 WARM, WARM_WITHIN = 2, 30.0
+AT_A_TIME = 3
 LOOK_EVERY = 0.05
 
 
@@ -41,10 +42,11 @@ class Load:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """At work, and each has taken some turns; when the context ends each finishes its turn."""
+        entrance = asyncio.Semaphore(AT_A_TIME)
         async with asyncio.TaskGroup() as group:
             aside = [group.create_task(self.doors.watch()), group.create_task(self._look_at_loop())]
             for client in self.clients:
-                group.create_task(client.live(self._stop))
+                group.create_task(client.live(self._stop, entrance))
             warm = await self.until(lambda: all(client.turns >= WARM for client in self.clients), WARM_WITHIN)
             assert warm, "clients get nowhere though there is no fault yet"
             try:

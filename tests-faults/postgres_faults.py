@@ -98,24 +98,28 @@ async def read_only_server(stack: Stack) -> AsyncIterator[None]:
             await superuser.execute("SELECT pg_reload_conf()")
 
 
-@contextlib.contextmanager
-def filled(directory: Path) -> AsyncIterator[None]:
+@contextlib.asynccontextmanager
+async def filled(directory: Path) -> AsyncIterator[None]:
     """Not a byte is left on the file system of a directory."""
     ballast = directory / "ballast"
+    await asyncio.to_thread(_fill, ballast)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(ballast.unlink)
+
+
+def _fill(ballast: Path) -> None:
     with ballast.open("wb") as file, contextlib.suppress(OSError):
         while True:
             file.write(b"\0" * 65536)
             file.flush()
-    try:
-        yield
-    finally:
-        ballast.unlink()
 
 
 @contextlib.asynccontextmanager
 async def disk_full(stack: Stack) -> AsyncIterator[None]:
     """PostgreSQL's disk is full. Once there is room again it is started, where it has stopped."""
-    with filled(stack.data.root):
+    async with filled(stack.data.root):
         yield
     if not stack.postgres.process.runs:
         await stack.postgres.start()
@@ -124,7 +128,7 @@ async def disk_full(stack: Stack) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def log_disk_full(stack: Stack) -> AsyncIterator[None]:
     """The disk that all logs go to is full."""
-    with filled(stack.data.logs):
+    async with filled(stack.data.logs):
         yield
 
 

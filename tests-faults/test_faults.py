@@ -17,6 +17,7 @@ from hops import address, replicas
 from ledger import Ledger
 from load import Load
 from replicas import COUNTS, Stack
+from service_logs import severe_lines, utc
 
 SETTLES_WITHIN = 60.0
 
@@ -64,9 +65,10 @@ async def test_fault(stack: Stack, load: Load, fault: Fault, request: pytest.Fix
     if request.config.getoption("--record"):
         figures.record(fault, outcome, holds=not ledger.violations)
         figures.DOCUMENT.write_text(figures.document(FAULTS))
-    assert not ledger.violations, _told(ledger, ended_at)
+    assert not ledger.violations, _told(ledger, ended_at, severe_lines(stack.data.logs, began))
 
 
-def _told(ledger: Ledger, ended_at: float) -> str:
-    head = f"{len(ledger.violations)} promises broken; times count from the fault, which ended at "
-    return head + f"{ended_at - ledger.fault_at:.3f} s:\n    " + "\n    ".join(ledger.violations[:12])
+def _told(ledger: Ledger, ended_at: float, logged: list[str]) -> str:
+    head = f"{len(ledger.violations)} promises broken; times count from the fault, which began at "
+    head += f"{utc(ledger.fault_at)} and ended at {ended_at - ledger.fault_at:.3f} s:"
+    return "\n    ".join((head, *ledger.violations[:12], "warnings and errors that services logged:", *logged))
