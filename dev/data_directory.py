@@ -37,7 +37,9 @@ class DataDirectory:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StartError(f"DATA_DIR: another stack is running in {self.root}") from None
+                raise StartError(
+                    f"DATA_DIR: another stack is running in {self.root} (choose another: `make run DATA_DIR=.data-2`)"
+                ) from None
             yield
 
     def make_secrets(self) -> None:

@@ -63,7 +63,7 @@ def _words(fault: Any) -> str:
 
 def check_ports(settings: Settings) -> None:
     """Raises `StartError` that names each port which cannot be listened on, and its variable."""
-    faults = []
+    faults, taken = [], []
     for variable, port in settings.ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,5 +72,7 @@ def check_ports(settings: Settings) -> None:
                 probe.listen(1)
             except OSError as error:
                 faults.append(f"{variable}: cannot listen on port {port}: {error.strerror}")
+                taken.append(variable)
     if faults:
-        raise StartError("; ".join(faults) + " (choose another, such as `make run GATEWAY_PORT=9080`)")
+        others = " ".join(f"{variable}={settings.ports[variable] % 50000 + 1000}" for variable in taken)
+        raise StartError("; ".join(faults) + f" (choose others: `make run {others}`)")

@@ -38,7 +38,7 @@ class Stack:
         auth = services.auth_service(self._settings, self._data, self._postgres, shared)
         users = services.user_service(self._settings, self._postgres, shared)
         gateway = services.gateway(self._settings)
-        self._write_environment(auth, users, gateway)
+        self._write_environment(auth, users)  # not the gateway's, which has no commands: `make up` would read them
         await processes.together(
             migrate(auth, self._postgres.url("auth", "auth")), migrate(users, self._postgres.url("users", "users"))
         )

@@ -70,7 +70,7 @@ def master_key(stack: Stack) -> str:
 async def internal_token(stack: Stack, access_token: str) -> str:
     """What the gateway puts in the place of this token, asked as no client can."""
     headers = {"Authorization": f"Bearer {access_token}"}
-    url = stack.environment()["GATEWAY_AUTH_URL"] + "/verify-token"
+    url = f"http://127.0.0.1:{stack.environment()['AUTH_PORT']}/verify-token"
     async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as response:
         return str((await response.json())["internal_token"])
 

@@ -116,7 +116,8 @@ class Flood:
 
 
 async def flood_of(gateways: list[aiohttp.ClientSession], own_stack: testing.Stack, replicas: Replicas) -> Flood:
-    auth_url, users_url = (own_stack.environment()[f"GATEWAY_{name}_URL"] for name in ("AUTH", "USERS"))
+    environment = own_stack.environment()
+    auth_url, users_url = f"http://127.0.0.1:{environment['AUTH_PORT']}", environment["AUTH_USERS_URL"]
     genuine = {driver.name: (await driver.log_in(gateways[0])).access_token for driver in SIGNED.values()}
     verdict = await send(gateways[0], "GET", auth_url + "/verify-token", bearer(genuine[RFC6749.name]))
     genuine["internal"] = verdict.json()["internal_token"]

@@ -91,8 +91,8 @@ def test_port_in_use_is_named_before_anything_starts(tmp_path: Path, variable: s
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         line = refused(tmp_path / "data", **{variable: port})
-    assert variable in line
-    assert port in line
+    assert f"{variable}: cannot listen on port {port}" in line
+    assert f"make run {variable}=" in line
     assert not (tmp_path / "data").exists()
 
 
@@ -200,3 +200,4 @@ def test_environment_file_serves_the_command_lines(start: Callable[[], Stack], d
         check=True,
     )
     assert "MY_CLIENT_ID" in result.stdout
+    assert "GATEWAY_" not in (data_dir / "env").read_text(), "`make up` in the same shell would take it for its own"
