@@ -1,6 +1,7 @@
 """`make run` itself: what it refuses, what it keeps, what it starts again and that it leaves nothing behind."""
 
 import contextlib
+import itertools
 import json
 import shutil
 import signal
@@ -115,6 +116,17 @@ def test_service_that_ends_at_once_ends_the_start(data_dir: Path) -> None:
     line = refused(data_dir, GATEWAY_LOG_LEVEL="loud")
     assert "gateway" in line
     assert "GATEWAY_LOG_LEVEL" in line
+
+
+def test_first_start_warns_of_nothing(tmp_path: Path) -> None:
+    stack = testing.start(tmp_path / "data")
+    log_in(stack)
+    stack.stop()
+    for service in ("gateway", "auth-service", "user-service"):
+        lines = map(json.loads, (tmp_path / "data" / "logs" / f"{service}.log").read_text().splitlines())
+        until_stopped = list(itertools.takewhile(lambda line: line["event"] != "stopping", lines))
+        assert until_stopped, service
+        assert [line for line in until_stopped if line["level"] != "info"] == []
 
 
 def test_second_start_keeps_the_data(start: Callable[[], Stack]) -> None:

@@ -15,6 +15,8 @@ log = structlog.get_logger()
 
 WAIT = 25
 LATE = 1.0  # seconds without a sign from the outbox
+# Where both services are started together, user-service is ready within so many seconds.
+_STARTS_WITHIN = 15.0
 # Events that were read and not applied within so many seconds are read again: newer ones may have been applied since.
 _APPLY_WITHIN = 5.0
 _PAUSE_AFTER_FAILURE = 0.5
@@ -40,7 +42,7 @@ class Pulse:
     """When user-service's outbox was last heard from: an answer, or the sign that there is no event yet."""
 
     def __init__(self) -> None:
-        self._heard_at = time.monotonic()
+        self._heard_at = self._began_at = time.monotonic()
         self.stuck = False  # events have come and cannot be applied
 
     def beat(self) -> None:
@@ -50,6 +52,11 @@ class Pulse:
     def late(self) -> bool:
         """True if there may be events that have not come."""
         return self.stuck or time.monotonic() - self._heard_at > LATE
+
+    @property
+    def starting(self) -> bool:
+        """True if user-service has never been heard from, which is no fault yet: it may be starting, too."""
+        return self._heard_at == self._began_at and time.monotonic() - self._began_at < _STARTS_WITHIN
 
     def warnings(self) -> list[str]:
         """Reasons for an operator to look at it, in a few words each."""
@@ -61,6 +68,8 @@ async def say_when_late(pulse: Pulse) -> None:
     late = False
     while True:
         await pause(_LOOK_EVERY)
+        if pulse.starting:
+            continue
         if pulse.late and not late:
             log.warning("user events are late")
         elif late and not pulse.late:
@@ -78,7 +87,7 @@ async def catch_up(users: UserService, database: Database) -> None:
             while events := await users.events(0):
                 await users.acknowledge(await apply(events, database))
     except (TimeoutError, UnavailableError) as error:
-        log.warning("user events not caught up with", cause=str(error))
+        log.info("waiting for user-service", cause=str(error))
 
 
 async def follow_user_events(users: UserService, database: Database, pulse: Pulse) -> None:
@@ -93,7 +102,8 @@ async def follow_user_events(users: UserService, database: Database, pulse: Puls
                 await users.acknowledge(applied)
                 await pause(_PAUSE_AFTER_FAILURE if pulse.stuck else 0)
         except UnavailableError as error:
-            log.warning("user events not read", cause=str(error))
+            if not pulse.starting:
+                log.warning("user events not read", cause=str(error))
             await pause(_PAUSE_AFTER_FAILURE)
         except Exception:
             log.exception("user events not applied")
