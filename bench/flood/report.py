@@ -50,7 +50,7 @@ class Row:
         return self.idle[kind].kept_by(self.attacked[kind])
 
     def cells(self) -> Iterator[str]:
-        yield f"`{self.name}` ({self.attack.item})"
+        yield f"`{self.name}`"
         for kind in KINDS:
             yield f"{_served(self.idle[kind])} → {_served(self.attacked[kind])}{'' if self.holds(kind) else ' ✗'}"
         idle, attacked = self.idle["operations"], self.attacked["operations"]
@@ -65,7 +65,7 @@ class Row:
 
 def head() -> str:
     """The first two lines of the table."""
-    names = ("attack (item)", *KINDS, "operations", "what the attacker got", "memory", "cores", "rows")
+    names = ("attack", *KINDS, "operations", "what the attacker got", "memory", "cores", "rows")
     return _line(names) + "\n" + _line(["---"] * len(names))
 
 
