@@ -10,7 +10,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,10 +62,10 @@ def argon2id_rate(seconds: float) -> float:
     return sum(counts) / (time.perf_counter() - started)
 
 
-def cpu_seconds(stack: testing.Stack) -> dict[str, float]:
-    """User and system time so far of each service, and of PostgreSQL with its backends."""
+def cpu_seconds(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
+    """User and system time so far of each process, that of its children included, such as PostgreSQL's backends."""
     spent = {}
-    for name, process in stack.processes().items():
+    for name, process in processes.items():
         family = [process, *process.children(recursive=True)]
         spent[name] = sum(sum(member.cpu_times()[:2]) for member in family)
     return spent
@@ -111,9 +111,9 @@ class Bench:
     async def run(self, name: str, make: Make, connections: int) -> Outcome:
         """Load for a while, then count the statements of fifty requests one after the other."""
         await load(self.port, make, connections=connections, seconds=1)
-        before = cpu_seconds(self.stack)
+        before = cpu_seconds(self.stack.processes())
         outcome = await load(self.port, make, connections=connections, seconds=SECONDS)
-        after = cpu_seconds(self.stack)
+        after = cpu_seconds(self.stack.processes())
         if outcome.failures:
             raise SystemExit(f"{name}: {outcome.failures} of {outcome.requests} requests failed")
         costs = [f"{(after[name] - before[name]) / outcome.requests * 1e6:.0f}" for name in PROCESSES]

@@ -1,4 +1,4 @@
-"""Throttles through the gateway: whoever guesses is stopped, whatever headers say that he comes from elsewhere."""
+"""Throttles through the gateway: guesses are stopped, even if their headers claim that they come from elsewhere."""
 
 import asyncio
 import json

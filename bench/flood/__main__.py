@@ -23,7 +23,6 @@ from bench.flood.running import world
 from bench.flood.world import World
 from bench.tokens import argon2id_rate
 
-SECONDS = 10.0
 HASHING_SECONDS = 4.0
 LOOK_EVERY = 0.5
 
@@ -73,7 +72,7 @@ class Measurement:
         attacker = Attacker(self._name, await at.aim(hash_rate))
         idle = services(await honest.live(at.plan))
         _check_idle(idle)
-        at.plan.first_login = int(honest.LOGINS * SECONDS)
+        at.plan.first_login = int(honest.LOGINS * honest.SECONDS)
         memory, rows = at.memory(), await at.rows()
         watching = asyncio.create_task(self._watch())
         spent, busy, started = at.cpu(), at.cpu_of_machine(), time.perf_counter()
@@ -119,7 +118,7 @@ def _check_idle(idle: dict[str, Service]) -> None:
 def measure(name: str) -> Row:
     with (
         tempfile.TemporaryDirectory(prefix="parley-bench-") as directory,
-        world(ATTACKS[name], Path(directory), SECONDS) as at,
+        world(ATTACKS[name], Path(directory), honest.SECONDS) as at,
     ):
         return uvloop.run(Measurement(name, at).make())
 

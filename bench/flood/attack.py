@@ -45,7 +45,6 @@ class Attack(abc.ABC):
     has the rate of hashes measured before and after. Honest clients start `lead` seconds after `begun` is set.
     """
 
-    item: ClassVar[str]
     gateway: ClassVar[tuple[tuple[str, str], ...]] = ()
     open_files: ClassVar[int | None] = None
     tls: ClassVar[bool] = False

@@ -86,7 +86,6 @@ class Holding(Attack):
 class SlowBodies(Holding):
     """256 logins of which only the head and one byte of the body come, then a byte every two seconds"""
 
-    item = "1"
     number = 256
     head = (
         b"POST /oauth/token HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
@@ -103,7 +102,6 @@ class SlowBodies(Holding):
 class SplitHeads(Holding):
     """8 connections that each send a head that does not end, 1,500 packets of one byte a second"""
 
-    item = "3"
     number = 8
     packets = 1500
 
@@ -124,7 +122,6 @@ class Silent(Holding):
     """11,000 connections, where 10,000 are allowed in all, from 12 addresses of one IPv6 /64; each sends nothing but
     one byte, after eight seconds"""
 
-    item = "4"
     number = 11_000
     ipv6 = True
     spread = 4.0
@@ -139,7 +136,6 @@ class SilentTls(Holding):
     """1,007 sockets that never begin their TLS handshake, where 5 of an address and 50 in all are allowed and the
     gateway may open 1,024 files"""
 
-    item = "12"
     number = 1007
     tls = True
     open_files = 1024
@@ -152,7 +148,6 @@ class SilentTls(Holding):
 class WebSockets(Holding):
     """512 WebSockets of one user that are quiet"""
 
-    item = "13"
     number = 512
     web_sockets = True
 
@@ -177,7 +172,6 @@ class WebSockets(Holding):
 class EmptyFrames(WebSockets):
     """4 WebSockets of one user that each send 150,000 empty frames a second, 900 KB"""
 
-    item = "13"
     number = 4
     frames = 150_000
 

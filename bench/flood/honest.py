@@ -16,7 +16,8 @@ import uvloop
 from bench.flood.arrivals import arrivals, milliseconds_since
 from bench.http_load import Connection, get, post
 
-# A second. In ten seconds each session is refreshed once and no user logs in twice: none comes near a limit.
+SECONDS = 10.0
+# Requests a second. In ten seconds each session is refreshed once and no user logs in twice: none comes near a limit.
 LOGINS, REFRESHES, READS, OPERATIONS = 5.0, 10.0, 20.0, 2.0
 RATES = {"logins": LOGINS, "refreshes": REFRESHES, "reads": READS, "operations": OPERATIONS}
 PATIENCE = 10.0
@@ -139,12 +140,12 @@ class HonestClients:
 
 async def live(plan: Plan) -> Outcomes:
     """Let honest clients live for so many seconds in a process of their own; brings the sessions up to date."""
-    result = await run_program("bench.flood.honest", asdict(plan))
+    result = await _run_program("bench.flood.honest", asdict(plan))
     plan.sessions = result["sessions"]
     return {kind: [(status, took) for status, took in outcomes] for kind, outcomes in result["outcomes"].items()}
 
 
-async def run_program(module: str, plan: dict[str, Any]) -> dict[str, Any]:
+async def _run_program(module: str, plan: dict[str, Any]) -> dict[str, Any]:
     """The output of a module of ours, run as a program with this plan as its input; both are JSON."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, stdin=pipe, stdout=pipe)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.flood.attack import Attack
 from bench.flood.figures import LEAST_ANSWERED, MOST_SLOWER, Service
-from bench.flood.honest import LOGINS, PATIENCE, READS, REFRESHES
+from bench.flood.honest import LOGINS, PATIENCE, READS, REFRESHES, SECONDS
 
 KINDS = ("logins", "refreshes", "reads")
 PROCESSES = {
@@ -26,8 +26,8 @@ answer within {PATIENCE:.0f} s, or a connection that broke): idle → under atta
 requests to the port for operations. What the attacker got: the number of each status or outcome, with
 p50 / p99 in ms. Memory in MB: before → the most during the attack. Cores: CPU seconds a second during the
 attack; "elsewhere" are honest clients and whatever else this machine does, which has to be little for the
-times to mean anything. Rows: before → after; honest clients add about {LOGINS * 10:.0f} sessions and
-{(LOGINS + REFRESHES) * 10:.0f} digests of these. "over a day": keys in Redis that are kept for longer than that.
+times to mean anything. Rows: before → after; honest clients add about {LOGINS * SECONDS:.0f} sessions and
+{(LOGINS + REFRESHES) * SECONDS:.0f} digests of these. "over a day": keys in Redis that are kept for longer than that.
 """
 
 
@@ -50,7 +50,7 @@ class Row:
         return self.idle[kind].kept_by(self.attacked[kind])
 
     def cells(self) -> Iterator[str]:
-        yield f"`{self.name}` ({self.attack.item})"
+        yield f"`{self.name}`"
         for kind in KINDS:
             yield f"{_served(self.idle[kind])} → {_served(self.attacked[kind])}{'' if self.holds(kind) else ' ✗'}"
         idle, attacked = self.idle["operations"], self.attacked["operations"]
@@ -65,7 +65,7 @@ class Row:
 
 def head() -> str:
     """The first two lines of the table."""
-    names = ("attack (item)", *KINDS, "operations", "what the attacker got", "memory", "cores", "rows")
+    names = ("attack", *KINDS, "operations", "what the attacker got", "memory", "cores", "rows")
     return _line(names) + "\n" + _line(["---"] * len(names))
 
 

@@ -17,7 +17,6 @@ TRUSTED = ("GATEWAY_TRUSTED_PROXIES", IPV4.attacker[0])
 class OneAccount(Attack):
     """120 threads log in to one account with the right password; each waits 0.2 s after a refusal"""
 
-    item = "2"
     threads = 120
 
     async def run(self) -> None:
@@ -28,7 +27,6 @@ class OneAccount(Attack):
 class PasswordChanges(Attack):
     """40 threads change one account's password to the same one, two hashes each"""
 
-    item = "2"
     threads = 40
 
     async def run(self) -> None:
@@ -42,7 +40,6 @@ class LoginFlood(Attack):
     """ten times as many logins as can be hashed, to 400 accounts, from 400 networks that a trusted proxy names: with
     so many there is no fair share that would serve honest logins, but refreshes and reads go on"""
 
-    item = "hashing"
     gateway = (TRUSTED,)
     lead = 2.0  # until as many wait for a hash as may
     by_hash_rate = True
@@ -61,7 +58,6 @@ class LoginFlood(Attack):
 class Spray(Attack):
     """20 guesses a second, each at another account and from another /64 of one /48, which a trusted proxy names"""
 
-    item = "4"
     gateway = (TRUSTED,)
     rate = 20.0
 
@@ -76,7 +72,6 @@ class Spray(Attack):
 class Retries(Attack):
     """one spent refresh token, within its grace, 800 times a second"""
 
-    item = "7"
     rate = 800.0
 
     async def run(self) -> None:
@@ -86,8 +81,6 @@ class Retries(Attack):
 
 class Rotations(Attack):
     """one session refreshed over and over, each time with the token that came last"""
-
-    item = "7"
 
     async def run(self) -> None:
         tokens = [self.aim.refresh_token]
@@ -99,7 +92,6 @@ class Rotations(Attack):
 class Sessions(Attack):
     """4 threads log in to one account and revoke every other session at once"""
 
-    item = "8"
     threads = 4
 
     async def run(self) -> None:
@@ -123,7 +115,6 @@ class Sessions(Attack):
 class Names(Attack):
     """333 changes of one user's e-mail address a second, in turn to one that somebody has and to a free one"""
 
-    item = "9"
     rate = 333.0
 
     async def run(self) -> None:
@@ -142,7 +133,6 @@ class JunkTokens(Attack):
     """600 threads, each on a connection of its own, ask with a different junk token in each request, where 32 tokens
     may be verified at once and 4 of one network; each waits 0.2 s after a refusal"""
 
-    item = "verification"
     gateway = (("GATEWAY_UPSTREAM_CONNECTIONS", "32"), ("GATEWAY_UPSTREAM_REQUESTS_PER_NETWORK", "4"))
     threads = 600
 
@@ -156,7 +146,6 @@ class JunkTokens(Attack):
 class OddNames(Attack):
     """4,096 odd header names at once, then 20,000 new ones a second, 100 in each request"""
 
-    item = "15"
     first = 4096
     rate = 200.0
     names = 100

@@ -11,7 +11,7 @@ import redis.asyncio
 from bench.flood.attack import Aim
 from bench.flood.honest import PASSWORD, Plan, email, login_request
 from bench.flood.request_attacks import LoginFlood
-from bench.tokens import ask
+from bench.tokens import ask, cpu_seconds
 from dev import testing
 
 ATTACKER = "attacker@example.com"
@@ -42,12 +42,8 @@ class World:
         return {**megabytes, "postgres": sum(map(_share_of_memory, [postgres, *postgres.children(recursive=True)]))}
 
     def cpu(self) -> dict[str, float]:
-        """Seconds of CPU so far of each process, of PostgreSQL with its children."""
-        spent = {}
-        for name, process in self._processes().items():
-            family = [process, *process.children(recursive=True)]
-            spent[name] = sum(sum(member.cpu_times()[:2]) for member in family)
-        return spent
+        """Seconds of CPU so far of each process and its children."""
+        return cpu_seconds(self._processes())
 
     def cpu_of_machine(self) -> float:
         """Seconds of CPU so far of everything that this machine does."""

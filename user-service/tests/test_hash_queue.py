@@ -1,4 +1,4 @@
-"""What waits for a hashing thread: in the order it came, and not for callers that wait no longer."""
+"""The queue for hashing threads: passwords are hashed in the order they came, and only while their callers wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

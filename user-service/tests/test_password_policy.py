@@ -1,4 +1,4 @@
-"""Which new passwords are admitted."""
+"""The policy for new passwords: those that are soon guessed are refused, and honest ones are admitted."""
 
 import contextlib
 import hashlib
@@ -13,6 +13,7 @@ from user_service.users import InvalidFieldsError, LoginNames
 NAMES = LoginNames(
     email("Someone.Long@example.com"), username("Somebody Important"), phone_number("+8801700000000", None)
 )
+ACCENTED = LoginNames(email("bärbel.zwackel@example.com"), username("Björn Zwackelmann"), None)
 DEFAULT = PasswordPolicy(min_length=15, blocklist=True)
 SHORT = PasswordPolicy(min_length=6, blocklist=True)
 # Text without words and repetitions, of one to four bytes a character.
@@ -48,9 +49,9 @@ HONEST = [
 ]
 
 
-def refusal(policy: PasswordPolicy, password: str) -> str:
+def refusal(policy: PasswordPolicy, password: str, names: LoginNames = NAMES) -> str:
     with pytest.raises(InvalidFieldsError) as caught:
-        policy.check(password, NAMES)
+        policy.check(password, names)
     return caught.value.faults["password"]
 
 
@@ -94,6 +95,22 @@ def test_the_services_name_is_refused(password: str) -> None:
 )
 def test_the_users_own_names_are_refused(password: str) -> None:
     assert "own" in refusal(SHORT, password)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        *("Björn Zwackelmann", "BJÖRN ZWACKELMANN", "bjorn zwackelmann", "Bjo\u0308rn Zwackelmann"),
+        *("bärbel.zwackel@example.com", "barbel.zwackel@example.com", "Bärbel.Zwackel", "barbel.zwackel"),
+    ],
+)
+def test_the_users_own_names_are_refused_with_and_without_their_accents(password: str) -> None:
+    assert "own" in refusal(SHORT, password, ACCENTED)
+
+
+@pytest.mark.parametrize("password", ["Björn Zwackelmann 71", "Björn Zwackelmann ключ"])
+def test_little_more_than_an_accented_name_is_soon_guessed(password: str) -> None:
+    assert "soon guessed" in refusal(DEFAULT, password, ACCENTED)
 
 
 @pytest.mark.parametrize("password", SOON_GUESSED)

@@ -1,4 +1,4 @@
-"""What can happen to a user: the steps of each, in the order that keeps dear work behind cheap checks."""
+"""The steps of everything that can happen to a user, with cheap checks before expensive work."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ class Accounts:
 
     @property
     def hash_counters(self) -> Mapping[str, int]:
-        """How many passwords were hashed, and how many were not, by reason."""
+        """The number of passwords hashed, and for each reason the number of those that were not."""
         return self._hashes.counters
 
     async def sign_up(
@@ -101,10 +101,11 @@ class Accounts:
             yield
 
     async def accounts_of(self, login: str, login_type: LoginType) -> list[str]:
-        """Names of accounts: the same for all login names of a user, and for all spellings of nobody's; 64 hex digits.
+        """Opaque names of the accounts that `login` may mean, each of 64 hex digits.
 
-        A number without its `+` may be read as two, each with an account of its own, as long as the answer must not
-        tell which of them is a user's. The one that the login means comes first.
+        All login names of a user have the same one, and so have all spellings of a name that nobody has. A phone number
+        without its `+` may be read as two numbers. Then there is a name for each of them, so that the answer does not
+        tell which one is a user's; the account whose password would be checked comes first.
         """
         lookup = login_names.look_up(login, login_type, self._phone_region)
         ids = await storage.ids_by_login(self._database, lookup)
@@ -115,9 +116,9 @@ class Accounts:
     async def check_login(
         self, login: str, password: str, login_type: LoginType, network: str | None = None
     ) -> User | None:
-        """The user with this login and password. Every refusal costs the same work, whatever its reason.
+        """The user with this login and password; None, at the same cost for every reason, where there is none.
 
-        Where no network is named, the login has one for itself.
+        If `network` is None, the queue for hashes treats the login name as a network of its own.
         """
         lookup = login_names.look_up(login, login_type, self._phone_region)
         name = f"name {lookup.keys[0] if lookup.keys else login}"

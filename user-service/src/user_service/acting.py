@@ -1,4 +1,4 @@
-"""Who a public request acts for, and whether that one may: the role is read from the database at each request."""
+"""The user or client that a public request acts for, and their rights; roles are read from the database each time."""
 
 from typing import NoReturn
 
@@ -57,10 +57,10 @@ async def acting_user(request: web.Request) -> tuple[User, InternalToken]:
 
 
 async def signs_up_as_admin(request: web.Request) -> bool:
-    """True if an admin adds the user. Raises `web.HTTPUnauthorized` or `web.HTTPForbidden` for callers who may not.
+    """True if an admin signs the user up. Raises `web.HTTPUnauthorized` or `web.HTTPForbidden` for forbidden callers.
 
-    Anyone may sign up while sign-up is open; otherwise only a client with the scope `SignUp`, in a token of its own,
-    or an admin. No user of that client may, though its users' tokens can have that scope.
+    While sign-up is open, anyone may sign up. Otherwise the caller must be an admin, or a client whose own token has
+    the scope `SignUp`. A user's token may have that scope too, but there it does not count.
     """
     is_open = request.app[SETTINGS].open_sign_up
     if is_open and hdrs.AUTHORIZATION not in request.headers:

@@ -71,7 +71,7 @@ class HashQueue:
             self._shares.remove(admission)
 
     def identify(self, admission: Admission, account: str) -> None:
-        """It has been found out whose password it is. Raises OverloadedError where that account holds its share."""
+        """Count the admission towards the account it turned out to be for. Raises OverloadedError beyond its share."""
         self._check_still_in(admission)
         self._shares.remove(admission)
         admission.identify(account)
@@ -148,9 +148,10 @@ class HashQueue:
 
     def _end_excess(self, admission: Admission, excess: Excess | None, missing: float, others: list[Admission]) -> None:
         """A holder of too much makes room itself: its heaviest part gives way. Raises OverloadedError."""
-        freed = 0
-        while excess is not None and freed < admission.hashes:
-            holding, path = excess
+        if excess is None:
+            return
+        (holding, path), freed = excess, 0
+        while freed < admission.hashes:
             other = holding.one_to_push_out(path, admission.hashes)
             if other is None:
                 self._refuse("over_share", missing, OverShareError)

@@ -1,6 +1,6 @@
 """The share of the queue for hashing threads that each network and account holds, and the order of making room."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from servicekit.throttling.networks import wide_network_of
 from user_service.hash_turns import Turn
@@ -47,14 +47,8 @@ class Holding:
         self.parts: dict[str, Holding] = {}
 
     def part(self, name: str) -> "Holding":
-        """The holding of that one inside: an empty one where it is nothing."""
+        """The holding of the part with this name; an empty one where there is no such part."""
         return self.parts.get(name) or Holding()
-
-    def along(self, path: Sequence[str]) -> "Iterator[Holding]":
-        """This one and those inside it along a path that leads to an admission."""
-        yield self
-        if path:
-            yield from self.parts[path[0]].along(path[1:])
 
     def add(self, admission: Admission, path: Sequence[str]) -> None:
         self.admissions[admission] = None
@@ -69,6 +63,12 @@ class Holding:
             self.parts[path[0]].remove(admission, path[1:])
             if not self.parts[path[0]].admissions:
                 del self.parts[path[0]]
+
+    def start(self, path: Sequence[str]) -> None:
+        """One hash of an admission on `path` waits no longer."""
+        self.hashes -= 1
+        if path:
+            self.parts[path[0]].start(path[1:])
 
     def one_to_push_out(self, path: Sequence[str], hashes: int) -> Admission | None:
         """One of the part that holds most, and more than the part on `path` would with `hashes` more.
@@ -123,11 +123,9 @@ class Shares:
 
     def start(self, admission: Admission) -> None:
         """One of its hashes is started, and waits no longer."""
-        holdings: list[tuple[Holding, Sequence[str]]] = [(self._all, admission.path)]
-        holdings += [(self._accounts[account], (admission.network,)) for account in admission.accounts]
-        for whole, path in holdings:
-            for holding in whole.along(path):
-                holding.hashes -= 1
+        self._all.start(admission.path)
+        for account in admission.accounts:
+            self._accounts[account].start((admission.network,))
         admission.hashes -= 1
         if not admission.hashes:
             self.remove(admission)

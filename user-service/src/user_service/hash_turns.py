@@ -51,7 +51,7 @@ class _Line:
 
 
 class Turns:
-    """So many threads, and the turns of those who find none free. One account's turns come in order."""
+    """The free threads, and the turns that wait for one. Turns of one account come in the order they were asked for."""
 
     def __init__(self, threads: int) -> None:
         self._free = threads

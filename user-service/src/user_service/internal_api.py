@@ -1,4 +1,4 @@
-"""What auth-service alone may ask, with a token that names itself: is this login right, and what happened to users."""
+"""The requests that only auth-service may make, with a token of its own: logins to check, and events about users."""
 
 from typing import Annotated
 
@@ -35,7 +35,7 @@ class CredentialCheck(msgspec.Struct, kw_only=True):
     network: str | None = None
 
 
-class AccountQuestion(msgspec.Struct, kw_only=True):
+class AccountsQuestion(msgspec.Struct, kw_only=True):
     """`login` and `login_type` as in `CredentialCheck`."""
 
     login: str
@@ -53,10 +53,10 @@ async def _check_caller(request: web.Request, scope: str) -> None:
         raise web.HTTPForbidden
 
 
-async def name_account(request: web.Request) -> web.Response:
+async def name_accounts(request: web.Request) -> web.Response:
     """An opaque name for each account that `login` may mean, of the same form for a login that nobody has."""
     await _check_caller(request, "credentials:check")
-    form = bodies.read(await http.read_object(request, (wire.JSON,)), AccountQuestion)
+    form = bodies.read(await http.read_object(request, (wire.JSON,)), AccountsQuestion)
     return reply(request, {"accounts": await request.app[ACCOUNTS].accounts_of(form.login, form.login_type)})
 
 
@@ -118,7 +118,7 @@ async def acknowledge(request: web.Request) -> web.Response:
 
 
 ROUTES = [
-    web.post("/internal/credentials/account", name_account),
+    web.post("/internal/credentials/account", name_accounts),
     web.post("/internal/credentials/check", check_credentials),
     web.get("/internal/events", events),
     web.post("/internal/events/ack", acknowledge),

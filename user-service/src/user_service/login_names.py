@@ -143,7 +143,7 @@ def phone_number(text: str, region: str | None) -> LoginName:
 
 
 def look_up(login: str, login_type: LoginType, region: str | None) -> Lookup:
-    """How to find whom `login` names. What can be nobody's login name gives a look-up without keys."""
+    """The look-up for the user whom `login` names. It has no keys if `login` cannot be anyone's login name."""
     if login_type == "phone_number" or (login.startswith("+") and "@" not in login):
         # A number without its + is first taken to have its country code, as the bongo API's clients send it.
         spellings = [login] if login.startswith("+") else [f"+{login}", login]
@@ -162,7 +162,7 @@ def read(kind: Kind, text: str, region: str | None) -> LoginName:
 
 def _key(kind: Kind, text: str, region: str | None) -> list[str]:
     try:
-        # Addresses of look-alike letters were accepted once: who has one can still log in.
+        # Addresses that mix look-alike letters used to be accepted, and users who have one can still log in.
         return [_address(text)[0].key if kind == "email" else read(kind, text, region).key]
     except InvalidLoginNameError:
         return []

@@ -1,6 +1,6 @@
-"""The outbox: what auth-service must hear of users, kept until it says that it has.
+"""The outbox: events about users, each kept until auth-service acknowledges it.
 
-Whoever waits, for an event or for its acknowledgement, is woken by PostgreSQL's notifications in every replica.
+PostgreSQL's notifications wake everything that waits for an event or for an acknowledgement, in every replica.
 """
 
 import asyncio
@@ -34,9 +34,10 @@ class UnconfirmedError(ServiceUnavailableError):
 
 
 class _Bell:
-    """Wakes all that wait for the next ring."""
+    """Wakes all that wait for the next ring. Once it is `closed`, nothing waits for another one."""
 
     def __init__(self) -> None:
+        self.closed = False
         self.next_ring = asyncio.Event()
 
     def ring(self, *_notification: object) -> None:
@@ -51,7 +52,6 @@ class Outbox:
         self._database = database
         self._added = _Bell()
         self._acknowledged = _Bell()
-        self._closing = False
 
     async def pending(self, wait: float, beat: Beat | None = None) -> list[dict[str, Any]]:
         """The oldest events, at most 100; where there is none, waits up to `wait` seconds for one.
@@ -88,20 +88,20 @@ class Outbox:
 
     def close(self) -> None:
         """Answer all that wait for events now: the process is about to stop."""
-        self._closing = True
+        self._added.closed = True
         self._added.ring()
 
     async def _poll(
         self, look: Callable[[], Awaitable[Any]], bell: _Bell, wait: float, beat: Beat | None = None
     ) -> Any:
-        """What `look` finds, as soon as it finds something or when `wait` seconds are over."""
+        """The result of `look` as soon as it finds something, or when `wait` seconds are over or the bell is closed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         while True:
             next_ring = bell.next_ring  # taken before the look, so that no ring falls between the two
             found = await look()
             remaining = deadline - loop.time()
-            if found or remaining <= 0 or (self._closing and bell is self._added):
+            if found or remaining <= 0 or bell.closed:
                 return found
             await _until_rung(next_ring, loop.time() + min(remaining, LOOK_AGAIN), beat)
 
@@ -127,7 +127,7 @@ class Outbox:
             await asyncio.wait((task,))
 
     async def _listen(self) -> None:
-        while not self._closing:
+        while not self._added.closed:
             try:
                 async with self._database.connection() as connection:
                     await self._hear(connection)

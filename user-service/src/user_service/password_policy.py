@@ -1,6 +1,7 @@
-"""The policy for new passwords: some length, and none that is soon guessed; no kinds of characters are asked for.
+"""The policy for new passwords: a least length, and nothing that is soon guessed; no rules of composition.
 
-NIST SP 800-63B-4 has it so, with a blocklist. Ours is also for passwords that a few of its words are joined to.
+It follows NIST SP 800-63B-4, and besides whole entries of the blocklist it refuses passwords made of only a few of
+them.
 """
 
 import unicodedata
@@ -49,17 +50,22 @@ class PasswordPolicy:
         return None
 
 
-def _plain(password: str) -> str:
-    """As somebody guesses it: in lower case, full-width letters as others, and Latin ones without their accents."""
-    decomposed = unicodedata.normalize("NFKD", password)
+def _plain(text: str) -> str:
+    """The form in which passwords are compared: lower case, no full-width letters, and Latin text without accents."""
+    decomposed = unicodedata.normalize("NFKD", text)
     bare = "".join(character for character in decomposed if not unicodedata.combining(character))
-    return (bare if bare.isascii() else unicodedata.normalize("NFKC", password)).casefold()
+    return bare.casefold() if bare.isascii() else _folded(text)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def _own_words(names: LoginNames) -> set[str]:
-    words = {word.casefold() for name in (names.email, names.username, names.phone_number) if name for word in name}
+    """The user's names, with accents for passwords that keep theirs and without them for all others."""
+    words = [word for name in (names.email, names.username, names.phone_number) if name for word in name]
     if names.email is not None:
-        words.add(names.email.key.rpartition("@")[0])
+        words.append(names.email.key.rpartition("@")[0])
     if names.phone_number is not None:
-        words.add(names.phone_number.key.removeprefix("+"))
-    return words
+        words.append(names.phone_number.key.removeprefix("+"))
+    return {form for word in words for form in (_plain(word), _folded(word))}

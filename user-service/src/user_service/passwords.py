@@ -18,7 +18,7 @@ from user_service.hash_queue import HashQueue
 from user_service.hash_shares import Admission
 
 MAX_BYTES = 1024
-# OWASP's second choice. The library's default takes five times as long, and more than 32 MiB is mapped anew each time.
+# OWASP's second choice. The library's default takes five times as long, and more than 32 MiB is mapped again each time.
 MEMORY_KIB = 19_456
 PASSES = 2
 LANES = 1
@@ -26,16 +26,16 @@ NICENESS = 10
 
 
 class Verdict(NamedTuple):
-    """Whether a password is the right one, and the hash to keep instead of one made with older parameters."""
+    """The result of a comparison, with a new hash to store where the old one was made with older parameters."""
 
     matches: bool
     replacement: str | None = None
 
 
 def encode(password: str) -> bytes:
-    """The bytes of a password that are hashed: UTF-8 of its NFC form, nothing else changed.
+    """The bytes of a password that are hashed: its NFC form in UTF-8, otherwise unchanged.
 
-    One of more than `MAX_BYTES` characters is left as it is: nobody has it, and to normalize it could take a second.
+    A password of more than `MAX_BYTES` characters, which no user can have, is not normalized: that could take a second.
     """
     short = len(password) <= MAX_BYTES
     return (unicodedata.normalize("NFC", password) if short else password).encode()
@@ -72,7 +72,7 @@ class AdmittedHashes:
         self._admission = admission
 
     def identify(self, account: str) -> None:
-        """Say which account it is by what was looked up, or again the same. Raises OverloadedError."""
+        """Name the account that the password turned out to belong to. Raises OverloadedError."""
         self._queue.identify(self._admission, account)
 
     async def hash(self, password: str) -> str:
@@ -85,7 +85,7 @@ class AdmittedHashes:
 
 
 class HashPool:
-    """Where passwords are hashed and verified, by those whom `admission` has let in."""
+    """Hashes and verifies passwords within the room that `admission` grants."""
 
     def __init__(self, hasher: Hasher, queue: HashQueue) -> None:
         self._hasher = hasher
@@ -97,9 +97,9 @@ class HashPool:
 
     @contextlib.contextmanager
     def admission(self, network: str, account: str, hashes: int = 1) -> Iterator[AdmittedHashes]:
-        """Room for so many hashes; asked for before any costly step. Raises OverloadedError at once.
+        """Room for this many hashes, to be claimed before any costly step. Raises OverloadedError at once.
 
-        `network` and `account` are whose share of the room they take; neither is shown anywhere.
+        The hashes count towards the shares of `network` and `account`, names that are neither logged nor shown.
         """
         with self._queue.admission(network, account, hashes) as admission:
             yield AdmittedHashes(self._hasher, self._queue, admission)

@@ -1,4 +1,4 @@
-"""What the user-service can be told, all of it through the environment."""
+"""The settings of user-service, all of them environment variables."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/]")]
 
 
 class DatabaseSettings(ServiceSettings):
-    """What the migrations need. Environment variables with the prefix `USERS_`; an empty one counts as not given."""
+    """The settings of the migrations. Their names have the prefix `USERS_`; an empty variable counts as not given."""
 
     model_config = SettingsConfigDict(env_prefix="USERS_", env_ignore_empty=True)
 
@@ -24,7 +24,7 @@ class DatabaseSettings(ServiceSettings):
 
 
 class AccountSettings(DatabaseSettings):
-    """What the command line needs."""
+    """The settings of the command line."""
 
     development: bool = Field(
         False, description="Admits a password policy weaker than eight characters and a blocklist. Never in production."
@@ -64,7 +64,7 @@ class AccountSettings(DatabaseSettings):
 
 
 class Settings(ThrottleSettings, AccountSettings):
-    """What the service needs."""
+    """The settings of the service itself."""
 
     port: Port = Field(8082, description="Port the service listens on.")
     database_pool_size: int = Field(
@@ -105,5 +105,7 @@ class Settings(ThrottleSettings, AccountSettings):
         "60/2minute", description="Changes of one user's password from one network, right ones included."
     )
     throttle_password_row: int = Field(
-        100, ge=2, description="The most of them in a row for one user, from wherever they come."
+        100,
+        ge=2,
+        description="Most changes of one user's password with a wrong current one in a row, from wherever they come.",
     )

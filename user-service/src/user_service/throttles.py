@@ -1,4 +1,4 @@
-"""How many sign-ups and guesses of a current password there may be, and from where."""
+"""The limits on sign-ups and on guesses of a current password, for each network and each user."""
 
 import contextlib
 from collections import Counter
