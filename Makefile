@@ -12,13 +12,17 @@ DEVELOPMENT := $(VENV)/.development-installed
 
 $(RUNTIME): requirements.lock $(PACKAGES:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit("Parley needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another with PYTHON=…") if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(PACKAGES:%=-e %)
+	@echo "setting up Python in $(VENV), once; 1 of 3: an empty environment"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "2 of 3: what requirements.lock names"
+	@$(BIN)/python dev/install.py requirements.lock
+	@echo "3 of 3: Parley's own packages"
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(PACKAGES:%=-e %)
 	@touch $@
 
 $(DEVELOPMENT): requirements-dev.lock $(RUNTIME)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@echo "the tools for tests: what requirements-dev.lock names"
+	@$(BIN)/python dev/install.py requirements-dev.lock
 	@touch $@
 
 run: $(RUNTIME) ## the whole stack on this machine, with an embedded PostgreSQL

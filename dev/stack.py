@@ -30,6 +30,7 @@ class Stack:
 
     async def start(self) -> None:
         """Start everything, with the databases migrated and, the first time, seeded. Raises `StartError`."""
+        self._say("starting PostgreSQL")
         self._data.make_secrets()
         self._postgres = await asyncio.to_thread(Postgres, self._data.postgres, self._data.logs / "postgres.log")
         await self._postgres.start()
@@ -39,6 +40,7 @@ class Stack:
         users = services.user_service(self._settings, self._postgres, shared)
         gateway = services.gateway(self._settings)
         self._write_environment(auth, users)  # not the gateway's, which has no commands: `make up` would read them
+        self._say("bringing the databases up to date")
         await processes.together(
             migrate(auth, self._postgres.url("auth", "auth")), migrate(users, self._postgres.url("users", "users"))
         )
@@ -90,6 +92,7 @@ class Stack:
             await seed.note_done(connection)
 
     async def _start_services(self, auth: Service, users: Service, gateway: Service) -> None:
+        self._say("starting the services")
         self._behind = [auth.process(self._data), users.process(self._data)]
         self._gateway = gateway.process(self._data)
         pairs = list(zip((auth, users, gateway), (*self._behind, self._gateway), strict=True))
