@@ -26,7 +26,7 @@ class GatheredBody:
 
     def add(self, content: bytes, *, complete: bool) -> None:
         """The next part; the last one where it is complete. Raises RefusedError where there is no room for it."""
-        if not complete:
+        if content and not complete:
             self._hold(len(content))
         self._content += content
         self.complete = complete
