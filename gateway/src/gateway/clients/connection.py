@@ -121,7 +121,7 @@ class Connection(ClientTransport):
         elif self._exchange is None:
             self._refuse(refusals.malformed("the request did not arrive in time", 408))
         elif self._body_wanted:
-            self._exchange.on_request_fault(refusals.malformed("the body did not arrive in time", 408))
+            self._exchange.refuse(refusals.malformed("the body did not arrive in time", 408))
         else:
             self._exchange.expire()
 
@@ -260,7 +260,7 @@ class Connection(ClientTransport):
         try:
             content = body.feed(data)
         except MalformedMessageError as fault:
-            exchange.on_request_fault(refusals.malformed(str(fault)))
+            exchange.refuse(refusals.malformed(str(fault)))
             return
         self.deadline = body.deadline(self._time())
         if body.complete:

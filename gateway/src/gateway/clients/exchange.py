@@ -15,14 +15,12 @@ from gateway.messages.refusals import Answer, RefusedError
 from gateway.messages.request import Request
 from gateway.messages.response import CLOSE
 from gateway.verdicts.verification import Allow, Deny, Unknown, Verdict
-from servicekit.http import BODY_LIMIT
+from servicekit.http import BODY_LIMIT, CLIENT_CLOSED_REQUEST
 from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import UpstreamConnection
 
 if TYPE_CHECKING:
     from gateway.clients.connection import Connection
-
-CLIENT_CLOSED_REQUEST = 499  # for the log only: nobody is left to answer
 
 _NO_ROUTE = b"-"
 
@@ -154,7 +152,7 @@ class Exchange:
 
     def _forward(self, route: routes.Route) -> None:
         if self.left_behind:
-            raise refusals.unavailable("the request was held up for too long")
+            raise refusals.left_behind()
         request, proxy, allow = self.request, self._proxy, self._allow
         self._holdings.take_place(route.upstream)  # others may have taken the last one in the meantime
         upgrade = False
@@ -217,10 +215,6 @@ class Exchange:
             self._gather(self._route, self._body, content, complete=complete)
         except RefusedError as fault:
             self.refuse(fault)
-
-    def on_request_fault(self, fault: RefusedError) -> None:
-        """The body is late or malformed."""
-        self.refuse(fault)
 
     def on_client_congested(self) -> None:
         if self._relay is not None:

@@ -105,7 +105,8 @@ class Relay:
     def on_connection(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         if self._ends.left_behind:
-            self._leave_undone()
+            self.drop()
+            self._ends.refuse(refusals.left_behind())
             return
         connection.expects(self._request.method, upgrade=self._upgrade)
         connection.write(self._written)
@@ -113,11 +114,6 @@ class Relay:
 
     def on_no_connection(self, fault: str) -> None:  # noqa: ARG002 - the client is told the same
         self._ends.refuse(refusals.unavailable("the service cannot be reached"))
-
-    def _leave_undone(self) -> None:
-        """Let the upstream never have the whole request: its client may have sent it elsewhere by now."""
-        self.drop()
-        self._fail(refusals.unavailable("the request was held up for too long"))
 
     def on_congested(self) -> None:
         """The request was written as a whole: nothing is held back."""

@@ -79,6 +79,11 @@ def unavailable(detail: str, retry_after: str = "1", *, logged: bool = True) -> 
     return RefusedError(503, "temporarily_unavailable", detail, f"Retry-After: {retry_after}\r\n", logged=logged)
 
 
+def left_behind() -> RefusedError:
+    """The request is not sent to its upstream, since its client may have sent it elsewhere by now."""
+    return unavailable("the request was held up for too long")
+
+
 def crowded(detail: str) -> RefusedError:
     """There is no room for anybody."""
     return unavailable(detail, logged=False)

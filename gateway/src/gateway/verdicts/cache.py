@@ -21,8 +21,8 @@ log = structlog.get_logger()
 MAX_ALLOWS = 50_000
 MAX_DENIES = 5_000
 MAX_DENY_BODY = 4 * 1024
-# Of its lifetime, for which an allow is remembered: a loop that is late must not stretch it.
-_SHARE = 0.95
+# The part of its lifetime for which an allow is remembered, so that a loop that is late does not stretch it.
+_LIFETIME_PART = 0.95
 
 _WORDS = (b"accept", b"accept-language", b"language")
 
@@ -176,7 +176,7 @@ class Verdicts:
             return
         now = self._time()
         if isinstance(verdict, Allow):
-            until = min(verdict.given_at + _SHARE * self._lifetime, verdict.expires_at)
+            until = min(verdict.given_at + _LIFETIME_PART * self._lifetime, verdict.expires_at)
             if until > now:
                 self._allows.put(digest, verdict, now, until)
         elif isinstance(verdict, Deny) and len(verdict.answer.body) <= MAX_DENY_BODY:
