@@ -8,7 +8,7 @@ _WIDE_SHARE = 2
 
 
 class Holder(NamedTuple):
-    """The taker of places: a network with the wide network around it, or a user, who has none."""
+    """A taker of places: a network with the wide network around it, or a user without one."""
 
     name: str
     wide: str | None = None

@@ -1,4 +1,4 @@
-"""A client's connection: one request at a time, each limit of time, size and number, and an orderly end."""
+"""A client's connection: one request at a time, limits of time, size and number, and an orderly end."""
 
 import asyncio
 import math
@@ -136,7 +136,7 @@ class Connection(ClientTransport):
         self.deadline = self._time() + seconds
 
     def want_body(self) -> None:
-        """Let the body go on to `exchange.on_request_body`, of which nothing is passed before."""
+        """Pass the body to `exchange.on_request_body`. Nothing of it is passed before this is called."""
         if self._body is not None:
             self._body_wanted = True
             self.deadline = self._body.deadline(self._time())

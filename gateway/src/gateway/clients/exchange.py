@@ -1,4 +1,4 @@
-"""One request's way: its route, its token, who may, its body, an upstream, and the answer back."""
+"""One request from its head to its answer: route, token, policy, body, upstream."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
@@ -84,7 +84,7 @@ class Exchange:
         route = self._route = routes.match(request.method, request.path)
         if request.length > BODY_LIMIT and not route.dialect:
             raise refusals.too_large()
-        self._holdings.require_place(route.upstream)  # before anybody is asked about a token that would not be of use
+        self._holdings.require_place(route.upstream)  # before a question about a token that could not be used
         given = request.authorization
         if route.policy == "pass" or (route.policy == "optional" and not given):
             self._authorization = bearer.single(given)
@@ -269,7 +269,7 @@ class Exchange:
         allow = cast(Allow, self._allow)  # without one no upstream is asked for a WebSocket
 
         def ask(tunnel: Tunnel) -> None:
-            # Without an asker: who fills a network's share must not keep a revoked token's WebSocket open by it.
+            # Without an asker: a client must not keep a revoked token's WebSocket open by using up its network's share.
             proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel, None)
 
         self._client.write(response.switching(head, self.added(keep_alive=True)))

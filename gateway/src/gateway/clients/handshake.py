@@ -1,4 +1,4 @@
-"""A client's connection before its TLS handshake: it counts and is timed from the moment it was accepted."""
+"""The TLS handshake of a client's connection, which counts and is timed from the moment it is accepted."""
 
 import asyncio
 import contextlib

@@ -10,7 +10,7 @@ from gateway.routes import Upstream
 
 
 class Holdings:
-    """A place with an upstream, and one among the WebSockets, each of which is given back once."""
+    """A request's place with an upstream and its place among the WebSockets. Each is given back once."""
 
     __slots__ = ("_network", "_places", "_proxy", "_user")
 
@@ -49,7 +49,7 @@ class Holdings:
         self._user = user
 
     def hand_over_websocket(self) -> Callable[[], None]:
-        """Leave it to somebody else to give back the place among the WebSockets, by a call of what is returned."""
+        """Returns a function that gives the place among the WebSockets back; its caller has to call it from now on."""
         websockets, user = self._proxy.websockets, cast(Holder, self._user)
         self._user = None
         return lambda: websockets.give_back(user)

@@ -36,7 +36,7 @@ def _digest(data: bytes) -> bytes:
 
 
 class Waiter(Protocol):
-    """Who waits for a verdict. One that has gone is told all the same: what it asked for is finished for the others."""
+    """A party that waits for a verdict. It is told even if it has gone: others may wait for the same."""
 
     def on_verdict(self, verdict: Verdict) -> None: ...
 
@@ -64,7 +64,7 @@ class _Remembered(Generic[T]):
 
 
 class Verdicts:
-    """Verdicts by the SHA-256 digest of the token; `lifetime` is in seconds, 0 asks anew at every request.
+    """Verdicts by the SHA-256 digest of the token; `lifetime` is in seconds, 0 asks again at every request.
 
     What is remembered are the facts that `/verify-token` states, never whether a route may be used. A verdict ends at a
     fixed time after it was given, and never after its token. This is the one place to make it end earlier.
@@ -95,7 +95,7 @@ class Verdicts:
         self._breaker = Breaker()
 
     def allow(self, token: bytes) -> Allow | None:
-        """What is remembered of a token that is good."""
+        """The remembered verdict on a good token, None where there is none."""
         found = self._allows.get(_digest(token), self._time())
         if found is not None:
             self._counters.verdict_hits += 1

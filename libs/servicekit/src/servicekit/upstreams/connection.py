@@ -59,7 +59,7 @@ class User(Protocol):
 
 
 class Owner(Protocol):
-    """The pool, or what takes a connection over from it, as the connection knows them."""
+    """The pool, or the object that took a connection over from it, as the connection knows them."""
 
     def release(self, connection: "UpstreamConnection") -> None: ...
     def forget(self, connection: "UpstreamConnection") -> None: ...

@@ -75,7 +75,7 @@ class Upstream:
         await self._resolver.start()
 
     async def close(self) -> None:
-        """Whoever waits gets no connection, whoever has one loses it."""
+        """Users who wait get no connection, and those who have one lose it."""
         self._deadlines.discard(self)
         await self._resolver.close()
         await self._probes.close()
@@ -108,7 +108,7 @@ class Upstream:
             self._place(waiting, replica)
 
     def may_retry(self) -> bool:
-        """Whether a request that got no answer may be tried at another replica; if so, that is counted."""
+        """True if a request that got no answer may be tried at another replica, which is then counted."""
         # One that has just been ejected, or is gone from the name, counts too: what it lost another may answer.
         return len(self._replicas.all) + len(self._replicas.leaving) > 1 and self._budget.withdraw()
 
@@ -130,7 +130,7 @@ class Upstream:
             self.forget(connection)
 
     def detach(self, connection: UpstreamConnection) -> None:
-        """It speaks another protocol from now on: its user keeps it, and its room is for requests again."""
+        """It speaks another protocol from now on: its user keeps it, and it leaves the pool."""
         replica = connection.replica
         replica.connections.discard(connection)
         replica.in_flight -= 1
@@ -146,7 +146,7 @@ class Upstream:
             self._place_all()
 
     def status(self) -> dict[str, object]:
-        """What the page for operations shows."""
+        """The state of the pool, as the page for operations shows it."""
         replicas = self._replicas.status()
         return {"connections": self._connections, "waiting": len(self._waiting), "replicas": replicas}
 
@@ -225,7 +225,7 @@ class Upstream:
         return True
 
     def _make_room(self) -> bool:
-        """Whether one more may be opened; at the limit an idle one is closed for it, that of another replica."""
+        """True if one more may be opened. At the limit an idle connection is closed to make room for it."""
         if self._connections < self._limit:
             return True
         longest = max((*self._replicas.all, *self._replicas.leaving), key=lambda replica: len(replica.idle))

@@ -1,4 +1,4 @@
-"""Who waits for a connection to an upstream."""
+"""The users that wait for a connection to an upstream, and attempts to open one."""
 
 import asyncio
 import math
