@@ -1,4 +1,4 @@
-"""What tokens cost: logins against the bare argon2id rate, refreshes, verifications, client_credentials.
+"""Measures the cost of tokens: logins against the bare argon2id rate, refreshes, verifications, client_credentials.
 
 Starts a stack of its own and asks auth-service directly. Prints rates, CPU per request of each process and the SQL
 statements per request that PostgreSQL logged.

@@ -5,6 +5,7 @@ import contextlib
 import json
 import resource
 import signal
+import socket
 import ssl
 import sys
 from pathlib import Path
@@ -74,6 +75,16 @@ async def test_nobody_waits_for_a_handshake_in_order_to_stop(gateway, tls):
                 pass
         process.process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.process.communicate(), 5)
+
+
+async def test_a_handshake_that_has_not_begun_does_not_hold_up_the_end(start_gateway, tls):
+    gateway = await start_gateway(**tls)
+    listener = gateway.serving._data_path._listener
+    with socket.create_connection(("127.0.0.1", gateway.port)):
+        async with asyncio.timeout(2):
+            while not listener.connections:  # noqa: ASYNC110 - seen at once, or the handshake has begun
+                await asyncio.sleep(0)
+            await listener.end()
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -213,6 +213,19 @@ async def test_every_end_of_a_body_gives_its_bytes_back(start_gateway, end):
     assert gateway.counter("refused_bodies_of_network") == 0
 
 
+async def test_a_part_of_a_body_without_content_leaves_nothing_behind(start_gateway):
+    gateway = await start_gateway(trusted_proxies="127.0.0.1")
+    head = request_bytes("POST", TOKEN, ("X-Forwarded-For", "192.0.2.1"), ("Transfer-Encoding", "chunked"))
+    async with gateway.connect() as connection:
+        await connection.send(head)
+        await until(lambda: gateway.serving.statuses()[0]["in_flight"] == 1)
+        await connection.send(b"1\r\n")
+        assert (await gateway.request("GET", KEYS)).status == 200  # so what came before it was read
+        await connection.send(b"x\r\n0\r\n\r\n")
+        assert (await connection.response()).status == 200
+    assert not gateway.serving._data_path._proxy.buffer._held
+
+
 async def test_a_token_that_is_revoked_while_its_body_is_awaited_does_nothing(start_gateway):
     gateway = await start_gateway(verdict_lifetime=0)
     async with begun(gateway, 1, size=2, target=PASSWORD) as [connection]:

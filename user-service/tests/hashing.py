@@ -1,4 +1,4 @@
-"""What tests of hashing need: checks that keep a thread busy, how busy the threads are, a database that holds still."""
+"""Tools for tests of hashing: checks that keep a thread busy, the threads' load, a database that holds still."""
 
 import asyncio
 import base64

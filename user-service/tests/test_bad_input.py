@@ -38,7 +38,7 @@ ENDPOINTS = [
 
 
 def unreadable(valid: dict[str, Any]) -> Iterator[tuple[str, bytes, dict[str, str], set[int]]]:
-    """What is wrong, the body, its headers, and the statuses that are right."""
+    """Each fault with a body, its headers, and the statuses that are right."""
     text = json.dumps(valid)
     first = next(iter(valid))
     for name, body in {

@@ -1,4 +1,4 @@
-"""How many cores a container leaves to the service, read from files as the kernel shows them."""
+"""The number of cores that a container leaves to the service, read from files as the kernel shows them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which login names are accepted, and which of them are the same."""
+"""The login names that are accepted, and those that count as the same."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""What user-service tells auth-service after its database was restored from a backup: later than all it ever told."""
+"""After a restored backup, user-service tells auth-service epochs later than any that it told before."""
 
 import asyncio
 import time

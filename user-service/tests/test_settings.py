@@ -1,4 +1,4 @@
-"""What the service says of settings it cannot use."""
+"""The errors that the service reports for settings it cannot use."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What clients are told while something that the service needs is away: 503, and never that they are wrong."""
+"""While something that the service needs is away, clients are told 503, and never that they are wrong."""
 
 import asyncio
 from collections.abc import Callable

@@ -31,8 +31,8 @@ log = structlog.get_logger()
 
 BACKLOG = 1024
 _OTHER_DESCRIPTORS = 64
-# In seconds: how old the verdict on an open WebSocket's token may become where verdicts are not remembered at all, or
-# that on a request whose body is awaited.
+# In seconds. Where verdicts are not remembered at all, the token of an open WebSocket, or of a request whose body was
+# awaited, is verified again when its verdict is older than this.
 _VERDICT_INTERVAL = 1.0
 
 
@@ -139,7 +139,7 @@ class DataPath:
         self._access_log.flush()
 
     def status(self) -> dict[str, Any]:
-        """What the page for operations shows of this process."""
+        """The state of this process, as the page for operations shows it."""
         connections = self._listener.connections
         return {
             "connections": len(connections),

@@ -1,11 +1,11 @@
-"""What is counted instead of logged: a flood of it costs an addition each."""
+"""Counters of events that are not logged one by one: in a flood, each costs an addition instead of a line."""
 
 from dataclasses import asdict, dataclass
 
 
 @dataclass(slots=True)
 class Counters:
-    """How often each has happened since the process started."""
+    """The number of times each has happened since the process started."""
 
     requests: int = 0
     malformed: int = 0

@@ -3,12 +3,12 @@
 from collections import defaultdict
 from typing import NamedTuple
 
-# Times the share of one network: what the networks of one wide network may have together.
-WIDE_SHARE = 2
+# The networks of one wide network may have this many times the share of one network together.
+_WIDE_SHARE = 2
 
 
 class Holder(NamedTuple):
-    """The taker of places: a network with the wide network around it, or a user, who has none."""
+    """A taker of places: a network with the wide network around it, or a user without one."""
 
     name: str
     wide: str | None = None
@@ -36,7 +36,7 @@ class Places:
         held = self._held
         if held.get(name, 0) + more > self._share:
             return True
-        return wide is not None and held.get(wide, 0) + more > WIDE_SHARE * self._share
+        return wide is not None and held.get(wide, 0) + more > _WIDE_SHARE * self._share
 
     def take(self, holder: Holder, number: int = 1) -> None:
         self._left -= number

@@ -1,4 +1,4 @@
-"""How many cores this process may use: what it may be scheduled on, and what a container's CPU quota leaves of that."""
+"""The number of cores this process may use: those it may be scheduled on, within its container's CPU quota."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Where handlers find what app.py wires."""
+"""The keys under which handlers find the objects that app.py makes."""
 
 from aiohttp import web
 

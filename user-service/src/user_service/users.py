@@ -1,4 +1,4 @@
-"""What a user is, and how a request about users is refused."""
+"""A user's data, and the refusals of requests about users."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

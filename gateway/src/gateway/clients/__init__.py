@@ -1,1 +1,1 @@
-"""What a client meets: its connection, the way of each of its requests, and what ends either."""
+"""The clients' side of the gateway: connections, the requests on them, and the end of both."""

@@ -1,4 +1,4 @@
-"""A client's connection: one request at a time, each limit of time, size and number, and an orderly end."""
+"""A client's connection: one request at a time, limits of time, size and number, and an orderly end."""
 
 import asyncio
 import math
@@ -121,7 +121,7 @@ class Connection(ClientTransport):
         elif self._exchange is None:
             self._refuse(refusals.malformed("the request did not arrive in time", 408))
         elif self._body_wanted:
-            self._exchange.on_request_fault(refusals.malformed("the body did not arrive in time", 408))
+            self._exchange.refuse(refusals.malformed("the body did not arrive in time", 408))
         else:
             self._exchange.expire()
 
@@ -136,7 +136,7 @@ class Connection(ClientTransport):
         self.deadline = self._time() + seconds
 
     def want_body(self) -> None:
-        """Let the body go on to `exchange.on_request_body`, of which nothing is passed before."""
+        """Pass the body to `exchange.on_request_body`. Nothing of it is passed before this is called."""
         if self._body is not None:
             self._body_wanted = True
             self.deadline = self._body.deadline(self._time())
@@ -260,7 +260,7 @@ class Connection(ClientTransport):
         try:
             content = body.feed(data)
         except MalformedMessageError as fault:
-            exchange.on_request_fault(refusals.malformed(str(fault)))
+            exchange.refuse(refusals.malformed(str(fault)))
             return
         self.deadline = body.deadline(self._time())
         if body.complete:

@@ -1,4 +1,4 @@
-"""Which pages may call the API from a browser (the CORS protocol of the Fetch standard)."""
+"""The CORS protocol of the Fetch standard: it lets pages of chosen origins call the API from a browser."""
 
 from yarl import URL
 

@@ -1,4 +1,4 @@
-"""One request's way: its route, its token, who may, its body, an upstream, and the answer back."""
+"""One request from its head to its answer: route, token, policy, body, upstream."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
@@ -15,14 +15,12 @@ from gateway.messages.refusals import Answer, RefusedError
 from gateway.messages.request import Request
 from gateway.messages.response import CLOSE
 from gateway.verdicts.verification import Allow, Deny, Unknown, Verdict
-from servicekit.http import BODY_LIMIT
+from servicekit.http import BODY_LIMIT, CLIENT_CLOSED_REQUEST
 from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import UpstreamConnection
 
 if TYPE_CHECKING:
     from gateway.clients.connection import Connection
-
-CLIENT_CLOSED_REQUEST = 499  # for the log only: nobody is left to answer
 
 _NO_ROUTE = b"-"
 
@@ -86,7 +84,7 @@ class Exchange:
         route = self._route = routes.match(request.method, request.path)
         if request.length > BODY_LIMIT and not route.dialect:
             raise refusals.too_large()
-        self._holdings.require_place(route.upstream)  # before anybody is asked about a token that would not be of use
+        self._holdings.require_place(route.upstream)  # before a question about a token that could not be used
         given = request.authorization
         if route.policy == "pass" or (route.policy == "optional" and not given):
             self._authorization = bearer.single(given)
@@ -154,7 +152,7 @@ class Exchange:
 
     def _forward(self, route: routes.Route) -> None:
         if self.left_behind:
-            raise refusals.unavailable("the request was held up for too long")
+            raise refusals.left_behind()
         request, proxy, allow = self.request, self._proxy, self._allow
         self._holdings.take_place(route.upstream)  # others may have taken the last one in the meantime
         upgrade = False
@@ -218,10 +216,6 @@ class Exchange:
         except RefusedError as fault:
             self.refuse(fault)
 
-    def on_request_fault(self, fault: RefusedError) -> None:
-        """The body is late or malformed."""
-        self.refuse(fault)
-
     def on_client_congested(self) -> None:
         if self._relay is not None:
             self._relay.on_client_congested()
@@ -275,7 +269,7 @@ class Exchange:
         allow = cast(Allow, self._allow)  # without one no upstream is asked for a WebSocket
 
         def ask(tunnel: Tunnel) -> None:
-            # Without an asker: who fills a network's share must not keep a revoked token's WebSocket open by it.
+            # Without an asker: a client must not keep a revoked token's WebSocket open by using up its network's share.
             proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel, None)
 
         self._client.write(response.switching(head, self.added(keep_alive=True)))

@@ -4,7 +4,6 @@ import os
 
 PING = b"\x89\x00"  # as it goes to a client
 
-
 # The size of a whole frame by the second byte of its header: mask flag and length; 0 where more bytes give the length.
 _SIZES = tuple(2 + (code & 0x7F) + 4 * (code >> 7) if code & 0x7F < 126 else 0 for code in range(256))
 
@@ -29,7 +28,7 @@ class Frames:
         return number
 
     def feed(self, data: bytes) -> int:
-        """Follow `data`; how many of its bytes end with its first boundary, 0 where it has none."""
+        """Follow `data`. Returns the number of its bytes up to the first end of a frame, 0 where it has none."""
         kept = len(self._header)
         return max(self._follow(self._header + data if kept else data) - kept, 0)
 

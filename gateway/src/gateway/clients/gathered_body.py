@@ -7,7 +7,7 @@ from servicekit.http import BODY_LIMIT
 
 
 class GatheredBody:
-    """The part of a body that has come. While it is not whole, its bytes take room in `buffer` that `network` holds."""
+    """The part of a body that has come. Until it is whole, its bytes take room in `buffer`, counted for `network`."""
 
     __slots__ = ("_buffer", "_content", "_counters", "_held", "_network", "complete")
 
@@ -26,7 +26,7 @@ class GatheredBody:
 
     def add(self, content: bytes, *, complete: bool) -> None:
         """The next part; the last one where it is complete. Raises RefusedError where there is no room for it."""
-        if not complete:
+        if content and not complete:
             self._hold(len(content))
         self._content += content
         self.complete = complete
@@ -40,7 +40,7 @@ class GatheredBody:
         return (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + end
 
     def give_back(self) -> None:
-        """It is sent on, or not needed: its bytes are nobody's any more."""
+        """The body is sent on or not needed: give back the room that its bytes took."""
         if self._held:
             self._buffer.give_back(self._network, self._held)
             self._held = 0

@@ -1,4 +1,4 @@
-"""A client's connection before its TLS handshake: it counts and is timed from the moment it was accepted."""
+"""The TLS handshake of a client's connection, which counts and is timed from the moment it is accepted."""
 
 import asyncio
 import contextlib
@@ -29,19 +29,21 @@ class Handshake(asyncio.Protocol):
             if self._connection.enter(transport, taken.fileno()):
                 self._connection.abort = self._connection.close = self._abort
                 self._task = asyncio.get_running_loop().create_task(self._shake_hands(taken))
+                self._task.add_done_callback(lambda _: self._end(taken))
             else:
                 taken.close()
         cast(asyncio.Transport, transport).abort()
 
     async def _shake_hands(self, taken: socket.socket) -> None:
-        connection = self._connection
-        loop = asyncio.get_running_loop()
-        try:
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await loop.connect_accepted_socket(lambda: connection, taken, ssl=self._context)
-        finally:
-            if connection.abort == self._abort:  # it has not been made
-                connection.connection_lost(None)
+        with contextlib.suppress(OSError):
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(lambda: self._connection, taken, ssl=self._context)
+
+    def _end(self, taken: socket.socket) -> None:
+        """Called when the task is done, even if it was cancelled before it ran at all."""
+        if self._connection.abort == self._abort:  # no connection was made
+            taken.close()
+            self._connection.connection_lost(None)
 
     def _abort(self) -> None:
         if self._task is not None:

@@ -10,15 +10,15 @@ from gateway.routes import Upstream
 
 
 class Holdings:
-    """A place with an upstream, and one among the WebSockets, each of which is given back once."""
+    """A request's place with an upstream and its place among the WebSockets. Each is given back once."""
 
-    __slots__ = ("_network", "_place", "_proxy", "_subject")
+    __slots__ = ("_network", "_places", "_proxy", "_user")
 
     def __init__(self, proxy: Proxy, network: Holder) -> None:
         self._proxy = proxy
         self._network = network
-        self._place: Places | None = None
-        self._subject: Holder | None = None  # that holds a place among the WebSockets for this request
+        self._places: Places | None = None  # of the upstream, one of which this request holds
+        self._user: Holder | None = None  # who holds a place among the WebSockets for this request
 
     def require_place(self, upstream: Upstream) -> Places:
         """The upstream's places, one of which is free for this network. Raises RefusedError."""
@@ -33,8 +33,8 @@ class Holdings:
 
     def take_place(self, upstream: Upstream) -> None:
         """Raises RefusedError."""
-        self._place = self.require_place(upstream)
-        self._place.take(self._network)
+        self._places = self.require_place(upstream)
+        self._places.take(self._network)
 
     def take_websocket(self, subject: str) -> None:
         """Raises RefusedError."""
@@ -46,18 +46,18 @@ class Holdings:
             counters.refused_websockets += 1
             raise refusals.crowded("there are too many WebSockets")
         websockets.take(user)
-        self._subject = user
+        self._user = user
 
     def hand_over_websocket(self) -> Callable[[], None]:
-        """Leave it to somebody else to give back the place among the WebSockets, by a call of what is returned."""
-        websockets, user = self._proxy.websockets, cast(Holder, self._subject)
-        self._subject = None
+        """Returns a function that gives the place among the WebSockets back; its caller has to call it from now on."""
+        websockets, user = self._proxy.websockets, cast(Holder, self._user)
+        self._user = None
         return lambda: websockets.give_back(user)
 
     def give_back(self) -> None:
-        if self._place is not None:
-            self._place.give_back(self._network)
-            self._place = None
-        if self._subject is not None:
-            self._proxy.websockets.give_back(self._subject)
-            self._subject = None
+        if self._places is not None:
+            self._places.give_back(self._network)
+            self._places = None
+        if self._user is not None:
+            self._proxy.websockets.give_back(self._user)
+            self._user = None

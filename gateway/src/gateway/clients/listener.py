@@ -1,4 +1,4 @@
-"""What the connections of one port share: how much each may take, how many there are, and whether an end is near."""
+"""The connections of one port: their limits, their number, and the end of them all."""
 
 import asyncio
 import ssl
@@ -25,7 +25,7 @@ _LOOK = 0.5
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may take. Times are in seconds, `body_rate` is in bytes a second."""
+    """The limits on one client. Times are in seconds, `body_rate` is in bytes a second."""
 
     first_byte_timeout: float
     header_timeout: float
@@ -46,7 +46,7 @@ class Serve(Protocol):
 class Listener:
     """Everything that the connections of one port share. Calling it makes the protocol of a new one.
 
-    With `tls` each begins with a handshake.
+    With `tls`, each begins with a handshake.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Listener:
         self._empty = asyncio.Event()
 
     def expire(self) -> None:
-        """Look at the connections that are not read from: that their clients have left is not told by reading."""
+        """End the connections that are not read from and whose clients have left, which only reading would show."""
         self.deadline = self.time() + _LOOK
         for connection in list(self.held):
             connection.look()

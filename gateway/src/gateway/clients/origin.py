@@ -1,4 +1,4 @@
-"""Where a connection's requests come from, as upstreams are told."""
+"""The origin of a connection's requests, as upstreams are told it."""
 
 import asyncio
 
@@ -30,11 +30,11 @@ class Origin:
         self._proxy = peer if trusted else None
 
     def client(self, request: Request) -> Address | None:
-        """The client that `request` comes from, as the other methods are to be told; None where it has no address."""
+        """The client that `request` comes from, None where it has no address. The other methods take it as `client`."""
         return self._peer if self._proxy is None else self._proxies.client(self._proxy, request.given)
 
     def network(self, client: Address | None) -> Holder:
-        """The network that counts as the holder of what a request of `client` takes."""
+        """The network that holds the places which a request of `client` takes."""
         return self._network if client is self._peer else network_of(client)
 
     def lines(self, request: Request, client: Address | None) -> bytes:

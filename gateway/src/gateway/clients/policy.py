@@ -1,4 +1,4 @@
-"""What is decided about a request: what the gateway answers itself, and whom it lets through."""
+"""The gateway's decisions about a request: to answer it itself, and to let its token through."""
 
 from gateway import routes
 from gateway.clients.cors import Cors

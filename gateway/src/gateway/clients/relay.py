@@ -1,4 +1,4 @@
-"""The two ways of a request that was let through: up to an upstream as a whole, and the answer down to the client."""
+"""Sends a request that was let through to an upstream as a whole, and passes the answer on to the client."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +21,7 @@ LONGEST_SILENCE = 4.0
 
 
 class Ends(Protocol):
-    """Who is told how it ended, and writes what the gateway itself has to say."""
+    """The exchange as its relay knows it: it is told the end, and writes the gateway's own lines and answers."""
 
     @property
     def left_behind(self) -> bool: ...
@@ -99,13 +99,14 @@ class Relay:
 
     @property
     def awaiting(self) -> bool:
-        """True until the upstream answers."""
+        """True until the answer begins."""
         return not self._status
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         if self._ends.left_behind:
-            self._leave_undone()
+            self.drop()
+            self._ends.refuse(refusals.left_behind())
             return
         connection.expects(self._request.method, upgrade=self._upgrade)
         connection.write(self._written)
@@ -114,13 +115,8 @@ class Relay:
     def on_no_connection(self, fault: str) -> None:  # noqa: ARG002 - the client is told the same
         self._ends.refuse(refusals.unavailable("the service cannot be reached"))
 
-    def _leave_undone(self) -> None:
-        """Let the upstream never have the whole request: its client may have sent it elsewhere by now."""
-        self.drop()
-        self._fail(refusals.unavailable("the request was held up for too long"))
-
     def on_congested(self) -> None:
-        """The request was written as a whole: nothing is held back."""
+        """Nothing is held back: the request was written as a whole."""
 
     on_drained = on_congested
 

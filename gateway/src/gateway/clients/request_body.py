@@ -1,4 +1,4 @@
-"""A request's body as it arrives: what of it belongs to the request, and until when more must have come."""
+"""A request's body as it arrives: its content, and the time by which more of it must have come."""
 
 from servicekit.http1.parser import ChunkedBody, LengthBody, MalformedMessageError
 
@@ -21,7 +21,7 @@ class RequestBody:
 
     @property
     def rest(self) -> bytes:
-        """What was fed and stands behind the body."""
+        """The bytes that were fed and lie behind the body."""
         return self._reader.rest
 
     def feed(self, data: bytes) -> bytes:
@@ -30,7 +30,7 @@ class RequestBody:
         return self._reader.feed(data)
 
     def passes_over(self, data: bytes) -> bool:
-        """Whether all of the body that is still missing is in `data`, and nobody needs it."""
+        """Read the rest of a body that nobody needs. True if all that was missing is in `data`."""
         try:
             self.feed(data)
         except MalformedMessageError:
@@ -38,7 +38,7 @@ class RequestBody:
         return self.complete
 
     def deadline(self, now: float) -> float:
-        """Until when to wait for more, but not for ever for a trickle: once it has begun a body has a least rate."""
+        """The time until which to wait for more. Once a body has begun it has a least rate, so a trickle ends too."""
         if self._begun is None:
             self._begun = now
         return min(now, self._begun + self._received / self._rate) + self._patience

@@ -1,4 +1,4 @@
-"""Who takes a connection over from its requests: a WebSocket, or the end."""
+"""Objects that take a connection over from its requests: a WebSocket, or its end."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +10,7 @@ SECONDS = 1.0
 
 
 class Taker(Protocol):
-    """Who gets every byte that a client still sends."""
+    """The receiver of every byte that a client still sends."""
 
     def from_client(self, data: bytes) -> None: ...
     def on_client_congested(self) -> None: ...

@@ -1,4 +1,4 @@
-"""The transport of a client's connection: writing, reading or not for a while, and ends."""
+"""The transport of a client's connection: writing to it, pausing and resuming its reading, and ending it."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,10 +8,11 @@ from gateway.clients.leaving import has_left
 
 
 class ClientTransport(asyncio.Protocol):
-    """`write` takes bytes, `close` ends the connection once they are on their way, `abort` at once.
+    """A protocol with the methods of its transport.
 
-    While nothing is read the event loop does not notice that the client leaves. Such connections are in `held`, so that
-    their port can have each of them `look`.
+    `write` takes bytes, `close` ends the connection once they are sent, and `abort` ends it at once. While nothing is
+    read, the event loop does not notice that the client leaves. Such connections are in `held`, and their port calls
+    `look` of each from time to time.
     """
 
     write: Callable[[bytes], None]

@@ -56,7 +56,7 @@ class Tunnel:
         self._expires_at = allow.expires_at
         self._ask_at = allow.given_at + interval  # math.inf while an answer is awaited
         self._heard_at = self._time()  # when the client last gave a sign of life
-        self._paid_until = -math.inf  # a frame sends this ahead by what it may take, and it must not overtake the clock
+        self._paid_until = -math.inf  # each frame moves it on by `_frame_seconds`; it must not pass the present time
         self._pinged_at = -math.inf
         self._ping_owed = False  # it has to wait for the end of a frame
         self._up, self._down = Frames(), Frames()
@@ -95,7 +95,7 @@ class Tunnel:
         self._end(GOING_AWAY)
 
     def _floods(self) -> bool:
-        """Count the frames that have just come; whether they are too many."""
+        """Count the frames that have just come. True if they are too many."""
         now, frames = self._heard_at, self._up.take_number()
         self._paid_until = max(self._paid_until, now - _FRAMES_SECONDS) + frames * self._frame_seconds
         return self._paid_until > now

@@ -1,4 +1,4 @@
-"""How a bearer token may stand in a request (RFC 6750 §2): one header, exact syntax, never the query."""
+"""The bearer token of a request (RFC 6750 §2): in one header, with exact syntax, never in the query."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 
 
 def is_token(text: bytes) -> bool:
-    """Whether `text` has the syntax of a bearer token, and so can stand in a header."""
+    """True if `text` has the syntax of a bearer token, and so can be written into a header."""
     return _TOKEN.fullmatch(text) is not None
 
 

@@ -89,7 +89,7 @@ def parse_node(text: bytes) -> Address | None:
 
 @functools.lru_cache(maxsize=4096)
 def network_of(client: Address | None) -> Holder:
-    """The network of one customer: an IPv4 address, or an IPv6 /64. Text that is no address is one network.
+    """The network of one customer: an IPv4 address, or an IPv6 /64. Clients without an address share one network.
 
     The wide network around it is what a customer may have without much effort: the IPv4 /24, or the IPv6 /48.
     """
@@ -117,7 +117,7 @@ def origin_lines(client: Address | None, scheme: bytes) -> bytes:
 
 
 def _chain(given: Given) -> Iterator[bytes]:
-    """What is said of each hop, the nearest first, empty where that cannot be read."""
+    """The node that is named for each hop, the nearest first; empty where it cannot be read."""
     if b"x-forwarded-for" in given:
         return (part.strip(b" \t") for part in _from_the_right(given[b"x-forwarded-for"]))
     return (_for_parameter(part) for part in _from_the_right(given.get(b"forwarded", [])))

@@ -1,4 +1,4 @@
-"""What the gateway answers by itself: a problem document with the code of RFC 6749 or 6750 beside it."""
+"""The gateway's own refusals: problem documents that also have the error code of RFC 6749 or 6750."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,8 +21,8 @@ class Answer:
 class RefusedError(Exception):
     """The request goes no further. `detail` is a fixed text: nothing of the request or of an upstream stands in it.
 
-    `close` ends the connection with the answer. Refusals for overload are counted, not logged: a flood would fill the
-    log.
+    `close` ends the connection with the answer. Refusals for overload are counted and not `logged`, since a flood of
+    them would fill the log.
     """
 
     def __init__(
@@ -77,6 +77,11 @@ def method_not_allowed(allow: str, *, close: bool = False) -> RefusedError:
 def unavailable(detail: str, retry_after: str = "1", *, logged: bool = True) -> RefusedError:
     """Nothing was done, so the client may send the same again."""
     return RefusedError(503, "temporarily_unavailable", detail, f"Retry-After: {retry_after}\r\n", logged=logged)
+
+
+def left_behind() -> RefusedError:
+    """The request is not sent to its upstream, since its client may have sent it elsewhere by now."""
+    return unavailable("the request was held up for too long")
 
 
 def crowded(detail: str) -> RefusedError:

@@ -1,4 +1,4 @@
-"""What a request is once it was read, and the head that an upstream gets of it, written from its parts."""
+"""A request's head as it was read, and the head that an upstream gets, written from the parts of the first."""
 
 import re
 
@@ -76,7 +76,7 @@ class Request:
         return values[0] if values else b""
 
     def asks_for_websocket(self) -> bool:
-        """Whether this is the opening of RFC 6455 §4.1, as far as a proxy must know."""
+        """True if this is the opening of RFC 6455 §4.1, as far as a proxy must know."""
         return (
             self.method == b"GET"
             and self.minor == 1
@@ -115,7 +115,7 @@ def _check_host(value: bytes) -> None:
     if host is None or int(host.group(1) or 0) > 65535:
         raise MalformedMessageError("the Host header is malformed")
     if len(_HOSTS) >= 64:
-        _HOSTS.clear()  # else 64 odd ones would keep out for ever those that clients use
+        _HOSTS.clear()  # else 64 odd ones would keep the common ones out for ever
     _HOSTS.add(value)
 
 

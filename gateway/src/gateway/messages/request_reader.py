@@ -25,7 +25,7 @@ class RequestReader:
         return bool(self._head.received)
 
     def feed(self, data: bytes) -> tuple[Request, bytes] | None:
-        """A request and what stands behind its head, None while `data` does not complete the head.
+        """A request and the bytes behind its head, None while `data` does not complete the head.
 
         Raises MalformedMessageError.
         """

@@ -1,4 +1,4 @@
-"""Which request targets are refused: whatever two programs could read as two different paths."""
+"""The refusal of request targets that two programs could read as two different paths."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Who a request is to be called in every log: its own id, and the W3C Trace Context it belongs to."""
+"""The names of a request in every log: its own id, and the W3C Trace Context it belongs to."""
 
 import random
 import re
@@ -32,7 +32,7 @@ def new_request_id() -> bytes:
 
 
 def identify(given: Given) -> Identity:
-    """The identity that a client's headers state: a trace that they state malformed is begun anew."""
+    """The identity that a client's headers state: a malformed trace is replaced by a new one."""
     ids = given.get(b"x-request-id")
     request_id = ids[0] if ids and len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else new_request_id()
     parents = given.get(b"traceparent")

@@ -1,4 +1,4 @@
-"""When auth-service does not answer at all, requests are told so at once instead of waiting for it one by one."""
+"""A circuit breaker: while auth-service does not answer at all, requests are refused at once and do not wait for it."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ class Breaker:
         self._next_probe = 0.0
 
     def admits(self) -> bool:
-        """Whether the question may be asked."""
+        """True if the question may be asked."""
         if self._failures < FAILURES:
             return True
         now = self._time()
@@ -25,7 +25,7 @@ class Breaker:
         return True
 
     def note(self, *, answered: bool) -> None:
-        """Whether a question was answered, whatever the answer."""
+        """Note that a question was `answered`, whatever the answer, or was not."""
         if answered:
             self._failures = 0
         else:

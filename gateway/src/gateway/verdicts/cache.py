@@ -21,8 +21,8 @@ log = structlog.get_logger()
 MAX_ALLOWS = 50_000
 MAX_DENIES = 5_000
 MAX_DENY_BODY = 4 * 1024
-# Of its lifetime, for which an allow is remembered: a loop that is late must not stretch it.
-_SHARE = 0.95
+# The part of its lifetime for which an allow is remembered, so that a loop that is late does not stretch it.
+_LIFETIME_PART = 0.95
 
 _WORDS = (b"accept", b"accept-language", b"language")
 
@@ -36,7 +36,7 @@ def _digest(data: bytes) -> bytes:
 
 
 class Waiter(Protocol):
-    """Who waits for a verdict. One that has gone is told all the same: what it asked for is finished for the others."""
+    """A party that waits for a verdict. It is told even if it has gone: others may wait for the same."""
 
     def on_verdict(self, verdict: Verdict) -> None: ...
 
@@ -64,7 +64,7 @@ class _Remembered(Generic[T]):
 
 
 class Verdicts:
-    """Verdicts by the SHA-256 digest of the token; `lifetime` is in seconds, 0 asks anew at every request.
+    """Verdicts by the SHA-256 digest of the token; `lifetime` is in seconds, 0 asks again at every request.
 
     What is remembered are the facts that `/verify-token` states, never whether a route may be used. A verdict ends at a
     fixed time after it was given, and never after its token. This is the one place to make it end earlier.
@@ -95,7 +95,7 @@ class Verdicts:
         self._breaker = Breaker()
 
     def allow(self, token: bytes) -> Allow | None:
-        """What is remembered of a token that is good."""
+        """The remembered verdict on a good token, None where there is none."""
         found = self._allows.get(_digest(token), self._time())
         if found is not None:
             self._counters.verdict_hits += 1
@@ -176,7 +176,7 @@ class Verdicts:
             return
         now = self._time()
         if isinstance(verdict, Allow):
-            until = min(verdict.given_at + _SHARE * self._lifetime, verdict.expires_at)
+            until = min(verdict.given_at + _LIFETIME_PART * self._lifetime, verdict.expires_at)
             if until > now:
                 self._allows.put(digest, verdict, now, until)
         elif isinstance(verdict, Deny) and len(verdict.answer.body) <= MAX_DENY_BODY:

@@ -12,7 +12,7 @@ from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import FULL, UpstreamConnection
 from servicekit.upstreams.pool import Upstream
 
-BODY_LIMIT = 64 * 1024
+_ANSWER_LIMIT = 64 * 1024
 
 _RELAYED = frozenset((b"content-type", b"www-authenticate", b"cache-control", b"pragma", b"content-language"))
 
@@ -120,7 +120,7 @@ class Question:
 
     def on_body(self, data: bytes) -> None:
         self._body += data
-        if len(self._body) > BODY_LIMIT:
+        if len(self._body) > _ANSWER_LIMIT:
             self._give_up(answered=True)
 
     def on_end(self) -> None:

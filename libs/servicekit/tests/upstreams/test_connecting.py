@@ -50,7 +50,7 @@ async def test_who_gets_no_connection_in_time_is_told(stage: Stage, swallowing: 
     await stage.open(FIRST, connect_timeout=0.2)
     started = asyncio.get_running_loop().time()
     client = await stage.answered()
-    assert client.refused == "late"
+    assert client.refused == "unreachable"
     assert asyncio.get_running_loop().time() - started < 0.6
 
 

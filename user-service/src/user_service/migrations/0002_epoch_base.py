@@ -1,4 +1,4 @@
-"""What is added to every user's epoch when auth-service is told it: raised when a backup was restored."""
+"""A number that is added to every epoch sent to auth-service; it is raised after a backup was restored."""
 
 from alembic import op
 

@@ -4,7 +4,7 @@ from servicekit.http1.parser import HEAD_END
 
 
 class HeadReader:
-    """Collects one head after another. Each byte is searched and copied once, however many parts a head comes in.
+    """Collects one head after another. The parts that have arrived are not searched or copied again with each new part.
 
     `received` is what has arrived of a head that is not whole yet.
     """
@@ -15,7 +15,7 @@ class HeadReader:
         self.received = bytearray()
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The head with its empty line and what stands behind it, None while `data` does not complete it."""
+        """The head with its empty line and the bytes behind it, None while `data` does not complete it."""
         if self.received:
             searched = max(0, len(self.received) - len(HEAD_END) + 1)
             self.received += data

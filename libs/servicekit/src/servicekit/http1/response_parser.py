@@ -11,7 +11,7 @@ _MOST_INTERIM = 32
 
 
 class ResponseSink(Protocol):
-    """Who takes the parts of a response."""
+    """The receiver of a response's parts."""
 
     def on_head(self, head: ResponseHead) -> None: ...
     def on_body(self, data: bytes) -> None: ...
@@ -48,7 +48,7 @@ class ResponseParser:
         self._feed(data)
 
     def finish(self) -> bool:
-        """The connection has ended: whether that ends the response as it should, and so was handed on as its end."""
+        """The connection has ended. True if that is how the response ends, which `sink` has then been told."""
         if self._feed == self._feed_until_close:
             self._end(keep_alive=False)
             return True

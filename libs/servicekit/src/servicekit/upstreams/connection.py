@@ -16,7 +16,6 @@ MALFORMED = "malformed"
 STALLED = "stalled"
 
 UNREACHABLE = "unreachable"
-LATE = "late"
 FULL = "full"
 
 
@@ -33,8 +32,7 @@ class User(Protocol):
     def on_no_connection(self, fault: str, /) -> None:
         """There is none, and nothing was written.
 
-        `unreachable`, `late`: the connection was not made in time, or `full`: the pool had no room for it in time,
-        which says nothing about any replica.
+        `unreachable`, or `full`: the pool had no room for it in time, which says nothing about any replica.
         """
 
     def on_head(self, head: ResponseHead) -> None:
@@ -59,7 +57,7 @@ class User(Protocol):
 
 
 class Owner(Protocol):
-    """The pool, or what takes a connection over from it, as the connection knows them."""
+    """The pool, or the object that took a connection over from it, as the connection knows them."""
 
     def release(self, connection: "UpstreamConnection") -> None: ...
     def forget(self, connection: "UpstreamConnection") -> None: ...

@@ -1,4 +1,4 @@
-"""Connections that left their pool: they carry no more requests, and take none of its room."""
+"""Connections that have left their pool: they carry no more requests and take up no room in it."""
 
 from servicekit.upstreams.connection import CLOSED, UpstreamConnection
 

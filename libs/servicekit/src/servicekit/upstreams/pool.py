@@ -8,7 +8,7 @@ from random import uniform
 from urllib.parse import urlsplit
 
 from servicekit.deadlines import Deadlines
-from servicekit.upstreams.connection import CLOSED, FULL, LATE, UNREACHABLE, UpstreamConnection, User
+from servicekit.upstreams.connection import CLOSED, FULL, UNREACHABLE, UpstreamConnection, User
 from servicekit.upstreams.detached import Detached
 from servicekit.upstreams.probes import Probes
 from servicekit.upstreams.replicas import EJECTED, GONE, Replica, Replicas
@@ -75,7 +75,7 @@ class Upstream:
         await self._resolver.start()
 
     async def close(self) -> None:
-        """Whoever waits gets no connection, whoever has one loses it."""
+        """Users who wait get no connection, and those who have one lose it."""
         self._deadlines.discard(self)
         await self._resolver.close()
         await self._probes.close()
@@ -108,7 +108,7 @@ class Upstream:
             self._place(waiting, replica)
 
     def may_retry(self) -> bool:
-        """Whether a request that got no answer may be tried at another replica; if so, that is counted."""
+        """True if a request that got no answer may be tried at another replica, which is then counted."""
         # One that has just been ejected, or is gone from the name, counts too: what it lost another may answer.
         return len(self._replicas.all) + len(self._replicas.leaving) > 1 and self._budget.withdraw()
 
@@ -130,7 +130,7 @@ class Upstream:
             self.forget(connection)
 
     def detach(self, connection: UpstreamConnection) -> None:
-        """It speaks another protocol from now on: its user keeps it, and its room is for requests again."""
+        """It speaks another protocol from now on: its user keeps it, and it leaves the pool."""
         replica = connection.replica
         replica.connections.discard(connection)
         replica.in_flight -= 1
@@ -146,7 +146,7 @@ class Upstream:
             self._place_all()
 
     def status(self) -> dict[str, object]:
-        """What the page for operations shows."""
+        """The state of the pool, as the page for operations shows it."""
         replicas = self._replicas.status()
         return {"connections": self._connections, "waiting": len(self._waiting), "replicas": replicas}
 
@@ -155,7 +155,7 @@ class Upstream:
         elapsed = min(now - self._replicas.now, _STEP)
         self._replicas.look(now)
         while self._waiting and (waiting := next(iter(self._waiting.values()))).deadline <= now:
-            self._give_up(waiting, LATE if waiting.connecting or waiting.tried else FULL)
+            self._give_up(waiting, UNREACHABLE if waiting.connecting or waiting.tried else FULL)
         self._probes.look(elapsed)
         for replica in (*self._replicas.all, *self._replicas.leaving):
             self._close_idle(replica, now - IDLE)
@@ -215,7 +215,7 @@ class Upstream:
     def _place(self, waiting: Waiting, replica: Replica | None) -> bool:
         """Get it a connection to `replica`, or give it up without one; False where there is no room."""
         if replica is None:
-            self._give_up(waiting, LATE if waiting.late else UNREACHABLE)
+            self._give_up(waiting, UNREACHABLE)
         elif replica.idle:
             self._serve(waiting, replica.idle.pop())
         elif self._make_room():
@@ -225,7 +225,7 @@ class Upstream:
         return True
 
     def _make_room(self) -> bool:
-        """Whether one more may be opened; at the limit an idle one is closed for it, that of another replica."""
+        """True if one more may be opened. At the limit an idle connection is closed to make room for it."""
         if self._connections < self._limit:
             return True
         longest = max((*self._replicas.all, *self._replicas.leaving), key=lambda replica: len(replica.idle))
@@ -256,21 +256,20 @@ class Upstream:
         # Half the time where there is another one to try: one that swallows packets is not the end of a request.
         patience = self._connect_timeout / 2 if others else self._connect_timeout
         connection = None
-        late = False
         try:
             async with asyncio.timeout(None) as limit:
                 attempt = Attempt(limit, self._loop.time() + patience)
                 self._deadlines.add(attempt)
                 connection = await self._open(replica)
-        except OSError as error:
-            late = isinstance(error, TimeoutError)
+        except OSError:
+            pass  # the next replica is tried below
         finally:
             self._deadlines.discard(attempt)
             replica.connecting -= 1
             if connection is None:
                 self._connections -= 1
         if connection is None:
-            self._try_next(waiting, replica, late=late)
+            self._try_next(waiting, replica)
             return
         replica.connections.add(connection)
         if self._waiting.get(waiting.user) is waiting:
@@ -289,11 +288,10 @@ class Upstream:
         name = self._host if self._tls is not None else None
         await self._loop.create_connection(lambda: protocol, *address, ssl=self._tls, server_hostname=name)
 
-    def _try_next(self, waiting: Waiting, replica: Replica, *, late: bool) -> None:
+    def _try_next(self, waiting: Waiting, replica: Replica) -> None:
         """It could not be reached, so not a byte was written, and any other may be tried."""
         replica.failed()
         waiting.connecting = False
-        waiting.late = late
         waiting.tried.append(replica)
         if self._waiting:
             self._place_all()

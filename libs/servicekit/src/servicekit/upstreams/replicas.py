@@ -100,12 +100,12 @@ class Replica:
 
     @property
     def absent(self) -> bool:
-        """Whether it counts among those left out: one on trial has not come back yet."""
+        """True if it counts among those left out: one on trial has not come back yet."""
         return self.hanging or self.state in (EJECTED, ON_TRIAL)
 
     @property
     def open(self) -> bool:
-        """Whether a request may be sent to it."""
+        """True if a request may be sent to it."""
         if self.state in (EJECTED, GONE) or self._replicas.leaves_out(self):
             return False
         return not (self.state is ON_TRIAL and self.load)

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 async def ask_system(host: str, port: int) -> list[Address]:
-    """What getaddrinfo says, each address once. Raises OSError."""
+    """The addresses that getaddrinfo returns, each once. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys((str(sockaddr[0]), int(sockaddr[1])) for *_, sockaddr in found))
 

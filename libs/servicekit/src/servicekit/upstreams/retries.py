@@ -1,4 +1,4 @@
-"""How many requests may be tried again: a share of what came lately, so that retries cannot feed an overload."""
+"""The number of requests that may be tried again: a share of the recent ones, so that retries feed no overload."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class RetryBudget:
         self._requests[self._slot()] += 1
 
     def withdraw(self) -> bool:
-        """Whether a request may be tried again; if so, that is counted."""
+        """True if a request may be tried again, which is then counted."""
         slot = self._slot()
         if sum(self._retries) >= FLOOR + SHARE * sum(self._requests):
             return False

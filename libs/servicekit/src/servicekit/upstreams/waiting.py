@@ -1,4 +1,4 @@
-"""Who waits for a connection to an upstream."""
+"""The users that wait for a connection to an upstream, and attempts to open one."""
 
 import asyncio
 import math
@@ -10,7 +10,7 @@ from servicekit.upstreams.replicas import Replica
 class Waiting:
     """A user without a connection yet. `connecting`: one is being made for it."""
 
-    __slots__ = ("avoid", "connecting", "deadline", "late", "tried", "user")
+    __slots__ = ("avoid", "connecting", "deadline", "tried", "user")
 
     def __init__(self, user: User, avoid: Replica | None, deadline: float) -> None:
         self.user = user
@@ -18,7 +18,6 @@ class Waiting:
         self.deadline = deadline
         self.connecting = False
         self.tried: list[Replica] = []
-        self.late = False  # the last replica tried did not refuse, but let it wait
 
 
 class Attempt:
