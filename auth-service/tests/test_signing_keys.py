@@ -106,7 +106,8 @@ async def test_a_removed_key_verifies_nothing_though_its_tokens_were_seen_before
 @pytest.fixture
 async def unaware(start, monkeypatch):
     """A service that read its keys when it started, and reads them again only when it has to."""
-    monkeypatch.setattr(upkeep, "KEYS_EVERY", 60.0)
+    for name in ("RELOAD_KEYS_EVERY", "ADVANCE_KEYS_EVERY"):
+        monkeypatch.setattr(upkeep, name, 60.0)
     return await start()
 
 
