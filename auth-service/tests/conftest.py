@@ -138,7 +138,8 @@ async def start(database_url: str, users: UserService, http: aiohttp.ClientSessi
 @pytest.fixture
 def eager_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Services that are started later in this process look after their keys without a pause to speak of."""
-    monkeypatch.setattr(upkeep, "KEYS_EVERY", 0.02)
+    for name in ("RELOAD_KEYS_EVERY", "ADVANCE_KEYS_EVERY"):
+        monkeypatch.setattr(upkeep, name, 0.02)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 WRONG = "not the password"
 _numbers = itertools.count(1)
@@ -16,6 +17,22 @@ def address():
     """An IPv4 address in a /24 that no other test comes from."""
     number = unique()
     return f"{203 + number // 65536}.{number // 256 % 256}.{number % 256}.7"
+
+
+class Number:
+    """A phone number without its `+` that may be read as two: a login for each reading, and one for the `bare` number.
+
+    `taken` are those of the two readings, 0 and 1, that are a user's.
+    """
+
+    def __init__(self, service, *taken):
+        digits = f"45{unique():08}"
+        self.readings = [f"+{digits}", f"+880{digits}"]
+        service.users.readings[digits] = self.readings
+        self.spelled = [service.users.add(login=login) for login in self.readings]
+        for number in {0, 1} - set(taken):
+            del service.users.users[self.readings[number]]
+        self.bare = replace(self.spelled[(taken or [0])[0]], login=digits)
 
 
 def came_from(place):

@@ -1,24 +1,8 @@
 """A number that may be read as two is guessed at for both, and nobody learns whose they are."""
 
-from dataclasses import replace
-
 import pytest
 
-from .guesses import address, guess, statuses, unique
-
-
-class Number:
-    """A number without its `+` and two that it may be read as, as somebody who logs in by each of them."""
-
-    def __init__(self, service, *taken):
-        digits = f"45{unique():08}"
-        self.readings = [f"+{digits}", f"+880{digits}"]
-        service.users.readings[digits] = self.readings
-        self.spelled = [service.users.add(login=login) for login in self.readings]
-        for number in {0, 1} - set(taken):
-            del service.users.users[self.readings[number]]
-        self.bare = replace(self.spelled[(taken or [0])[0]], login=digits)
-
+from .guesses import Number, address, guess, statuses
 
 TAKEN = [(), (0,), (1,), (0, 1)]
 

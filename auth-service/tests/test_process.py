@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import aiohttp
 import pytest
 
 from .processes import free_port, process, run
@@ -28,6 +29,16 @@ async def test_it_waits_for_the_database_and_stops_while_it_waits(relay, cut_off
         assert await patient.stop() == 0
 
 
+async def use_until_told_to_stop(service):
+    """Send one request after the other over one connection, each of which is answered, until an answer ends it."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
+        told = False
+        while not told:
+            async with session.get(service.url + "/healthz") as response:
+                assert response.status == 200
+                told = response.headers.get("Connection") == "close"
+
+
 async def test_every_line_is_json_and_a_stop_is_clean(start_process, parties):
     started, service = await start_process()
     user = service.users.add()
@@ -41,9 +52,11 @@ async def test_every_line_is_json_and_a_stop_is_clean(start_process, parties):
 
     service.users.before_answer = wait
     in_flight = asyncio.create_task(service.login(parties["cubux"], user))
+    in_use = asyncio.create_task(use_until_told_to_stop(service))
     await slow.wait()
     assert await started.stop() == 0
     assert (await in_flight).status == 200
+    await in_use
     lines = [json.loads(line) for line in started.output.splitlines()]
     events = [line["event"] for line in lines]
     assert events[:2] == ["no REDIS_URL", "listening"]

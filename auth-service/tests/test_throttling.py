@@ -2,11 +2,10 @@
 
 import json
 import signal
-from dataclasses import replace
 
 import pytest
 
-from .guesses import WRONG, address, came_from, guess, statuses, unique
+from .guesses import WRONG, Number, address, came_from, guess, statuses, unique
 from .processes import run
 from .service import ISSUER, Party, at_once
 
@@ -252,15 +251,12 @@ async def test_an_account_is_opened_by_any_of_its_names(strict, parties, clear):
 
 
 async def test_both_readings_of_a_number_are_opened_by_it(strict, parties, clear):
-    digits = f"45{unique():08}"
-    readings = [f"+{digits}", f"+880{digits}"]
-    strict.users.readings[digits] = readings
-    users = [strict.users.add(login=login) for login in readings]
-    bare = replace(users[0], login=digits)
-    await _close(strict, parties["bongo"], bare)
-    assert (await guess(strict, parties["bongo"], users[1], address(), users[1].password)).status == 429
-    assert (await clear(digits)).output == "cleared\n"
-    for user in (*users, bare):
+    number = Number(strict, 0, 1)
+    other = number.spelled[1]
+    await _close(strict, parties["bongo"], number.bare)
+    assert (await guess(strict, parties["bongo"], other, address(), other.password)).status == 429
+    assert (await clear(number.bare.login)).output == "cleared\n"
+    for user in (*number.spelled, number.bare):
         assert (await guess(strict, parties["bongo"], user, address(), user.password)).status == 201
 
 

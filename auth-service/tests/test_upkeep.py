@@ -255,7 +255,7 @@ async def test_a_session_that_its_user_s_epoch_ended_is_deleted_a_day_later(own_
 
 
 async def test_a_round_reads_a_part_of_the_table_and_the_next_one_goes_on(own_service, monkeypatch):
-    monkeypatch.setattr(dead_sessions, "_PAGES", 1)
+    monkeypatch.setattr(dead_sessions, "_PAGES_AT_A_TIME", 1)
     copies = """
         INSERT INTO sessions (id, client_id, user_id, scope, idle_expires_at, expires_at, revoked_at)
         SELECT n, 'web', n, '{}', now() + interval '9 days', now() + interval '9 days', now() - $1::interval

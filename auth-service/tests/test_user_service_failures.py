@@ -8,7 +8,7 @@ from aiohttp import web
 
 from auth_service.backends import user_service
 
-from .guesses import address, guess
+from .guesses import address, guess, statuses
 from .serving import eventually
 from .test_database_away import assert_unavailable
 
@@ -95,6 +95,36 @@ async def test_no_more_logins_are_sent_than_there_was_room_for(own_service, part
     assert [reply.status for reply in await asyncio.gather(*(own_service.login(party, user) for _ in range(15)))] == [
         200
     ] * 15
+
+
+async def sent_at_a_time(service, party, user, logins):
+    """How many of so many logins user-service is sent while it answers none; then it lets all of them in."""
+    before, released, begun = len(service.users.checks), asyncio.Event(), []
+
+    async def wait(_user):
+        await released.wait()
+
+    async def sent_or_refused():
+        return len(service.users.checks) - before + sum(login.done() for login in begun)
+
+    service.users.before_answer = wait
+    for number in range(1, logins + 1):
+        begun.append(asyncio.create_task(service.login(party, user)))
+        await eventually(sent_or_refused, lambda seen, number=number: seen == number)
+    sent = len(service.users.checks) - before
+    released.set()
+    assert statuses(await asyncio.gather(*begun)) == {200: sent, 503: logins - sent}
+    return sent
+
+
+async def test_eight_logins_at_a_time_are_sent_at_least_and_more_as_they_are_taken(own_service, parties):
+    user, party = own_service.users.add(), parties["rfc6749"]
+    own_service.users.fault = overloaded
+    for _ in range(3):
+        assert_unavailable(await own_service.login(party, user), "rfc6749")
+    own_service.users.fault = None
+    assert await sent_at_a_time(own_service, party, user, 13) == 8
+    assert await sent_at_a_time(own_service, party, user, 13) == 12  # half a one more for each that was taken
 
 
 async def test_accounts_are_asked_for_by_so_many_logins_at_a_time(start, parties, monkeypatch):

@@ -123,7 +123,7 @@ def _routes(
     clients = PostgresClients(database, keyring)
     sessions = PostgresSessions(database, settings.refresh_limits, settings.sessions_per_user)
     refresh_tokens = RefreshTokens(keyring.refresh_token_keys)
-    throttle = Throttling(counted, settings.budgets, keyring.login_name_key)
+    throttle = Throttling(counted, settings.budgets, keyring.account_key)
     address_of = functools.partial(client_address, gateways=Networks(settings.gateways))
     grants: list[Grant] = [
         PasswordGrant(users, sessions, throttle),

@@ -34,18 +34,13 @@ class DatabaseSettings(_Settings):
     database_url: PostgresUrl = Field(description="PostgreSQL database of auth-service, as a `postgresql://` URL.")
 
 
-class KeyringSettings(_Settings):
-    """The master keys."""
+class StoreSettings(DatabaseSettings):
+    """What the command line needs."""
 
     master_keys: Annotated[SecretStr, AfterValidator(_master_keys)] = Field(
         description="Master key ring, `id:key,id:key`, the newest first; a key is 32 random bytes in base64. "
         "Encrypts client secrets and signing keys, and derives refresh tokens."
     )
-
-
-class StoreSettings(KeyringSettings, DatabaseSettings):
-    """What the command line needs."""
-
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections to PostgreSQL at the most.")
     key_publish_seconds: int = Field(
         300,

@@ -29,7 +29,7 @@ async def test_connections_in_use_end_with_an_answer(runner):
     async with aiohttp.ClientSession() as session:
         async with session.post(url) as response:
             assert "Connection" not in response.headers
-        draining = asyncio.create_task(runner.draining.drain(runner))
+        draining = asyncio.create_task(runner.drain())
         await asyncio.sleep(0.1)
         assert not draining.done(), "an idle connection may still be used"
         async with session.post(url) as response:
@@ -42,12 +42,12 @@ async def test_connections_in_use_end_with_an_answer(runner):
 async def test_an_idle_connection_is_waited_for_a_second_only(runner):
     _, writer = await asyncio.open_connection(*runner.addresses[0])
     started = time.monotonic()
-    await runner.draining.drain(runner)
+    await runner.drain()
     assert 0.9 < time.monotonic() - started < 5
     writer.close()
 
 
 async def test_nothing_is_waited_for_where_nobody_is_connected(runner):
     started = time.monotonic()
-    await runner.draining.drain(runner)
+    await runner.drain()
     assert time.monotonic() - started < 0.5

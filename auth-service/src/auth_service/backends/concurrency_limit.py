@@ -1,4 +1,4 @@
-"""How many requests a service is sent at a time: what it took when it last refused one, and slowly more (AIMD)."""
+"""Limits the requests that a service is sent at a time: what it took when it last refused one, slowly more (AIMD)."""
 
 import contextlib
 import math

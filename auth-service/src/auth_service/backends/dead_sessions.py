@@ -3,7 +3,7 @@
 from servicekit.postgres import Database
 
 _BATCH = 5000
-_PAGES = 500  # of 8 KB, read by one statement
+_PAGES_AT_A_TIME = 500  # of 8 KB, read by one statement
 _STEPS = 10  # statements in one round
 
 # Without its row no token of a session verifies, and none is refreshed. The answers are the same as before.
@@ -24,7 +24,7 @@ DELETE_DEAD = """
         FOR UPDATE OF s SKIP LOCKED
     ) AND before_deadline($3)
 """
-PAGES = "SELECT pg_relation_size('sessions') / current_setting('block_size')::bigint AS number"
+COUNT_PAGES = "SELECT pg_relation_size('sessions') / current_setting('block_size')::bigint AS number"
 
 
 class DeadSessions:
@@ -47,11 +47,11 @@ class DeadSessions:
                 return total
 
     async def _delete_dead(self) -> int:
-        pages = (await self._database.fetchrow(PAGES))["number"]
+        pages = (await self._database.fetchrow(COUNT_PAGES))["number"]
         total = 0
         for _ in range(_STEPS):
-            total += await self._database.write(DELETE_DEAD, self._page, self._page + _PAGES)
-            self._page += _PAGES
+            total += await self._database.write(DELETE_DEAD, self._page, self._page + _PAGES_AT_A_TIME)
+            self._page += _PAGES_AT_A_TIME
             if self._page >= pages:
                 self._page = 0
                 break

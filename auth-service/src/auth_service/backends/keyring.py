@@ -11,9 +11,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from servicekit.settings import SAMPLE_WORDS
+
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
-_SAMPLE = re.compile(rb"change|example|sample|secret|password|placeholder", re.IGNORECASE)
+_SAMPLE = re.compile(SAMPLE_WORDS.encode(), re.IGNORECASE)
 
 
 class UnknownMasterKeyError(Exception):
@@ -59,7 +61,8 @@ class Keyring:
         self._newest = keys[0].id
         self._ciphers = {key.id: AESGCM(key.derive("parley encryption")) for key in keys}
         self.refresh_token_keys = [key.derive("parley refresh tokens") for key in keys]
-        self.login_name_key = keys[0].derive("parley login names")
+        # It digested login names once. Another label would give another key, and forget all that was counted.
+        self.account_key = keys[0].derive("parley login names")
 
     def encrypt(self, plaintext: bytes, context: str) -> bytes:
         """`context` says what this is; the ciphertext decrypts under the same context only."""

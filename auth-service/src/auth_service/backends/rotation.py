@@ -48,6 +48,7 @@ ROTATE = """
         extract(epoch FROM now())::float8 AS now, extract(epoch FROM expires_at)::float8 AS expires_at
     FROM rotated
 """
+# The view live_sessions has no columns that count rotations, so the row itself is joined as well.
 WHY_NOT_ROTATED = """
     SELECT c.version <> $2 AS stale, s.id IS NOT NULL AS refreshable, $4::text[] <@ s.scope AS within_scope,
         CASE WHEN s.counter = $5 THEN extract(epoch FROM counted.rotations_since + $6::interval - now())::float8

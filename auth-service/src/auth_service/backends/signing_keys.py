@@ -64,7 +64,7 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The port `ServerKeys`; `reload` and `advance` are called every few seconds by the background work.
+    """The port `ServerKeys`. The background work calls `reload` every second and `advance` every five seconds.
 
     `dialects` are the names of those whose tokens an algorithm signs: a retiring key lasts as long as these do.
     """

@@ -35,7 +35,7 @@ class Budgets:
 
 
 class Throttling:
-    """The port `Throttle`. `key` makes digests of accounts, which are named after what a person typed if nobody's."""
+    """The port `Throttle`. `key` makes digests of accounts: one that nobody has is named after what somebody typed."""
 
     def __init__(self, throttle: Throttle, budgets: Budgets, key: bytes) -> None:
         self._throttle = throttle

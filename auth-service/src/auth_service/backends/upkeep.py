@@ -14,7 +14,8 @@ from servicekit.postgres import Database
 
 log = structlog.get_logger()
 
-KEYS_EVERY = RELOAD_SECONDS
+RELOAD_KEYS_EVERY = RELOAD_SECONDS
+ADVANCE_KEYS_EVERY = 5.0
 TABLES_EVERY = 60.0
 _DAYS_AHEAD = 3
 
@@ -30,17 +31,10 @@ DELETE_EPOCHS = """
 
 async def keep_up(database: Database, keys: SigningKeys) -> None:
     """Do the background work for ever; what fails is tried again in the next round."""
-
-    async def advance_keys() -> None:
-        try:
-            await keys.advance()
-        except UnavailableError as error:  # a database that cannot be written to can still be read
-            log.warning("background work failed", cause=str(error))
-        await keys.reload()
-
     dead_sessions = DeadSessions(database)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_every(KEYS_EVERY, advance_keys))
+        tasks.create_task(_every(RELOAD_KEYS_EVERY, keys.reload))
+        tasks.create_task(_every(ADVANCE_KEYS_EVERY, keys.advance))
         tasks.create_task(_every(TABLES_EVERY, lambda: tidy_tables(database, dead_sessions)))
 
 

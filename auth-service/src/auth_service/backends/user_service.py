@@ -68,7 +68,7 @@ class UserService:
     """The port `Users`, and the outbox of user-service."""
 
     def __init__(self, service: Service, tokens: ServiceTokens, exempt: Networks) -> None:
-        """Logins from `exempt` addresses are not told to come from one network: each account counts by itself."""
+        """Logins from `exempt` addresses are sent without their network: then each login name counts by itself."""
         self._service = service
         self._tokens = tokens
         self._exempt = exempt

@@ -56,7 +56,7 @@ async def _clear(settings: ThrottleCommandSettings, redis_url: str, login: str) 
         users = UserService(user_service, InternalTokenMinter(settings.issuer, keys, database.now), Networks(""))
         found = [await users.accounts_of(login, login_type, UNKNOWN) for login_type in _login_types(login)]
         accounts = set(chain.from_iterable(found))
-        return await clear_logins(RedisBudgets(redis, time.time), keyring.login_name_key, accounts)
+        return await clear_logins(RedisBudgets(redis, time.time), keyring.account_key, accounts)
 
 
 def _login_types(login: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class Users(Protocol):
     async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
         """The user, or None: unknown, wrong password and disabled cannot be told apart.
 
-        `address` is the client's, as text.
+        `address` is the client's, as text. Raises CallerLeftError when the client hangs up before the answer comes.
         """
 
 

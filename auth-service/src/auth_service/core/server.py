@@ -131,15 +131,14 @@ class AuthorizationServer:
         attempt = await self._throttle.admit_secret(client.client_id, address, right=right)
         try:
             fresh = client if right else await self._reread(client)
+            if not right and not _is_secret_of(fresh, secret):
+                raise InvalidClientError
         except UnavailableError:
             await attempt.withdrawn()
             raise
         except InvalidClientError:
             await attempt.failed()
             raise
-        if not _is_secret_of(fresh, secret):
-            await attempt.failed()
-            raise InvalidClientError
         await attempt.succeeded()
         return fresh
 

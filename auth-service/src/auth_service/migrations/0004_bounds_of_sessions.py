@@ -6,13 +6,14 @@ revision = "0004"
 down_revision = "0003"
 
 STATEMENTS = (
-    # Before all that locks readers out: while the index is built logins and refreshes wait, but tokens are verified.
+    # This comes before the statements that lock readers out: logins and refreshes wait while the index is built, but
+    # tokens are verified.
     """
     CREATE INDEX unrevoked_sessions_by_user ON sessions (user_id, client_id)
         WHERE user_id IS NOT NULL AND revoked_at IS NULL
     """,
-    # It found the sessions that were revoked, too, and there may be very many of one user. Without it a change of an
-    # e-mail address reads the whole table where the version before is still running.
+    # The old index has revoked sessions too, of which one user may have very many. Once it is gone, a change of an
+    # e-mail address reads the whole table in processes of the previous version.
     "DROP INDEX sessions_by_user",
     # `retries` of the refresh token spent last, and `rotations` since `rotations_since`. Constant defaults rewrite no
     # row. None of them may be indexed: a refresh changes them, and an update of indexed columns costs far more.

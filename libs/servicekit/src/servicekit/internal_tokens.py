@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jwt
 import structlog
@@ -47,6 +47,14 @@ class InternalToken:
         return int(self.subject) if self.subject.isascii() and self.subject.isdigit() else None
 
 
+class _Accepted(NamedTuple):
+    """A token, and what its key is looked up by: the `kid`, and when the token was issued."""
+
+    token: InternalToken
+    kid: str
+    issued_at: int
+
+
 class ClocksDifferError(http.ServiceUnavailableError):
     """A token that auth-service signed for another time than it is here.
 
@@ -63,8 +71,9 @@ class Keys(Protocol):
 
 
 class InternalTokens:
-    """Checks internal tokens; each is remembered by digest until it expires, so no signature is checked twice.
+    """Checks internal tokens, and remembers by their digests those that it accepted: no signature is checked twice.
 
+    A remembered token is refused, and forgotten, once its key has been removed or it has expired.
     `clock` is the database's, in epoch seconds: that of the machine may be wrong.
     """
 
@@ -72,28 +81,26 @@ class InternalTokens:
         self._issuer = issuer
         self._keys = keys
         self._clock = clock
-        self._checked: dict[bytes, tuple[InternalToken, str, int]] = {}
+        self._accepted: dict[bytes, _Accepted] = {}
 
     async def verify(self, token: str) -> InternalToken:
         """What `token` says. Raises `jws.InvalidTokenError`, `ClocksDifferError` or `http.ServiceUnavailableError`."""
         digest = hashlib.sha256(token.encode()).digest()
-        checked = self._checked.get(digest)
-        if checked is None:
-            checked = await self._check(token)
-            if len(self._checked) >= _REMEMBERED:
-                self._checked.clear()
-            self._checked[digest] = checked
-        found, kid, issued_at = checked
-        if await self._keys.public_key(kid, issued_at) is None:
-            self._checked.pop(digest, None)
+        accepted = self._accepted.get(digest)
+        if accepted is None:
+            accepted = await self._check(token)
+            if len(self._accepted) >= _REMEMBERED:
+                self._accepted.clear()
+            self._accepted[digest] = accepted
+        elif await self._keys.public_key(accepted.kid, accepted.issued_at) is None:
+            self._accepted.pop(digest, None)
             raise jws.InvalidTokenError("its key was removed")
-        if found.expires_at + LEEWAY <= self._clock():
-            self._checked.pop(digest, None)
+        if accepted.token.expires_at + LEEWAY <= self._clock():
+            self._accepted.pop(digest, None)
             raise ClocksDifferError("an internal token that has expired: do clocks differ?")
-        return found
+        return accepted.token
 
-    async def _check(self, token: str) -> tuple[InternalToken, str, int]:
-        """The token, the `kid` of its key, and when it was issued."""
+    async def _check(self, token: str) -> _Accepted:
         header, claims = jws.unverified(token)
         if jws.media_type(header) != TYPE:
             raise jws.InvalidTokenError("typ")
@@ -121,7 +128,7 @@ class InternalTokens:
             session_id=session_id,
             expires_at=expires_at,
         )
-        return found, kid, issued_at
+        return _Accepted(found, kid, issued_at)
 
 
 class RemoteKeys:

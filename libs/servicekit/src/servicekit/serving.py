@@ -75,9 +75,9 @@ class Runner(web.AppRunner):
             keepalive_timeout=KEEPALIVE_TIMEOUT,
             shutdown_timeout=10.0,
         )
-        self.draining = draining.Draining()
+        self._draining = draining.Draining()
         self._standstills = Standstills()
-        app.on_response_prepare.extend((_without_server_header, self.draining.close_after))
+        app.on_response_prepare.extend((_without_server_header, self._draining.close_after))
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
@@ -85,6 +85,10 @@ class Runner(web.AppRunner):
         cast(_Server, server).standstills = self._standstills
         self._standstills.start()
         return server
+
+    async def drain(self) -> None:
+        """Take no more connections, and close those in use after their next answer, which says so."""
+        await self._draining.drain(self)
 
     async def cleanup(self) -> None:
         await super().cleanup()
@@ -112,7 +116,7 @@ async def serve(*sites: tuple[web.Application, str, int]) -> None:
             started.set()
             await stop.wait()
             log.info("stopping")
-            await asyncio.gather(*(runner.draining.drain(runner) for runner in runners))
+            await asyncio.gather(*(runner.drain() for runner in runners))
     finally:
         for runner in runners:
             await runner.cleanup()

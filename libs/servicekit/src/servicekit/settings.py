@@ -16,7 +16,9 @@ MISSING = "is missing"
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^/?#@:,\[\]]*)(:[0-9]{1,5})?"
 _LEAST_PASSWORD = 16
 _LEAST_VARIETY = 8
-_SAMPLE = re.compile(r"change|example|sample|secret|password|placeholder|parley", re.IGNORECASE)
+# A regular expression for what a sample has where a secret belongs. A password must not name the product, either.
+SAMPLE_WORDS = "change|example|sample|secret|password|placeholder"
+_SAMPLE = re.compile(f"{SAMPLE_WORDS}|parley", re.IGNORECASE)
 # Kubernetes and Docker announce services to containers by variables such as `AUTH_SERVICE_HOST`, `GATEWAY_PORT_80_TCP`.
 _PLATFORM = re.compile(r".*_SERVICE_(HOST|PORT)(_.*)?|.*_PORT_[0-9]+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?")
 _PLATFORM_PORT = re.compile(r"(tcp|udp|sctp)://.*")

@@ -46,11 +46,12 @@ if not known then
 end
 
 -- Each budget that holds for this guess, the narrower before the wider one.
-local budgets = {{pair, pair_limit, 'PAIR'}}
+local budgets = {}
 if n.attempts > 0 then
-  table.insert(budgets, 1, {attempts, n.attempts, 'ATTEMPTS'})
-  table.insert(budgets, 2, {wide_attempts, n.wider * n.attempts, 'ATTEMPTS'})
+  table.insert(budgets, {attempts, n.attempts, 'ATTEMPTS'})
+  table.insert(budgets, {wide_attempts, n.wider * n.attempts, 'ATTEMPTS'})
 end
+table.insert(budgets, {pair, pair_limit, 'PAIR'})
 if not known then
   table.insert(budgets, {network, network_limit, 'NETWORK'})
   table.insert(budgets, {wide_pair, n.wider * pair_limit, 'WIDE_PAIR'})

@@ -58,14 +58,15 @@ WindowText = Annotated[str, AfterValidator(_checked)]
 
 @dataclass(frozen=True, slots=True)
 class GuessBudgets:
-    """The budgets of one kind of guess; a failure counts in each, a success clears the account's.
+    """The budgets of one kind of guess; a failure counts in each that holds for it, a success clears the account's.
 
     `pair`: of one network at one account. `network`: of one network at all accounts. After `free` failures in a row
     at one account those who come from a network that is not known there have to wait, longer each time; `row` is the
     most in a row from such networks altogether, `known_row` the most from each known one until it counts as unknown.
     `alarm`: when so many fail in five to ten minutes, and more than there are accounts at which somebody succeeded,
     `pair` and `network` are halved. `attempts`: of one network at one account, right ones included; None: no limit.
-    The wide network has `WIDER` times the `pair`, `network` and `attempts` of a network.
+    The wide network has `WIDER` times the `pair`, `network` and `attempts` of a network. For a network that is known at
+    the account only its own `pair`, `known_row` and both `attempts` hold.
     """
 
     kind: str
@@ -147,7 +148,7 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`retry_after` in seconds; `known`: the network is known at the account; `alarm`: budgets were halved.
+    """`retry_after` in seconds; `known`: the network counts as known at the account; `alarm`: budgets were halved.
 
     `local`: this process decided, not Redis.
     """

@@ -104,7 +104,10 @@ class _Limit:
 
 
 class LocalBudgets:
-    """Decides as Redis does, with half the numbers, over the accounts and networks seen last."""
+    """Decides as Redis does, with half the numbers, over the accounts and networks seen last.
+
+    There is no alarm, and a network that is known at an account does not lose that by failures (`known_row`).
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -115,11 +118,11 @@ class LocalBudgets:
         self._known: _Recent[tuple[str, ...]] = _Recent()
 
     def knows(self, budgets: GuessBudgets, guess: Guess) -> bool:
-        """Whether the network has been successful at the account in this process."""
-        return guess.network in (self._known.get((budgets.kind, guess.account)) or ())
+        """True if the network has been successful at the account in this process."""
+        return guess.network in (self._known.get(_account_key(budgets, guess)) or ())
 
     def remember(self, budgets: GuessBudgets, guess: Guess) -> None:
-        key = (budgets.kind, guess.account)
+        key = _account_key(budgets, guess)
         others = [network for network in self._known.get(key) or () if network != guess.network]
         self._known.put(key, (guess.network, *others[: KNOWN_NETWORKS - 1]))
 
@@ -147,7 +150,7 @@ class LocalBudgets:
             if outcome is Outcome.SUCCEEDED and limit.budget in (Budget.PAIR, Budget.WIDE_PAIR):
                 self._failures.drop(limit.key)
         if outcome is Outcome.SUCCEEDED:
-            self._rows.drop((budgets.kind, guess.account))
+            self._rows.drop(_account_key(budgets, guess))
         elif outcome is Outcome.WITHDRAWN:
             for limit in _attempts(budgets, guess):
                 self._attempts.give_back(limit.key, limit.window)
@@ -185,7 +188,7 @@ class LocalBudgets:
         return pending
 
     def _row(self, budgets: GuessBudgets, guess: Guess) -> _Row:
-        row = self._rows.get((budgets.kind, guess.account))
+        row = self._rows.get(_account_key(budgets, guess))
         return row if row is not None and row.ends > self._clock() else _Row(self._clock())
 
     def _count_stranger(self, budgets: GuessBudgets, guess: Guess) -> None:
@@ -194,21 +197,25 @@ class LocalBudgets:
         row.ends = now + (FEW_SECONDS if row.strangers < FEW else ROW_SECONDS)
         if row.strangers >= budgets.free:
             row.closed_until = now + min(LONGEST_DELAY, 2 ** (row.strangers - budgets.free))
-        self._rows.put((budgets.kind, guess.account), row)
+        self._rows.put(_account_key(budgets, guess), row)
+
+
+def _account_key(budgets: GuessBudgets, guess: Guess) -> tuple[str, str]:
+    return budgets.kind, guess.account
 
 
 def _attempts(budgets: GuessBudgets, guess: Guess) -> Iterator[_Limit]:
     if budgets.attempts is not None:
-        account = (budgets.kind, guess.account)
+        account = _account_key(budgets, guess)
         yield _Limit(Budget.ATTEMPTS, (*account, guess.network), budgets.attempts)
         yield _Limit(Budget.ATTEMPTS, (*account, "wide", guess.wide_network), budgets.attempts.wider())
 
 
 def _failures(budgets: GuessBudgets, guess: Guess, *, known: bool) -> Iterator[_Limit]:
-    """A network that is known at the account has a budget of its own there."""
-    kind, account = budgets.kind, guess.account
-    yield _Limit(Budget.PAIR, (kind, account, guess.network), budgets.pair)
+    """For a network that is known at the account, only its own budget there."""
+    account = _account_key(budgets, guess)
+    yield _Limit(Budget.PAIR, (*account, guess.network), budgets.pair)
     if not known:
-        yield _Limit(Budget.NETWORK, (kind, guess.network), budgets.network)
-        yield _Limit(Budget.WIDE_PAIR, (kind, account, "wide", guess.wide_network), budgets.pair.wider())
-        yield _Limit(Budget.WIDE_NETWORK, (kind, "wide", guess.wide_network), budgets.network.wider())
+        yield _Limit(Budget.NETWORK, (budgets.kind, guess.network), budgets.network)
+        yield _Limit(Budget.WIDE_PAIR, (*account, "wide", guess.wide_network), budgets.pair.wider())
+        yield _Limit(Budget.WIDE_NETWORK, (budgets.kind, "wide", guess.wide_network), budgets.network.wider())

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from random import uniform
 from typing import TypeVar
 
@@ -96,8 +95,8 @@ class Throttle:
         """Raises ThrottledError. `who` goes into the log: nothing secret.
 
         A guess at `account` counts `also_at` other accounts, and is refused where it is refused at any of them, so that
-        nobody learns which one it was compared with. Where its network is known at `account`, that has been learned,
-        and what others fail elsewhere keeps nobody out.
+        nobody learns which one it was compared with. From a network that is known at `account` a guess counts there
+        alone: its user has learned as much by logging in, and failures at the other accounts keep nobody out.
         """
         if address in self._exempt:
             return Admission()
@@ -135,15 +134,17 @@ class Throttle:
             raise self._refused(name, name, wait, address, **who)
 
     async def settle(self, budgets: GuessBudgets, decided: Iterable[_Decided], outcome: Outcome) -> None:
-        """What an admission calls."""
+        """Note how admitted guesses ended, each where it was decided: in Redis or in this process."""
         for guess, decision in decided:
-            if outcome is Outcome.SUCCEEDED:
-                self._local.remember(budgets, guess)
-            if decision.local:
-                self._local.settle(budgets, guess, outcome, known=decision.known)
-            else:
-                settle = partial(RedisBudgets.settle, budgets=budgets, guess=guess, outcome=outcome)
-                await self._from_redis(partial(settle, known=decision.known))
+            await self._settle(budgets, guess, decision, outcome)
+
+    async def _settle(self, budgets: GuessBudgets, guess: Guess, decision: Decision, outcome: Outcome) -> None:
+        if outcome is Outcome.SUCCEEDED:
+            self._local.remember(budgets, guess)
+        if decision.local:
+            self._local.settle(budgets, guess, outcome, known=decision.known)
+        else:
+            await self._from_redis(lambda shared: shared.settle(budgets, guess, outcome, known=decision.known))
 
     async def _decide(self, budgets: GuessBudgets, account: str, address: str) -> _Decided:
         """Waits while those under way may still make room: of many at once with the right password none is refused."""
