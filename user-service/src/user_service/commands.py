@@ -63,7 +63,7 @@ def set_role(
     user_id: UserId, role: Annotated[Role, typer.Argument(help="What the user may do.")], as_json: AsJson = False
 ) -> None:
     """Give a user another role, which ends all sessions of the user."""
-    _print([_run(lambda accounts: accounts.update(user_id, {}, role))], as_json, one=True)
+    _print([_run(lambda accounts: accounts.update(user_id, {}, role, may_rename=False))], as_json, one=True)
 
 
 @users.command()

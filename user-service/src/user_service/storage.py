@@ -18,6 +18,7 @@ from user_service.users import (
     NoSuchUserError,
     Role,
     TakenError,
+    UnprovenError,
     User,
 )
 
@@ -189,30 +190,41 @@ async def insert(database: Database, names: LoginNames, password_hash: str | Non
 
 
 async def update(
-    database: Database, user_id: int, changes: Mapping[Kind, LoginName | None], role: Role | None
+    database: Database,
+    user_id: int,
+    changes: Mapping[Kind, LoginName | None],
+    role: Role | None,
+    *,
+    may_rename: bool,
 ) -> tuple[User, bool]:
     """Change login names, and the role where one is given; returns the user, and True if all sessions end.
 
-    Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left; ChangedMeanwhileError
-    where others changed the user time and again.
+    Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left; UnprovenError when one
+    would change and none may; ChangedMeanwhileError where others changed the user time and again.
     """
     for _ in range(ATTEMPTS):
         account = await find(database, user_id)
         if account is None:
             raise NoSuchUserError
         with contextlib.suppress(ChangedMeanwhileError):
-            return await _update(database, account, changes, role)
+            return await _update(database, account, changes, role, may_rename)
     raise ChangedMeanwhileError
 
 
 async def _update(
-    database: Database, account: Account, changes: Mapping[Kind, LoginName | None], role: Role | None
+    database: Database,
+    account: Account,
+    changes: Mapping[Kind, LoginName | None],
+    role: Role | None,
+    may_rename: bool,
 ) -> tuple[User, bool]:
     """One statement, which changes nothing where the user is no longer as it was read."""
     before = account.user
     names = replace(account.names, **{str(kind): name for kind, name in changes.items()})
     if not names.keys():
         raise InvalidFieldsError(dict.fromkeys(changes, "is the last login name of the user, who keeps at least one"))
+    if names != account.names and not may_rename:
+        raise UnprovenError
     new_role = role or before.role
     if (names, new_role) == (account.names, before.role):
         return before, False
