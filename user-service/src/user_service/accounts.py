@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import get_args
 from weakref import WeakValueDictionary
 
 import structlog
@@ -188,6 +189,15 @@ class Accounts:
         if account is None:
             raise NoSuchUserError
         return account
+
+    async def find_by_login(self, login: str) -> User | None:
+        """The user who logs in by this name, in any spelling that some client's login accepts."""
+        for login_type in get_args(LoginType):
+            lookup = login_names.look_up(login, login_type, self._phone_region)
+            account = await storage.find_by_login(self._database, lookup)
+            if account is not None:
+                return account.user
+        return None
 
     async def page(self, after: int, limit: int) -> list[User]:
         """Up to `limit` users with ids above `after`, in the order of their ids."""
