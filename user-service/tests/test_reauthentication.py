@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 PASSWORD = "correct horse battery"
+PASSWORDS = {"somebody": PASSWORD, "admin": "trumpet oyster gravel"}
 NEW = "a completely new one"
 OLD = 302  # seconds since a login that is no proof any longer
 RENAMED = """
@@ -38,7 +39,7 @@ every = pytest.mark.parametrize("asked", EVERY, ids=lambda asked: f"{asked.who} 
 
 
 class Somebody:
-    """A user and an administrator with the same password, and what either asks for."""
+    """A user and an administrator, and what either asks for."""
 
     def __init__(self, service: Any, ids: dict[str, int]) -> None:
         self.service = service
@@ -68,7 +69,7 @@ class Somebody:
 
 
 async def added(service: Any) -> Somebody:
-    users = {name: await service.add(PASSWORD, username=name, role=role) for name, role in ROLES.items()}
+    users = {name: await service.add(PASSWORDS[name], username=name, role=role) for name, role in ROLES.items()}
     return Somebody(service, {name: user.id for name, user in users.items()})
 
 
@@ -103,15 +104,16 @@ async def test_a_login_is_proof_for_five_minutes(somebody: Somebody, asked: Requ
 async def test_the_current_password_is_proof_and_a_wrong_one_is_refused(
     somebody: Somebody, asked: Request, packed: bool
 ) -> None:
+    [others] = PASSWORDS.keys() - {asked.who}
     for login_age in (0, OLD):
-        wrong = await somebody.ask(asked, login_age, "not the password", packed=packed)
+        wrong = await somebody.ask(asked, login_age, PASSWORDS[others], packed=packed)
         assert wrong.status == 403
         problem = msgpack.unpackb(wrong.body) if packed else wrong.json
         assert problem["detail"] == "current_password is not your own password"
         assert "WWW-Authenticate" not in wrong.headers
     assert await somebody.untouched()
     async with somebody.service.acknowledging():
-        assert (await somebody.ask(asked, password=PASSWORD, packed=packed)).status in (200, 204)
+        assert (await somebody.ask(asked, password=PASSWORDS[asked.who], packed=packed)).status in (200, 204)
     assert not await somebody.untouched()
 
 
@@ -133,7 +135,7 @@ async def test_while_auth_service_does_not_tell_when_somebody_logged_in_the_pass
     assert (reply.status, reply.headers["Retry-After"]) == (503, "10")
     assert await somebody.untouched()
     async with somebody.service.acknowledging():
-        assert (await somebody.ask(asked, login_age=None, password=PASSWORD)).status in (200, 204)
+        assert (await somebody.ask(asked, login_age=None, password=PASSWORDS[asked.who])).status in (200, 204)
 
 
 @pytest.mark.parametrize("who", ["somebody", "admin"])
@@ -179,16 +181,16 @@ async def test_wrong_passwords_use_up_the_budget_of_password_changes(start: Call
     replies = [await somebody.ask(asked, password=f"guess {number}", headers=HERE) for number in range(5)]
     assert [reply.status for reply in replies] == [403] * 3 + [429] * 2
     before = (await service.request("GET", "/stats")).json["counters"]["passwords hashed"]
-    right = await somebody.ask(asked, password=PASSWORD, headers=HERE)
+    right = await somebody.ask(asked, password=PASSWORDS[asked.who], headers=HERE)
     assert (right.status, right.body) == (429, replies[-1].body)
-    own = {"current_password": PASSWORD, "password": NEW}
+    own = {"current_password": PASSWORDS[asked.who], "password": NEW}
     acting = somebody.ids[asked.who]
     changed = await service.request("POST", f"/api/v1/users/{acting}/password", own, user=acting, headers=HERE)
     assert changed.status == 429
     assert (await service.request("GET", "/stats")).json["counters"]["passwords hashed"] == before
     assert await somebody.untouched()
     async with service.acknowledging():
-        assert (await somebody.ask(asked, password=PASSWORD, headers=ELSEWHERE)).status in (200, 204)
+        assert (await somebody.ask(asked, password=PASSWORDS[asked.who], headers=ELSEWHERE)).status in (200, 204)
 
 
 async def no_chunks() -> AsyncIterator[bytes]:
@@ -248,7 +250,7 @@ async def test_an_administrator_s_own_password_is_changed_by_who_knows_it(somebo
     path, admin = f"/api/v1/users/{somebody.ids['admin']}/password", somebody.ids["admin"]
     reply = await somebody.service.request("POST", path, {"password": NEW}, user=admin)
     assert (reply.status, reply.faulty_fields) == (422, {"current_password"})
-    assert await somebody.service.check("admin", PASSWORD) is not None
+    assert await somebody.service.check("admin", PASSWORDS["admin"]) is not None
 
 
 async def test_of_two_passwords_set_at_once_one_holds(somebody: Somebody) -> None:
