@@ -9,8 +9,7 @@ import pytest
 
 import registrations
 from dev import testing
-from drivers import RFC6749
-from people import Person, signed_up
+from people import Administrator, Person, signed_up
 
 
 @pytest.fixture(scope="session")
@@ -40,13 +39,18 @@ def registered(stack: testing.Stack) -> None:
 
 
 @pytest.fixture(scope="session")
-async def admin_token(client: aiohttp.ClientSession) -> str:
-    """An access token of the seeded administrator."""
-    return (await RFC6749.log_in(client, username="admin@example.com")).access_token
+def administrator(client: aiohttp.ClientSession) -> Administrator:
+    return Administrator(client)
 
 
 @pytest.fixture
-async def person(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Person]:
+async def admin_token(administrator: Administrator) -> str:
+    """An access token of the seeded administrator, who has logged in lately."""
+    return await administrator.token()
+
+
+@pytest.fixture
+async def person(client: aiohttp.ClientSession, administrator: Administrator) -> AsyncIterator[Person]:
     """A new user, gone after the test."""
-    async with signed_up(client, admin_token) as person:
+    async with signed_up(client, administrator) as person:
         yield person

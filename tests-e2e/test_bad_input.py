@@ -13,7 +13,7 @@ from aiohttp import hdrs
 from drivers import BONGO, DRIVERS, RFC6749, TOKEN_PATHS, Driver, assert_problem
 from exchange import FORM, JSON, Reply, bearer, send
 from faults import FORM_FAULTS, JSON_FAULTS, MARKER, WRONG_TYPES, Fault
-from people import Person, signed_up
+from people import Administrator, Person, signed_up
 
 OAUTH_STATUSES = {"unreadable": 400, "text": 400, "type": 400, "large": 413, "encoding": 415, "field": 400}
 API_STATUSES = {"unreadable": 400, "text": 422, "type": 415, "large": 413, "encoding": 415, "field": 422}
@@ -154,10 +154,11 @@ class World:
 
 
 @pytest.fixture(scope="module")
-async def world(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[World]:
-    async with signed_up(client, admin_token) as person:
+async def world(client: aiohttp.ClientSession, administrator: Administrator) -> AsyncIterator[World]:
+    async with signed_up(client, administrator) as person:
         tokens = {driver.name: (await driver.log_in(client)).access_token for driver in DRIVERS}
-        tokens |= {"users": admin_token, "person": (await RFC6749.log_in(client, **person.login)).access_token}
+        tokens["users"] = await administrator.token()
+        tokens |= {"person": (await RFC6749.log_in(client, **person.login)).access_token}
         bongo_id = (await BONGO.me(client, tokens["bongo"])).json()["id"]
         world = World(client, person, tokens, bongo_id)
         await world.note()

@@ -12,7 +12,7 @@ from dev.testing import Stack
 from drivers import RFC6749, assert_problem
 from exchange import JSON, Reply, bearer, post_json, send, send_raw
 from faults import DEPTH, LIMIT, MARKER
-from people import Person, signed_up
+from people import Administrator, Person, signed_up
 
 MSGPACK = "application/msgpack"
 SIGN_UP = {"email": "new@example.com", "password": "a long enough password"}
@@ -35,8 +35,8 @@ BAD_IDS = [
 
 
 @pytest.fixture(scope="module")
-async def person(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Person]:
-    async with signed_up(client, admin_token) as person:
+async def person(client: aiohttp.ClientSession, administrator: Administrator) -> AsyncIterator[Person]:
+    async with signed_up(client, administrator) as person:
         yield person
 
 

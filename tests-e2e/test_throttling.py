@@ -13,7 +13,7 @@ from dev import testing
 from drivers import DOORKEEPER, RFC6749
 from exchange import JSON, Reply, bearer, post_json, send
 from marks import needs_own_stack
-from people import Person, signed_up
+from people import Administrator, Person, signed_up
 from timing import KeptAlive, assert_alike
 
 pytestmark = needs_own_stack
@@ -46,13 +46,13 @@ async def proxy(throttling_stack: testing.Stack) -> AsyncIterator[aiohttp.Client
 
 
 @pytest.fixture(scope="module")
-async def admin_token(proxy: aiohttp.ClientSession) -> str:
-    return (await RFC6749.log_in(proxy, username="admin@example.com")).access_token
+def administrator(proxy: aiohttp.ClientSession) -> Administrator:
+    return Administrator(proxy)
 
 
 @pytest.fixture
-async def person(proxy: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Person]:
-    async with signed_up(proxy, admin_token) as person:
+async def person(proxy: aiohttp.ClientSession, administrator: Administrator) -> AsyncIterator[Person]:
+    async with signed_up(proxy, administrator) as person:
         yield person
 
 
@@ -139,6 +139,21 @@ async def test_sign_ups_and_changes_of_password_are_limited(
         for _ in range(62)
     ]
     assert statuses == [422] * 60 + [429] * 2
+
+
+async def test_wrong_current_passwords_are_counted_in_every_request_that_may_have_one(
+    proxy: aiohttp.ClientSession, person: Person
+) -> None:
+    place = {"X-Forwarded-For": "198.51.100.10"}
+    token = place | bearer(RFC6749.tokens(await log_in(proxy, person, person.password, place)).access_token)
+    path, change = f"/api/v1/users/{person.id}", {"user": {"username": f"name {person.id}"}}
+    wrong, right = {"current_password": WRONG}, {"current_password": person.password}
+    statuses = [
+        (await post_json(proxy, path, body, token, method=method)).status
+        for method, body in [("PATCH", change | wrong), ("DELETE", wrong)] * 3 + [("DELETE", right)]
+    ]
+    assert statuses == [403] * 5 + [429] * 2
+    assert (await send(proxy, "GET", path, token)).json()["email"] == person.email
 
 
 async def test_behind_a_trusted_proxy_each_client_has_its_own(proxy: aiohttp.ClientSession, person: Person) -> None:

@@ -11,8 +11,9 @@ import pytest
 import operations
 from dev.testing import Stack
 from drivers import DOORKEEPER, DRIVERS, RFC6749, Driver
-from exchange import Reply, bearer, post_form, post_json, send
+from exchange import Reply, post_form, post_json
 from members import Member, new_member
+from people import Administrator
 from registrations import INSPECTOR
 from timing import ALIKE, KeptAlive, assert_alike, auc, measure
 
@@ -25,14 +26,14 @@ Refused = dict[str, Member]
 
 
 @pytest.fixture(scope="module")
-async def refused(stack: Stack, client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Refused]:
+async def refused(stack: Stack, client: aiohttp.ClientSession, administrator: Administrator) -> AsyncIterator[Refused]:
     """Members by the reason why they cannot log in."""
     if not stack.has_command_line:
         pytest.skip("the stack under test runs elsewhere, so nobody can be disabled")
     mistaken, disabled, deleted = [await new_member().sign_up(client) for _ in range(3)]
     without = new_member()
     names = ("--email", without.email, "--phone-number", without.phone_number)
-    assert (await send(client, "DELETE", f"/api/v1/users/{deleted.id}", bearer(admin_token))).status == 204
+    assert (await administrator.delete(deleted.id)).status == 204
     _, added = await asyncio.gather(
         operations.users(stack, "disable", str(disabled.id)), operations.users(stack, "add", *names)
     )
@@ -44,7 +45,7 @@ async def refused(stack: Stack, client: aiohttp.ClientSession, admin_token: str)
         "deleted user": deleted,
     }
     for user_id in (mistaken.id, disabled.id, added["id"]):
-        await send(client, "DELETE", f"/api/v1/users/{user_id}", bearer(admin_token))
+        await administrator.delete(user_id)
 
 
 @pytest.fixture

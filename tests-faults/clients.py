@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+import time
 from dataclasses import dataclass
 
 from doors import Answer, Doors, Request
@@ -15,6 +16,8 @@ REVOKED_WITHIN = 2.0
 # By when a write that was begun in time has reached the database.
 LATE = 0.5
 CALM = 2.0
+# A login is proof enough to change names by for five minutes.
+LOGIN_IS_KEPT = 200.0
 
 
 @dataclass
@@ -237,9 +240,18 @@ class PasswordChanger(Client):
 
 
 class NameChanger(Client):
-    """Sets one user name after the other, each once; what it gave up it does not ask for again."""
+    """Sets one user name after the other, each once; what it gave up it does not ask for again.
+
+    It logs in again before its login is too old to change names by.
+    """
+
+    async def log_in(self, user: User) -> Session:
+        self._logged_in_at = time.monotonic()
+        return await super().log_in(user)
 
     async def turn(self) -> None:
+        if time.monotonic() - self._logged_in_at > LOGIN_IS_KEPT:
+            self.session = await self.log_in(self.user)
         name = f"n{secrets.token_hex(8)}"
         path, headers = f"/api/v1/users/{self.user.id}", bearer(self.session.access_token)
         body = {"user": {"username": name}}

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from .jose import decode, encode, server_keys
+from .service import REFRESHING
 
 SIGNED = {"rfc6749": "ES256", "passport": "RS256", "bongo": "HS256"}
 ACCESS_DENIED = {"error": "invalid_token", "error_description": "The access token is invalid."}
@@ -89,6 +90,25 @@ async def test_the_internal_token_says_the_same_for_a_minute(service, party):
     assert 0 < claims["exp"] - claims["iat"] <= 60
 
 
+def said_inside(reply):
+    return jwt.decode(reply.json["internal_token"], options={"verify_signature": False})
+
+
+async def test_the_internal_token_says_when_the_password_was_proven_which_no_refresh_changes(service, party):
+    login = await service.login(party, service.users.add())
+    before = said_inside(await service.verify(login.access))
+    assert abs(before["auth_time"] - before["iat"]) <= 5
+    assert before["dialect"] == party.dialect
+    ago = "UPDATE sessions SET created_at = created_at - interval '302 s' WHERE id = $1"
+    await service.rows(ago, int(before["sid"], 16))
+    tokens = [login.access]
+    if party.dialect in REFRESHING:
+        tokens.append((await service.refresh(party, login.refresh)).access)
+    for token in tokens:
+        after = said_inside(await service.verify(token))
+        assert (after["sid"], after["auth_time"]) == (before["sid"], before["auth_time"] - 302)
+
+
 async def test_the_internal_token_never_outlives_the_token_it_stands_for(service):
     """Nor when the session has another access token that lives longer."""
     party = await service.register("cubux", access_token_lifetime=50)
@@ -107,6 +127,7 @@ async def test_a_client_that_acts_for_itself_is_no_user(service, parties):
     login = await service.token(parties["cubux"], "client_credentials", scope="SignUp")
     facts = (await service.verify(login.access)).json
     assert (facts["sub"], facts["scope"]) == ("client:MY_CLIENT_ID", "SignUp")
+    assert "auth_time" not in said_inside(await service.verify(login.access))
 
 
 async def test_a_revoked_token_is_denied_in_its_dialect_s_words(service, party):

@@ -41,14 +41,27 @@ class Issuer:
         return {"keys": [jwk | {"kid": "test", "use": "sig", "alg": "ES256"}]}
 
     def token(
-        self, subject: str, scope: str = "", client_id: str = "app", sid: str | None = None, *, ahead: int = 0
+        self,
+        subject: str,
+        scope: str = "",
+        client_id: str = "app",
+        sid: str | None = None,
+        *,
+        ahead: int = 0,
+        login_age: int | None = 0,
+        dialect: str = "cubux",
     ) -> str:
-        """A token signed by a clock that is so many seconds ahead."""
+        """A token signed by a clock that is so many seconds ahead.
+
+        A user logged in `login_age` seconds before; None is a token from an auth-service of the previous version.
+        """
         now = int(time.time()) + ahead
         claims = {"iss": ISSUER, "aud": "internal", "sub": subject, "client_id": client_id, "scope": scope}
         claims |= {"iat": now, "exp": now + 60, "jti": secrets.token_hex(8)}
         if sid is not None:
             claims["sid"] = sid
+        if login_age is not None:
+            claims |= {"dialect": dialect} | ({"auth_time": now - login_age} if subject.isdigit() else {})
         return jwt.encode(claims, self._key, algorithm="ES256", headers={"typ": "at+jwt", "kid": "test"})
 
     def service_token(self, scope: str) -> str:

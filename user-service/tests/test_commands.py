@@ -81,6 +81,50 @@ async def test_an_operator_adds_lists_promotes_disables_and_enables_users(run: R
     assert logged == ["user created", "role changed", "user disabled"]
 
 
+@pytest.mark.parametrize(
+    ("login", "kind"),
+    [("A@X.com", "email"), ("USER name", "username"), ("+880 1700-000000", "phone"), ("8801700000000", "phone")],
+)
+async def test_an_operator_finds_a_user_by_whatever_somebody_logs_in_with(
+    run: Run, service: Any, login: str, kind: str
+) -> None:
+    names = {"email": "a@x.com", "username": "User name", "phone_number": "+8801700000000"}
+    users = {name[:5]: await service.add(**{name: value}) for name, value in names.items()}
+    found = await run("users", "find", login, "--json")
+    assert json.loads(found.output)["id"] == users[kind[:5]].id
+    shown = await run("users", "show", str(users[kind[:5]].id), "--json")
+    assert shown == found
+
+
+async def test_an_operator_sets_a_password_which_ends_every_session(run: Run, service: Any) -> None:
+    user = await service.add("correct horse battery", email="a@x.com")
+    path = ("users", "set-password", str(user.id), "--password-stdin")
+    short = await run(*path, stdin=b"short\n")
+    assert short == (1, "", "refused: password must have at least 15 characters\n")
+    assert await service.events() == []
+    done = await run(*path, "--json", stdin=b"a completely new one\n")
+    assert (done.status, json.loads(done.output)["id"]) == (0, user.id)
+    assert [json.loads(line)["event"] for line in done.errors.splitlines()] == ["password set"]
+    assert await service.check("a@x.com", "correct horse battery") is None
+    assert (await service.check("a@x.com", "a completely new one"))["epoch"] == 1
+    [event] = await service.events()
+    assert (event["user_id"], event["type"], event["keep_session"]) == (user.id, "sessions_ended", None)
+
+
+async def test_an_operator_deletes_a_user_once_that_is_confirmed(run: Run, service: Any) -> None:
+    user = await service.add(email="a@x.com", username="mallory [/b]")
+    path = ("users", "delete", str(user.id), "--json")
+    refused = await asyncio.gather(run(*path), run(*path, stdin=b"n\n"))
+    assert {(ended.status, ended.output.strip()) for ended in refused} == {(1, "")}
+    assert f"Delete user {user.id} (a@x.com, mallory [/b])?" in refused[1].errors
+    assert await service.events() == []
+    assert json.loads((await run(*path, stdin=b"y\n")).output)["email"] == "a@x.com"
+    assert await service.rows("SELECT FROM users") == []
+    assert [(event["user_id"], event["type"]) for event in await service.events()] == [(user.id, "sessions_ended")]
+    other = await service.add(username="other")
+    assert json.loads((await run("users", "delete", str(other.id), "--yes", "--json")).output)["id"] == other.id
+
+
 async def test_tables_show_names_as_they_are_and_ids_in_one_piece(run: Run, service: Any) -> None:
     await service.rows("SELECT setval('users_id_seq', 123456789012345678)")
     user = await service.add(username="mallory [/b] :tada:")
@@ -100,6 +144,7 @@ async def test_a_refusal_is_one_line_and_status_1(run: Run, service: Any) -> Non
         "refused: password must have at least 15 characters": short,
         "refused: must have an email, a username or a phone_number": run("users", "add"),
         "there is no user with this id": run("users", "disable", "987654321"),
+        "nobody logs in by this name": run("users", "find", "nobody@x.com"),
     }
     for words, ended in zip(refusals, await asyncio.gather(*refusals.values()), strict=True):
         assert ended == (1, "", words + "\n")

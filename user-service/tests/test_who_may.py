@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from servicekit import known_keys
 
 NEW_PASSWORD = {"current_password": "x", "password": "a completely new one"}
+SET_PASSWORD = {"password": "a completely new one"}
 USER_ACTIVITY = 'Bearer realm="parley", error="insufficient_scope", scope="UserActivity"'
 SIGN_UP = 'Bearer realm="parley", error="insufficient_scope", scope="SignUp"'
 
@@ -21,6 +22,7 @@ MATRIX: list[tuple[str, str, Any, list[int]]] = [
     ("PATCH", "/api/v1/users/{id}", {"user": {"username": "same"}}, [401, 403, 403, 404, 200, 200]),
     ("PATCH", "/api/v1/users/{id}", {"user": {"role": "default"}}, [401, 403, 403, 404, 403, 200]),
     ("POST", "/api/v1/users/{id}/password", NEW_PASSWORD, [401, 403, 403, 404, 422, 403]),
+    ("POST", "/api/v1/users/{id}/password", SET_PASSWORD, [401, 403, 403, 404, 422, 204]),
     ("DELETE", "/api/v1/users/{id}", None, [401, 403, 403, 404, 204, 204]),
 ]
 

@@ -57,6 +57,17 @@ async def test_a_token_says_who_is_acted_for():
         assert (await tokens.verify(token(sub=subject))).user_id is None
 
 
+async def test_a_token_says_how_long_ago_its_user_logged_in_and_with_a_client_of_which_dialect():
+    now = time.time()
+    tokens = InternalTokens(ISSUER, FixedKeys(), lambda: now)
+    for age in (0, 300, 400 * 86400):
+        said = await tokens.verify(token(auth_time=int(now) - age, dialect="rfc6749"))
+        assert tokens.login_age(said) == age + now - int(now)
+        assert said.dialect == "rfc6749"
+    said = await tokens.verify(token())
+    assert (tokens.login_age(said), said.dialect) == (None, None)
+
+
 async def test_a_signature_is_checked_once_and_the_key_and_the_expiry_always():
     keys, ahead = FixedKeys(), 0
     tokens = InternalTokens(ISSUER, keys, lambda: time.time() + ahead)
@@ -91,6 +102,12 @@ async def test_a_signature_is_checked_once_and_the_key_and_the_expiry_always():
         lambda now: token(iat=True),
         lambda now: token(scope=["a"]),
         lambda now: token(sid=7),
+        lambda now: token(dialect=7),
+        lambda now: token(auth_time=float(now)),
+        lambda now: token(auth_time=str(now)),
+        lambda now: token(auth_time=True),
+        lambda now: token(auth_time=None),
+        lambda now: token(auth_time=-1),
         lambda now: token() + "=",
         *(
             lambda now, name=name: token(without=[name])
@@ -108,6 +125,13 @@ async def test_a_token_for_another_time_is_a_failure_of_ours(seconds):
     issued_at = int(time.time()) + seconds
     with pytest.raises(ClocksDifferError):
         await InternalTokens(ISSUER, FixedKeys(), time.time).verify(token(iat=issued_at, exp=issued_at + 60))
+
+
+async def test_a_login_in_the_future_is_a_failure_of_ours():
+    tokens = InternalTokens(ISSUER, FixedKeys(), time.time)
+    await tokens.verify(token(auth_time=int(time.time()) + 20))
+    with pytest.raises(ClocksDifferError):
+        await tokens.verify(token(auth_time=int(time.time()) + 60))
 
 
 def test_only_signing_keys_of_the_one_algorithm_are_taken():

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import get_args
 from weakref import WeakValueDictionary
 
 import structlog
@@ -158,6 +159,26 @@ class Accounts:
         await storage.change_password(self._database, user_id, account.user.epoch, password_hash, keep_session)
         log.info("password changed", user_id=user_id)
 
+    async def check_password(self, user_id: int, current: str, network: str) -> None:
+        """Raises WrongPasswordError where `current` is not the user's password, and NoSuchUserError."""
+        account = await self.find(user_id)
+        with self._hashes.admission(network, f"user {user_id}") as admitted:
+            if not await self._matches(account, current, admitted):
+                raise WrongPasswordError({"current_password": "is not the user's password"})
+
+    async def set_password(self, user_id: int, new: str, *, by: int | None = None, network: str = UNKNOWN) -> None:
+        """Set a new password without knowing the current one, which ends all sessions.
+
+        `by` is the administrator who does it, out of whose share it is hashed; None on the command line. Raises
+        NoSuchUserError, InvalidFieldsError, ChangedMeanwhileError.
+        """
+        account = await self.find(user_id)
+        self._policy.check(new, account.names)
+        with self._hashes.admission(network, f"user {by}") as admitted:
+            password_hash = await admitted.hash(new)
+        await storage.change_password(self._database, user_id, account.user.epoch, password_hash, keep_session=None)
+        log.info("password set", user_id=user_id, by=by)
+
     async def _is_repeated(self, account: Account, new: str, admitted: AdmittedHashes) -> bool:
         """True if `new` has just become the password: the client sends the change again, as its answer was lost."""
         lately = await storage.password_changed_lately(self._database, account.user.id)
@@ -170,19 +191,29 @@ class Accounts:
             raise NoSuchUserError
         return account
 
+    async def find_by_login(self, login: str) -> User | None:
+        """The user who logs in by this name, in any spelling that some client's login accepts."""
+        for login_type in get_args(LoginType):
+            lookup = login_names.look_up(login, login_type, self._phone_region)
+            account = await storage.find_by_login(self._database, lookup)
+            if account is not None:
+                return account.user
+        return None
+
     async def page(self, after: int, limit: int) -> list[User]:
         """Up to `limit` users with ids above `after`, in the order of their ids."""
         return await storage.page(self._database, after, limit)
 
-    async def update(self, user_id: int, given: Mapping[Kind, str | None], role: Role | None) -> User:
+    async def update(self, user_id: int, given: Mapping[Kind, str | None], role: Role | None, *, proven: bool) -> User:
         """Change login names (None removes one) and role; a new role ends all sessions.
 
-        Raises NoSuchUserError, InvalidFieldsError, TakenError.
+        Raises NoSuchUserError, InvalidFieldsError, TakenError, and UnprovenError where something would change and the
+        caller is not `proven` to be who the token says.
         """
         changes, faults = self._read_names(given)
         if faults:
             raise InvalidFieldsError(faults)
-        user, role_changed = await storage.update(self._database, user_id, changes, role)
+        user, role_changed = await storage.update(self._database, user_id, changes, role, proven=proven)
         if role_changed:
             log.info("role changed", user_id=user.id, role=user.role)
         return user

@@ -9,21 +9,30 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from servicekit import http
-from user_service import bodies
+from servicekit.internal_tokens import InternalToken
+from user_service import bodies, reauthentication
 from user_service.acting import acting_user, signs_up_as_admin
 from user_service.bodies import MEDIA_TYPES, reply
 from user_service.keys import ACCOUNTS, OUTBOX, THROTTLES
 from user_service.login_names import Kind
-from user_service.users import InvalidFieldsError, Role, User
+from user_service.users import InvalidFieldsError, Role, UnprovenError, User
 
 PAGE = 50
 LARGEST_PAGE = 100
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
-class UserBody(msgspec.Struct):
-    """What sign-up and change have around them."""
+class SignUpBody(msgspec.Struct):
+    user: dict[str, Any]
 
+
+class Proof(msgspec.Struct, kw_only=True):
+    """The caller's own password, also where the request is about another user."""
+
+    current_password: str | None = None
+
+
+class ChangeBody(Proof, kw_only=True):
     user: dict[str, Any]
 
 
@@ -48,6 +57,10 @@ class PasswordChange(msgspec.Struct, kw_only=True):
     password: str
 
 
+class PasswordReset(Proof, kw_only=True):
+    password: str
+
+
 def _timestamp(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -67,7 +80,7 @@ def rendered(user: User) -> dict[str, Any]:
 
 async def sign_up(request: web.Request) -> web.Response:
     as_admin = await signs_up_as_admin(request)
-    body = bodies.read(await http.read_object(request, MEDIA_TYPES), UserBody)
+    body = bodies.read(await http.read_object(request, MEDIA_TYPES), SignUpBody)
     with bodies.inside("user"):
         form = bodies.read(body.user, SignUp)
         if not as_admin:
@@ -119,9 +132,9 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def change(request: web.Request) -> web.Response:
-    acting, _ = await acting_user(request)
+    acting, token = await acting_user(request)
     user_id = _visible(request, acting)
-    body = bodies.read(await http.read_object(request, MEDIA_TYPES), UserBody)
+    body = bodies.read(await http.read_object(request, MEDIA_TYPES), ChangeBody)
     with bodies.inside("user"):
         form = bodies.read(body.user, Change)
         if form == Change():
@@ -134,7 +147,11 @@ async def change(request: web.Request) -> web.Response:
         if names and acting.role != "admin":
             await request.app[THROTTLES].count_change_of_names(request, acting.id)
         role = None if form.role is UNSET else form.role
-        user = await request.app[ACCOUNTS].update(user_id, names, role)
+        proven = await reauthentication.has_proven(request, acting, token, body.current_password)
+        try:
+            user = await request.app[ACCOUNTS].update(user_id, names, role, proven=proven)
+        except UnprovenError:
+            reauthentication.refuse_unproven(token)
     if role is not None:
         await request.app[OUTBOX].wait_sessions_ended(user_id)
     return reply(request, rendered(user))
@@ -142,21 +159,32 @@ async def change(request: web.Request) -> web.Response:
 
 async def change_password(request: web.Request) -> web.Response:
     acting, token = await acting_user(request)
-    if _visible(request, acting) != acting.id:
-        raise web.HTTPForbidden
-    form = bodies.read(await http.read_object(request, MEDIA_TYPES), PasswordChange)
-    network = request.app[THROTTLES].network(request)
-    async with request.app[THROTTLES].password_guess(request, acting.id):
-        await request.app[ACCOUNTS].change_password(
-            acting.id, form.current_password, form.password, token.session_id, network
-        )
-    await request.app[OUTBOX].wait_sessions_ended(acting.id)
+    user_id = _visible(request, acting)
+    body = await http.read_object(request, MEDIA_TYPES)
+    if user_id == acting.id:
+        await _change_own_password(request, token, bodies.read(body, PasswordChange), user_id)
+    else:
+        form = bodies.read(body, PasswordReset)
+        await reauthentication.demand(request, acting, token, form.current_password)
+        network = request.app[THROTTLES].network(request)
+        await request.app[ACCOUNTS].set_password(user_id, form.password, by=acting.id, network=network)
+    await request.app[OUTBOX].wait_sessions_ended(user_id)
     return web.Response(status=204, headers=http.NO_STORE)
 
 
+async def _change_own_password(request: web.Request, token: InternalToken, form: PasswordChange, user_id: int) -> None:
+    network = request.app[THROTTLES].network(request)
+    async with request.app[THROTTLES].password_guess(request, user_id):
+        await request.app[ACCOUNTS].change_password(
+            user_id, form.current_password, form.password, token.session_id, network
+        )
+
+
 async def delete(request: web.Request) -> web.Response:
-    acting, _ = await acting_user(request)
+    acting, token = await acting_user(request)
     user_id = _visible(request, acting)
+    form = bodies.read(await http.read_object(request, MEDIA_TYPES, optional=True), Proof)
+    await reauthentication.demand(request, acting, token, form.current_password)
     await request.app[ACCOUNTS].delete(user_id)
     await request.app[OUTBOX].wait_sessions_ended(user_id)
     return web.Response(status=204, headers=http.NO_STORE)

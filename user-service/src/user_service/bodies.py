@@ -10,7 +10,13 @@ from aiohttp import hdrs, web
 
 from servicekit import http, wire
 from servicekit.throttling.throttle import ThrottledError
-from user_service.users import ChangedMeanwhileError, InvalidFieldsError, NoSuchUserError, TakenError
+from user_service.users import (
+    ChangedMeanwhileError,
+    InsufficientAuthenticationError,
+    InvalidFieldsError,
+    NoSuchUserError,
+    TakenError,
+)
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -72,6 +78,10 @@ async def refusals(request: web.Request, handler: http.Handler) -> web.StreamRes
     except ThrottledError as error:
         headers = {"Retry-After": str(error.retry_after)}
         return http.problem(429, "Too Many Requests", accept=request.headers.get(hdrs.ACCEPT, ""), headers=headers)
+    except InsufficientAuthenticationError as error:
+        accept = request.headers.get(hdrs.ACCEPT, "")
+        headers = {hdrs.WWW_AUTHENTICATE: error.challenge} if error.challenge else {}
+        return http.problem(403, "Forbidden", accept=accept, headers=headers, error=error.code, detail=str(error))
     except TakenError as error:
         return _problem(request, 409, "Conflict", error.faults)
     except InvalidFieldsError as error:

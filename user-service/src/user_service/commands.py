@@ -21,13 +21,16 @@ from user_service.accounts import Accounts
 from user_service.login_names import Kind
 from user_service.password_policy import PasswordPolicy
 from user_service.settings import AccountSettings
-from user_service.users import InvalidFieldsError, NoSuchUserError, Role, User
+from user_service.users import Account, ChangedMeanwhileError, InvalidFieldsError, NoSuchUserError, Role, User
 
 TIMEOUT = 15.0
 SKIPPED_IDS = 100_000
 
-users = typer.Typer(no_args_is_help=True, help="Add, list and change users.")
+users = typer.Typer(no_args_is_help=True, help="Add, find, list, change and delete users.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input, up to the line's end.")
+]
 UserId = Annotated[int, typer.Argument(min=1, max=2**63 - 1, help="The user's id.")]
 
 
@@ -37,9 +40,7 @@ def add(
     username: Annotated[str | None, typer.Option(help="User name to log in by.")] = None,
     phone_number: Annotated[str | None, typer.Option(help="Phone number to log in by.")] = None,
     role: Annotated[Role, typer.Option(help="What the user may do.")] = "default",
-    password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from standard input, up to the line's end.")
-    ] = False,
+    password_stdin: PasswordStdin = False,
     as_json: AsJson = False,
 ) -> None:
     """Add a user; without a password nobody can log in as that user."""
@@ -59,11 +60,59 @@ def list_users(
 
 
 @users.command()
+def show(user_id: UserId, as_json: AsJson = False) -> None:
+    """Show a user."""
+    _print([_found(user_id)], as_json, one=True)
+
+
+@users.command()
+def find(
+    login_name: Annotated[str, typer.Argument(help="E-mail address, user name or phone number, as at a login.")],
+    as_json: AsJson = False,
+) -> None:
+    """Find the user who logs in by this name."""
+    user = _run(lambda accounts: accounts.find_by_login(login_name))
+    if user is None:
+        raise SystemExit("nobody logs in by this name")
+    _print([user], as_json, one=True)
+
+
+@users.command()
+def set_password(user_id: UserId, password_stdin: PasswordStdin = False, as_json: AsJson = False) -> None:
+    """Give a user a new password, which ends all sessions of the user. It is asked for unless it is read."""
+    if password_stdin:
+        password = _password_from_stdin()
+    else:
+        password = typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+
+    async def step(accounts: Accounts) -> User:
+        await accounts.set_password(user_id, password)
+        return (await accounts.find(user_id)).user
+
+    _print([_run(step)], as_json, one=True)
+
+
+@users.command()
+def delete(
+    user_id: UserId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether it is meant.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a user, which ends all sessions of the user, and show who it was."""
+    user = _found(user_id)
+    if not yes:
+        names = ", ".join(name for name in (user.email, user.username, user.phone_number) if name is not None)
+        typer.confirm(f"Delete user {user_id} ({names})?", abort=True, err=True)
+    _run(lambda accounts: accounts.delete(user_id))
+    _print([user], as_json, one=True)
+
+
+@users.command()
 def set_role(
     user_id: UserId, role: Annotated[Role, typer.Argument(help="What the user may do.")], as_json: AsJson = False
 ) -> None:
     """Give a user another role, which ends all sessions of the user."""
-    _print([_run(lambda accounts: accounts.update(user_id, {}, role))], as_json, one=True)
+    _print([_run(lambda accounts: accounts.update(user_id, {}, role, proven=True))], as_json, one=True)
 
 
 @users.command()
@@ -99,6 +148,11 @@ def restored(
     typer.echo("users can log in again once `python -m auth_service restored` was run too")
 
 
+def _found(user_id: int) -> User:
+    account: Account = _run(lambda accounts: accounts.find(user_id))
+    return account.user
+
+
 def _password_from_stdin() -> str:
     try:
         return sys.stdin.buffer.readline().decode().removesuffix("\n").removesuffix("\r")
@@ -117,6 +171,8 @@ def _run(step: Callable[[Accounts], Awaitable[Any]]) -> Any:
         raise SystemExit("refused: " + "; ".join(faults)) from None
     except NoSuchUserError:
         raise SystemExit("there is no user with this id") from None
+    except ChangedMeanwhileError:
+        raise SystemExit("somebody else changed the user at the same moment: nothing was done, try again") from None
     except asyncpg.UndefinedTableError:
         raise SystemExit("the database's schema is not current: run `python -m user_service migrate`") from None
     except (TimeoutError, ServiceUnavailableError):

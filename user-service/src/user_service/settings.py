@@ -93,7 +93,7 @@ class Settings(ThrottleSettings, AccountSettings):
         "those by an administrator are not counted.",
     )
     throttle_password_pair: WindowText = Field(
-        "5/15minute", description="Changes of one user's password from one network with a wrong current one."
+        "5/15minute", description="Wrong current passwords that one user sends from one network."
     )
     throttle_password_network: WindowText = Field(
         "100/15minute", description="The same from one network for all users together."
@@ -102,10 +102,10 @@ class Settings(ThrottleSettings, AccountSettings):
         20, ge=1, description="The same in a row for one user, after which networks not known there have to wait."
     )
     throttle_password_attempts: WindowText = Field(
-        "60/2minute", description="Changes of one user's password from one network, right ones included."
+        "60/2minute", description="Current passwords that one user sends from one network, right ones included."
     )
     throttle_password_row: int = Field(
         100,
         ge=2,
-        description="Most changes of one user's password with a wrong current one in a row, from wherever they come.",
+        description="Most wrong current passwords of one user in a row, from wherever they come.",
     )

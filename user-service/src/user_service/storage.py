@@ -18,6 +18,7 @@ from user_service.users import (
     NoSuchUserError,
     Role,
     TakenError,
+    UnprovenError,
     User,
 )
 
@@ -189,24 +190,34 @@ async def insert(database: Database, names: LoginNames, password_hash: str | Non
 
 
 async def update(
-    database: Database, user_id: int, changes: Mapping[Kind, LoginName | None], role: Role | None
+    database: Database,
+    user_id: int,
+    changes: Mapping[Kind, LoginName | None],
+    role: Role | None,
+    *,
+    proven: bool,
 ) -> tuple[User, bool]:
     """Change login names, and the role where one is given; returns the user, and True if all sessions end.
 
-    Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left; ChangedMeanwhileError
-    where others changed the user time and again.
+    Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left; UnprovenError when
+    something would change and the caller is not `proven` to be who the token says; ChangedMeanwhileError where others
+    changed the user time and again.
     """
     for _ in range(ATTEMPTS):
         account = await find(database, user_id)
         if account is None:
             raise NoSuchUserError
         with contextlib.suppress(ChangedMeanwhileError):
-            return await _update(database, account, changes, role)
+            return await _update(database, account, changes, role, proven)
     raise ChangedMeanwhileError
 
 
 async def _update(
-    database: Database, account: Account, changes: Mapping[Kind, LoginName | None], role: Role | None
+    database: Database,
+    account: Account,
+    changes: Mapping[Kind, LoginName | None],
+    role: Role | None,
+    proven: bool,
 ) -> tuple[User, bool]:
     """One statement, which changes nothing where the user is no longer as it was read."""
     before = account.user
@@ -216,6 +227,8 @@ async def _update(
     new_role = role or before.role
     if (names, new_role) == (account.names, before.role):
         return before, False
+    if not proven:
+        raise UnprovenError
     try:
         row = await database.write_row(
             UPDATE, before.id, *_columns(names), new_role, before.updated_at, before.email, before.epoch

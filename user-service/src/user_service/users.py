@@ -62,6 +62,23 @@ class WrongPasswordError(InvalidFieldsError):
     """The current password given is not the user's."""
 
 
+class UnprovenError(Exception):
+    """Something would change, and the caller has not proven to be more than the holder of a token."""
+
+
+class InsufficientAuthenticationError(Exception):
+    """The caller's token is good, but this request needs more. The text tells the client what.
+
+    `challenge` is for `WWW-Authenticate`, or None. It is never 401: clients throw their tokens away on that.
+    """
+
+    code = "insufficient_user_authentication"
+
+    def __init__(self, detail: str, challenge: str | None) -> None:
+        super().__init__(detail)
+        self.challenge = challenge
+
+
 class TakenError(InvalidFieldsError):
     """Another user already has these login names."""
 

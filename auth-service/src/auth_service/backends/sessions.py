@@ -63,7 +63,8 @@ STORE = """
 """
 ACTIVE = """
     SELECT id, client_id, dialect, user_id, scope, extract(epoch FROM now())::float8 AS now,
-        extract(epoch FROM created_at)::float8 AS issued_at, extract(epoch FROM expires_at)::float8 AS expires_at
+        extract(epoch FROM created_at)::float8 AS issued_at, extract(epoch FROM expires_at)::float8 AS expires_at,
+        extract(epoch FROM created_at)::float8 AS opened_at
     FROM live_sessions
     WHERE id = $1 AND ($2::integer IS NULL OR (counter = $2 AND idle_expires_at > now()))
 """
@@ -71,6 +72,7 @@ ACTIVE = """
 ACTIVE_BY_TOKEN = """
     SELECT s.id, s.client_id, s.dialect, s.user_id, t.scope, extract(epoch FROM now())::float8 AS now,
         extract(epoch FROM t.issued_at)::float8 AS issued_at, extract(epoch FROM t.expires_at)::float8 AS expires_at,
+        extract(epoch FROM s.created_at)::float8 AS opened_at,
         coalesce(t.expires_at <= now(), false) AS expired
     FROM (VALUES (-1::bigint)) none (id)
     LEFT JOIN access_tokens t ON t.digest = $1 AND t.drop_day = $2
@@ -248,4 +250,5 @@ def _active_token(row: Any) -> ActiveToken | None:
         issued_at=row["issued_at"],
         expires_at=row["expires_at"],
         now=row["now"],
+        auth_time=row["opened_at"] if row["user_id"] is not None else None,
     )

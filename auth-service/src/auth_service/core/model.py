@@ -90,7 +90,11 @@ class TokenResponse:
 
 @dataclass(frozen=True, slots=True)
 class ActiveToken:
-    """The facts of an access token that verifies. Times are epoch seconds; `now` is the database's clock."""
+    """The facts of an access token that verifies. Times are epoch seconds; `now` is the database's clock.
+
+    `auth_time` is when the user proved the password, which a refresh does not change; None where a client acts for
+    itself.
+    """
 
     session_id: int
     client_id: str
@@ -100,6 +104,7 @@ class ActiveToken:
     issued_at: float
     expires_at: float
     now: float
+    auth_time: float | None
 
     def of_token(self, scope: frozenset[str], issued_at: float, expires_at: float) -> "ActiveToken":
         """The same session's facts as one of its tokens states them."""

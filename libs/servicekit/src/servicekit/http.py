@@ -81,18 +81,22 @@ async def read_body(request: web.Request) -> bytes:
     return bytes(body)
 
 
-async def read_object(request: web.Request, media_types: tuple[str, ...]) -> dict[str, Any]:
+async def read_object(request: web.Request, media_types: tuple[str, ...], *, optional: bool = False) -> dict[str, Any]:
     """The body as an object, read by its `Content-Type`, which must be one of `media_types` and UTF-8.
 
-    Raises `wire.MalformedBodyError` with status 400, 408, 413, 415 or 422.
+    Where it is `optional`, an empty body of any type is an empty object. Raises `wire.MalformedBodyError` with status
+    400, 408, 413, 415 or 422.
     """
+    body = await read_body(request) if optional else None
+    if body == b"":
+        return {}
     if len(request.headers.getall(hdrs.CONTENT_TYPE, ())) > 1:
         raise wire.MalformedBodyError("Content-Type is given twice")
     if request.content_type not in media_types:
         raise wire.MalformedBodyError("the content type is not supported", 415)
     if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
         raise wire.MalformedBodyError("the charset is not supported", 415)
-    return wire.READERS[request.content_type](await read_body(request))
+    return wire.READERS[request.content_type](await read_body(request) if body is None else body)
 
 
 def problem(
