@@ -41,7 +41,12 @@ class Proxy:
     async def started(self, directory: Path, auth: int, orders: int) -> AsyncIterator[str]:
         """Its URL. auth-service and the company's service are at these ports."""
         port, second = free_port(), free_port()
-        changes = {"8088": port, "8089": second, **_addresses("auth-service", 8081, auth), **_addresses("orders", 8000, orders)}
+        changes = {
+            "8088": port,
+            "8089": second,
+            **_addresses("auth-service", 8081, auth),
+            **_addresses("orders", 8000, orders),
+        }
         for name in self.files:
             text = (SAMPLES / name).read_text()
             for before, after in {**changes, **self.changes}.items():
@@ -58,7 +63,7 @@ class Proxy:
             )
         try:
             url = f"http://127.0.0.1:{port}"
-            await _answers(url, process, directory / "log")
+            await _answers(url, process, (directory / "log").read_text)
             yield url
         finally:
             if process.returncode is None:
@@ -74,9 +79,11 @@ def _addresses(host: str, port: int, actual: int) -> dict[str, str]:
     }
 
 
-async def _answers(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+async def _answers(url: str, process: asyncio.subprocess.Process, said: Callable[[], str]) -> None:
+    """Wait until it refuses a request without a token."""
+
     async def answers() -> bool:
-        assert process.returncode is None, log.read_text()
+        assert process.returncode is None, said()
         with contextlib.suppress(aiohttp.ClientError):
             async with aiohttp.ClientSession() as client, client.get(url) as response:
                 return response.status == 401
@@ -85,7 +92,9 @@ async def _answers(url: str, process: asyncio.subprocess.Process, log: Path) -> 
     await eventually(answers)
 
 
-_TEMPORARY = "".join(f"{kind}_temp_path @directory@/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+_TEMPORARY = "".join(
+    f"{kind}_temp_path @directory@/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+)
 
 PROXIES = (
     Proxy(
@@ -101,7 +110,9 @@ PROXIES = (
         lambda file: ["run", "--adapter", "caddyfile", "--config", file],
         {"# Caddy before a": "{\n\tadmin off\n\tauto_https off\n}\n# Caddy before a", " 2s": " 500ms"},
     ),
-    Proxy("traefik", ["traefik.yaml", "traefik-routes.yaml"], lambda file: [f"--configfile={file}"], {": 2s": ": 500ms"}),
+    Proxy(
+        "traefik", ["traefik.yaml", "traefik-routes.yaml"], lambda file: [f"--configfile={file}"], {": 2s": ": 500ms"}
+    ),
     Proxy(
         "envoy",
         ["envoy.yaml"],

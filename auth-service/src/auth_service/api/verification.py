@@ -79,7 +79,7 @@ class VerificationEndpoint:
         return reply({"active": True, **facts, "internal_token": internal_token}, headers=headers)
 
 
-def _as_headers(facts: Mapping[str, str | int]) -> dict[str, str]:
+def _as_headers(facts: Mapping[str, object]) -> dict[str, str]:
     """The facts as `X-Parley-…`. One that is empty is left out: proxies differ in what they make of an empty header."""
     return {f"X-Parley-{name.replace('_', '-').title()}": str(value) for name, value in facts.items() if value != ""}
 
