@@ -228,10 +228,10 @@ async def test_a_token_that_is_too_long_is_no_failure_of_ours(behind):
         assert (await behind.ask(bearer("x" * length)))[0] in (400, 401, 431)
 
 
-@pytest.mark.parametrize("path", ["/" + "x" * 7000, "/x?y=" + "z" * 7900, "/x" * 150, "/%2e%2e/%00", "//x//"])
+@pytest.mark.parametrize("path", ["/" + "x" * 7000, "/x?y=" + "z" * 9000, "/x" * 150, "/%2e%2e/%00", "//x//"])
 async def test_an_odd_path_is_no_failure_of_ours(behind, parties, path):
     """Envoy asks with it."""
     token = bearer(await token_of(behind.service, parties["cubux"]))
-    assert (await behind.ask(token, path=path))[0] in (200, 400, 404)
-    assert (await behind.ask(bearer("garbage"), path=path))[0] in (400, 401, 404)
+    assert (await behind.ask(token, path=path))[0] in (200, 400, 404, 414)
+    assert (await behind.ask(bearer("garbage"), path=path))[0] in (400, 401, 404, 414)
     assert len(behind.orders.requests) <= 1
