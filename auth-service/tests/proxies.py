@@ -24,6 +24,7 @@ _SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), *_PLACES))
 class Proxy:
     """A program and its sample: `files`, of which `command` starts the first.
 
+    `changes` are what a test needs: less patience with auth-service, and nothing outside its own directory.
     `relays_denials`: the whole answer of auth-service reaches the client, not only its status and challenge.
     """
 
@@ -97,7 +98,7 @@ _TEMPORARY = "".join(
 )
 
 PROXIES = (
-    Proxy(
+    Proxy(  # its workers are nobody otherwise, who may not enter a directory of root's
         "nginx",
         ["nginx.conf"],
         lambda file: ["-c", file, "-g", f"daemon off; user root; pid {file.parent}/pid; error_log stderr;"],
