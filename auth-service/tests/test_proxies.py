@@ -153,6 +153,20 @@ async def test_the_service_is_told_by_the_verdict_alone(behind, parties, dialect
     await assert_told(behind, token)
 
 
+@pytest.mark.parametrize("lines", [["{}"], ["keep-alive, {}"], ["keep-alive", "{}"]])
+async def test_a_client_takes_nothing_of_the_verdict_away(behind, parties, lines):
+    """What `Connection` names is for one hop alone (RFC 9110 section 7.6.1), so that a proxy may not pass it on."""
+    token = await token_of(behind.service, parties["rfc6749"])
+    names = ", ".join(await facts_of(behind.service, token))
+    for listed in (names, names.upper(), names.replace(", ", ","), "X-Parley-Scope", "Authorization"):
+        headers = [("Connection", line.format(listed)) for line in lines]
+        status, _headers, _body = await behind.ask(bearer(token), *headers)
+        assert status == 200 or (status == 401 and listed == "Authorization")
+        if status == 200:
+            await assert_told(behind, token)
+        behind.orders.requests.clear()
+
+
 async def test_a_client_that_acts_for_itself_is_no_user(behind, parties):
     login = await behind.service.token(parties["cubux"], "client_credentials", scope="SignUp")
     assert (await behind.ask(("X-Parley-Sub", "1"), bearer(login.access)))[0] == 200
