@@ -41,6 +41,7 @@ FROM python AS service
 ENV PATH=/opt/parley/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 STOPSIGNAL SIGTERM
+LABEL org.opencontainers.image.version=0.1.0
 
 
 FROM service AS gateway

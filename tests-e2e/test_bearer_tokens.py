@@ -145,6 +145,7 @@ async def test_over_long_bearer_header(stack: Stack, token: str) -> None:
     [
         "/verify-token",
         "/verify-token/",
+        "/verify-token/oauth/token",
         "/verify-token?x",
         "//verify-token",
         "/./verify-token",

@@ -70,3 +70,13 @@ async def test_a_token_anywhere_else_is_not_looked_at(service, token):
         asking(name + b": Bearer " + token) for name in (b"X-Authorization", b"Proxy-Authorization", b"Authorization_")
     ]
     assert await raw_statuses(service, query, *aliases) == [401] * 4
+
+
+async def test_a_proxy_has_to_limit_what_it_sends(service, token):
+    good = b"Authorization: Bearer " + token
+    most = [good, *(b"X-%d: x" % number for number in range(126))]  # and Host
+    assert await raw_statuses(service, asking(*most), asking(*most, b"X: x"), asking(b"X: " + b"x" * 17_000)) == [
+        200,
+        400,
+        400,
+    ]

@@ -57,8 +57,9 @@ async def test_an_allow_says_the_same_in_body_and_headers(service, party):
     assert (facts["scope"], facts["token_type"]) == (scope, "Bearer")
     assert abs(facts["exp"] - time.time() - lifetime) < 60
     assert lifetime - 60 < facts["expires_in"] <= lifetime
-    for name in ("sub", "client_id", "scope", "exp", "expires_in", "sid", "dialect"):
-        assert reply.headers[f"X-Parley-{name.replace('_', '-')}"] == str(facts[name])
+    stated = {name.lower(): value for name, value in reply.headers.items() if name.lower().startswith("x-parley-")}
+    told = {name: value for name, value in facts.items() if name not in ("active", "internal_token")}
+    assert stated == {f"x-parley-{name.replace('_', '-')}": str(value) for name, value in told.items() if value != ""}
     assert reply.headers["Authorization"] == f"Bearer {facts['internal_token']}"
     assert reply.headers["Cache-Control"] == "no-store"
     posted = await service.request("POST", "/verify-token", json={"token": login.access})
@@ -208,3 +209,29 @@ async def test_no_token_gets_a_bare_challenge(service, method, headers):
     assert reply.headers["WWW-Authenticate"] == 'Bearer realm="parley"'
     assert reply.json == {}
     assert reply.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", ["", "/", "/orders/1?x=%ff", "//..%2f/%00/%zz"])
+async def test_a_proxy_may_ask_with_the_method_and_the_path_of_the_request(service, parties, method, path):
+    login = await service.login(parties["cubux"], service.users.add())
+    allowed = await service.request(method, f"/verify-token{path}", headers={"Authorization": f"Bearer {login.access}"})
+    denied = await service.request(method, f"/verify-token{path}", headers={"Authorization": "Bearer 0"})
+    assert (allowed.status, allowed.headers["X-Parley-Sid"]) == (200, (await service.verify(login.access)).json["sid"])
+    assert (denied.status, denied.headers["WWW-Authenticate"]) == (401, CHALLENGE)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/verify-token/"), ("POST", "/verify-token/orders"), ("PUT", "/verify-token")]
+)
+async def test_the_body_of_a_request_that_a_proxy_asks_about_is_no_token(service, parties, method, path):
+    login = await service.login(parties["cubux"], service.users.add())
+    body = {"token": login.access}
+    assert (await service.request("POST", "/verify-token", json=body)).status == 200
+    reply = await service.request(method, path, json=body)
+    assert (reply.status, reply.headers["WWW-Authenticate"]) == (401, 'Bearer realm="parley"')
+
+
+@pytest.mark.parametrize("path", ["/verify-tokens", "/verify-token*", "/orders/verify-token"])
+async def test_no_other_path_is_answered(service, path):
+    assert (await service.request("GET", path)).status == 404

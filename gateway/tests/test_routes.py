@@ -33,6 +33,7 @@ UNREACHABLE = (
     "/",
     "/verify-token",
     "/verify-token/",
+    "/verify-token/oauth/token",
     "/verify-token?x=/oauth/token",
     "/Verify-Token",
     "/verify%2Dtoken",

@@ -54,6 +54,7 @@ async def port(log):
     app = web.Application(middlewares=[http.frame()])
     app.add_routes([web.post("/echo", echo), web.get("/fail/{id}", fail), web.get("/unavailable", unavailable)])
     app.add_routes([web.post("/ready", become_ready), *http.health_routes(faults)])
+    app.add_routes([web.get("/deep/{path:.*}", become_ready)])
     runner = Runner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -192,3 +193,9 @@ async def test_health_and_readiness_are_two_things(ask):
     assert (await ask("GET", "/readyz"))[1]["Retry-After"] == "1"
     await ask("POST", "/ready")
     assert [(await ask("GET", path))[0] for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+@pytest.mark.parametrize(("slashes", "status"), [(100, 200), (101, 404), (4000, 404)])
+async def test_a_path_with_many_slashes_leads_nowhere(ask, slashes, status):
+    """aiohttp would look a path of 4,000 segments up for 30 ms, in which nobody else is served."""
+    assert (await ask("GET", "/deep" + "/x" * (slashes - 1)))[0] == status

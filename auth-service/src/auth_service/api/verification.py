@@ -1,6 +1,7 @@
-"""`/verify-token`, for the gateway and for internal services: allow, deny or unknown.
+"""`/verify-token`, for the gateway, for internal services and for other proxies: allow, deny or unknown.
 
-Usable as it is by nginx `auth_request`, Traefik ForwardAuth, Caddy `forward_auth` and Envoy `ext_authz`.
+`examples/proxies/` has a configuration for nginx, Caddy, Traefik and Envoy. Envoy asks with the method of the client's
+request and appends its path, so any method and any path below `/verify-token` will do.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ class VerificationEndpoint:
         self._dialects = dialects
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get(PATH, self.handle, allow_head=False), web.post(PATH, self.handle)]
+        return [web.route(hdrs.METH_ANY, path, self.handle) for path in (PATH, f"{PATH}/{{path:.*}}")]
 
     async def handle(self, request: web.Request) -> web.Response:
         words = Words.of(request)
@@ -74,14 +75,22 @@ class VerificationEndpoint:
             "dialect": active.dialect,
             "token_type": "Bearer",
         }
-        headers = {f"X-Parley-{name.replace('_', '-').title()}": str(value) for name, value in facts.items()}
-        headers[hdrs.AUTHORIZATION] = f"Bearer {internal_token}"
+        headers = {hdrs.AUTHORIZATION: f"Bearer {internal_token}", **_as_headers(facts)}
         return reply({"active": True, **facts, "internal_token": internal_token}, headers=headers)
 
 
+def _as_headers(facts: Mapping[str, object]) -> dict[str, str]:
+    """The facts as `X-Parley-…`. One that is empty is left out: proxies differ in what they make of an empty header."""
+    return {f"X-Parley-{name.replace('_', '-').title()}": str(value) for name, value in facts.items() if value != ""}
+
+
 async def _presented_token(request: web.Request) -> str:
-    """The token of the `Authorization` header, or of a posted `{"token": …}`."""
-    if request.method == hdrs.METH_POST and hdrs.AUTHORIZATION not in request.headers and request.body_exists:
+    """The token of the `Authorization` header, or of `{"token": …}` posted to `/verify-token` itself.
+
+    The body of a request for a path below it is the body of somebody's own request that a proxy asks about.
+    """
+    posted = request.method == hdrs.METH_POST and request.path == PATH
+    if posted and hdrs.AUTHORIZATION not in request.headers and request.body_exists:
         token = (await http.read_object(request, (wire.JSON,))).get("token")
         if not isinstance(token, str):
             raise wire.MalformedBodyError("token is missing")

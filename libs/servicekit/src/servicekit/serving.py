@@ -10,12 +10,17 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_urldispatcher import MatchInfoError, UrlMappingMatchInfo
 
 from servicekit import callers, draining, garbage
 from servicekit.http import problem
 from servicekit.standstills import Standstills
 
 KEEPALIVE_TIMEOUT = 75.0
+
+# Paths with more slashes lead nowhere. aiohttp looks a path up once for each slash and copies the rest of it each time:
+# 8,000 slashes took 30 to 50 ms, in which the process did nothing else.
+MOST_SLASHES = 100
 
 # An application's longest header in bytes: aiohttp itself answers 400 to a longer one.
 HEADER_LIMIT = web.AppKey("header_limit", int)
@@ -63,10 +68,18 @@ class _Server(web.Server):
         return _Connection(self, loop=self._loop, standstills=self.standstills, **self._kwargs)
 
 
+class _Router(web.UrlDispatcher):
+    async def resolve(self, request: web.Request) -> UrlMappingMatchInfo:
+        if request.rel_url.raw_path.count("/") > MOST_SLASHES:
+            return MatchInfoError(web.HTTPNotFound())
+        return await super().resolve(request)
+
+
 class Runner(web.AppRunner):
-    """aiohttp's runner with our connection class and limits. There is no public hook for the first."""
+    """aiohttp's runner with our connection class, router and limits. There is no public hook for the first two."""
 
     def __init__(self, app: web.Application) -> None:
+        app.router.__class__ = _Router
         super().__init__(
             app,
             access_log=None,
