@@ -74,6 +74,7 @@ async def test_a_path_goes_over_to_another_client_at_once(command, both, parties
     assert taken.refusal == "a client answers at this path already"
     assert (await command("clients", "update", "mobile", "--default-for", "")).status == 0
     assert (await command("clients", "update", "MY_CLIENT_ID", "--default-for", "/oauth/token")).status == 0
+    assert (await both[1].login(parties["doorkeeper"], user)).status == 200  # where it is remembered as it is now
     assert await dialects() == ["MY_CLIENT_ID", "MY_CLIENT_ID"]
 
 
