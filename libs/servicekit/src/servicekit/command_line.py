@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from servicekit import __version__
 
-_NARROWEST = 12  # cells that a column may be folded to, other than one of ids
+_NARROWEST = 18  # cells that a column may be folded to, other than one of ids
 _ENDLESS = 1_000_000
 
 
