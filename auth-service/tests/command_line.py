@@ -19,8 +19,9 @@ from auth_service.commands import keys
 keys.LEAST_PUBLISH_SECONDS = keys.RELOAD_SECONDS = 0.1  # `keys rotate --now` waits for each
 
 for line in sys.stdin:
-    arguments, settings = json.loads(line)
+    arguments, settings, stdin = json.loads(line)
     os.environ.update(settings)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:
@@ -51,6 +52,12 @@ class Ended:
         return json.loads(self.output)
 
     @property
+    def warned_json(self) -> Any:
+        """The same of one that had something to say on standard error."""
+        assert self.status == 0, self
+        return json.loads(self.output)
+
+    @property
     def refusal(self) -> str:
         """The one line that a command refused with."""
         assert (self.status, self.output, self.errors.count("\n")) == (1, "", 1), self
@@ -61,11 +68,11 @@ class CommandLine:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def __call__(self, *arguments: str, **settings: str) -> Ended:
+    async def __call__(self, *arguments: str, stdin: str = "", **settings: str) -> Ended:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         named = {f"AUTH_{name}".upper(): value for name, value in settings.items()}
-        self._process.stdin.write(json.dumps([arguments, named]).encode() + b"\n")
+        self._process.stdin.write(json.dumps([arguments, named, stdin]).encode() + b"\n")
         return Ended(*json.loads(await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)))
 
 

@@ -285,7 +285,7 @@ def command(shared_command_line: CommandLine, own_service: Service) -> Callable[
     """Call with the arguments of `python -m auth_service`; it works on `own_service`'s database."""
     chosen = {"database_url": own_service.database_url, "master_keys": MASTER_KEYS}
 
-    async def run(*arguments: str, **changed: str) -> Ended:
-        return await shared_command_line(*arguments, **(chosen | changed))
+    async def run(*arguments: str, stdin: str = "", **changed: str) -> Ended:
+        return await shared_command_line(*arguments, stdin=stdin, **(chosen | changed))
 
     return run

@@ -25,6 +25,7 @@ LOGIN = {"doorkeeper": "login", "bongo": "phone_number"}
 PATHS = {"cubux": "/oauth2/token", "bongo": "/api/oauth/access-token/v1/"}
 # Every column that holds a time, but for those that nothing is decided by.
 TIMES = {
+    "clients": ("created_at", "former_secret_expires_at"),
     "sessions": ("created_at", "rotated_at", "rotations_since", "idle_expires_at", "expires_at", "revoked_at"),
     "access_tokens": ("issued_at", "expires_at"),
 }
@@ -61,9 +62,10 @@ async def register(database: Database, keyring: Keyring, party: Party, default_f
         client_id=party.client_id,
         dialect=party.dialect,
         version=1,
+        default_for=default_for,
         **{"default_scope": chosen["scope"]} | chosen,
     )
-    registration = Registration(client, party.secret, dialect.secret_signs_tokens, default_for)
+    registration = Registration(client, party.secret, dialect.secret_signs_tokens)
     await PostgresClients(database, keyring).add(registration)
 
 

@@ -15,12 +15,12 @@ def free_ports():
         return one.getsockname()[1], other.getsockname()[1]
 
 
-async def spawn(*, stdout=asyncio.subprocess.PIPE, **variables):
+async def spawn(*arguments, stdout=asyncio.subprocess.PIPE, **variables):
     """A gateway with these variables of its own, which does not wait before it stops unless it is told to."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "gateway"),
+        *("-m", "gateway", *arguments),
         env={**environment, "GATEWAY_DRAIN_DELAY": "0", **variables},
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,

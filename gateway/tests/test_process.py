@@ -174,3 +174,15 @@ async def _status(gateway, port, path):
     async with gateway.connect(port) as connection:
         await connection.send(gateway.bytes("GET", path))
         return (await connection.response()).status
+
+
+@pytest.mark.parametrize(
+    ("argument", "status", "words"),
+    [("--help", 0, "GATEWAY_… variables"), ("--version", 0, "gateway 0.1.0\n"), ("nonsense", 2, "nonsense")],
+)
+async def test_an_argument_starts_no_gateway(argument, status, words):
+    """Nor does it need settings that are right."""
+    process = await spawn(argument, GATEWAY_PORT="x", COLUMNS="200")
+    output, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == status
+    assert words in (output + errors).decode()

@@ -11,20 +11,21 @@ from auth_service.commands.restored import restored
 from auth_service.migrations import DIRECTORY
 from auth_service.settings import DatabaseSettings, Settings
 from servicekit import serving
+from servicekit.command_line import with_version
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 
-cli = typer.Typer(
+app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Parley's token service."
 )
-cli.add_typer(clients.app, name="clients")
-cli.add_typer(keys.app, name="keys")
-cli.add_typer(sessions.app, name="sessions")
-cli.add_typer(throttles.app, name="throttles")
-cli.command()(restored)
+app.add_typer(clients.app, name="clients")
+app.add_typer(keys.app, name="keys")
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(throttles.app, name="throttles")
+app.command()(restored)
 
 
-@cli.command()
+@app.command()
 def serve() -> None:
     """Serve until SIGINT or SIGTERM."""
     settings = load_settings(Settings)
@@ -32,7 +33,7 @@ def serve() -> None:
     uvloop.run(serving.serve((create_app(settings), settings.host, settings.port)))
 
 
-@cli.command()
+@app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
     from servicekit import migrations  # alembic takes a second to import, and serving needs none
@@ -43,6 +44,8 @@ def migrate() -> None:
     except OSError as error:
         raise SystemExit(f"the database cannot be reached: {error.strerror or type(error).__name__}") from None
 
+
+cli = with_version(app, "auth-service")
 
 if __name__ == "__main__":
     cli(prog_name="python -m auth_service")

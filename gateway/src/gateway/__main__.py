@@ -1,18 +1,33 @@
 """`python -m gateway`: serves the public port and the one for operations until it is told to stop."""
 
+import argparse
+
 import uvloop
 
 from gateway.serving import allow_open_files, serve
 from gateway.settings import Settings
+from servicekit import __version__
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 
 
 def main() -> None:
+    _answer_options()
     settings = load_settings(Settings)
     configure_logs("gateway", settings.log_level)
     allow_open_files()
     uvloop.run(serve(settings))
+
+
+def _answer_options() -> None:
+    """Leave the process where it was started with arguments: it takes no others than these two."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway",
+        description="Serve Parley's public port, and the one for operations, until SIGINT or SIGTERM.",
+        epilog="Everything else is set by GATEWAY_… variables: see docs/operations.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"gateway {__version__}")
+    parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -6,20 +6,21 @@ import typer
 import uvloop
 
 from servicekit import serving
+from servicekit.command_line import with_version
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 from user_service import commands
 from user_service.app import MIGRATIONS, create_app
 from user_service.settings import DatabaseSettings, Settings
 
-cli = typer.Typer(
+app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Parley's user service."
 )
-cli.add_typer(commands.users, name="users")
-cli.command()(commands.restored)
+app.add_typer(commands.users, name="users")
+app.command()(commands.restored)
 
 
-@cli.command()
+@app.command()
 def serve() -> None:
     """Serve the user API until SIGINT or SIGTERM."""
     settings = load_settings(Settings)
@@ -27,7 +28,7 @@ def serve() -> None:
     uvloop.run(serving.serve((create_app(settings), settings.host, settings.port)))
 
 
-@cli.command()
+@app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
     from servicekit import migrations  # alembic takes a second to import, and serving needs none
@@ -38,6 +39,8 @@ def migrate() -> None:
     except OSError as error:
         raise SystemExit(f"the database cannot be reached: {error.strerror or type(error).__name__}") from None
 
+
+cli = with_version(app, "user-service")
 
 if __name__ == "__main__":
     cli(prog_name="python -m user_service")

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import asyncpg
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from servicekit import postgres, wire
+from servicekit.command_line import print_table
 from servicekit.http import ServiceUnavailableError
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
@@ -200,7 +199,5 @@ def _print(shown: list[User], as_json: bool, *, one: bool = False) -> None:
         sys.stdout.write(wire.encode(rows[0] if one else rows).decode() + "\n")
         return
     columns = ("id", "email", "username", "phone_number", "role", "disabled", "created_at")
-    table = Table(*(Column(name.replace("_", " "), overflow="fold", no_wrap=name == "id") for name in columns))
-    for row in rows:
-        table.add_row(*(str(row[name]) if row.get(name) is not None else "" for name in columns))
-    Console(markup=False, emoji=False).print(table)  # names are text, not markup
+    cells = [[str(row[name]) if row.get(name) is not None else "" for name in columns] for row in rows]
+    print_table(columns, cells, ids=("id",))

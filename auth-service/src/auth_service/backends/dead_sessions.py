@@ -1,4 +1,4 @@
-"""Deletes sessions that are dead: expired ones at once, others a day after they ended."""
+"""Deletes sessions that are dead: expired ones and those of removed clients at once, others a day after they ended."""
 
 from servicekit.postgres import Database
 
@@ -20,7 +20,10 @@ DELETE_DEAD = """
         WHERE s.ctid >= format('(%s,0)', $1::bigint)::tid AND s.ctid < format('(%s,0)', $2::bigint)::tid
             AND (s.revoked_at < now() - interval '1 day' OR s.idle_expires_at < now() - interval '1 day'
                 OR (s.user_id IN (SELECT user_id FROM user_epochs WHERE raised_at < now() - interval '1 day')
-                    AND s.epoch < (SELECT e.epoch FROM user_epochs e WHERE e.user_id = s.user_id)))
+                    AND s.epoch < (SELECT e.epoch FROM user_epochs e WHERE e.user_id = s.user_id))
+                OR NOT EXISTS (
+                    SELECT FROM clients c WHERE c.client_id = s.client_id AND c.created_at <= s.created_at
+                ))
         FOR UPDATE OF s SKIP LOCKED
     ) AND before_deadline($3)
 """

@@ -28,6 +28,7 @@ ROTATE = """
                 THEN NULL ELSE now() END
         FROM clients c
         WHERE s.id = $1 AND s.client_id = $2 AND c.client_id = $2 AND c.version = $4 AND c.disabled_at IS NULL
+            AND s.created_at >= c.created_at
             AND s.counter >= $3 AND s.revoked_at IS NULL AND s.expires_at > now() AND s.idle_expires_at > now()
             AND s.global_epoch >= (SELECT epoch FROM global_epoch)
             AND ($5::text[] IS NULL OR $5 <@ s.scope

@@ -1,6 +1,7 @@
 """`clients …`: registrations. A client can be registered with the id and secret that it has in an existing system."""
 
 import re
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -8,10 +9,16 @@ import typer
 from auth_service.app import DIALECTS
 from auth_service.backends.clients import ClientExistsError, PostgresClients, Registration, new_secret
 from auth_service.commands.output import Json, fail, print_json, run, show
-from auth_service.core import scope as scopes
-from auth_service.core.errors import InvalidScopeError
+from auth_service.commands.registrations import (
+    Given,
+    by_default,
+    contradictions,
+    faults_of_secret,
+    given_secret,
+    missing_or_unknown,
+    warn_of_short,
+)
 from auth_service.core.model import Client
-from auth_service.dialects.endpoint import PATHS
 
 app = typer.Typer(no_args_is_help=True, help="Client registrations.")
 
@@ -28,104 +35,160 @@ COLUMNS = (
     "idle_lifetime",
     "session_lifetime",
     "default_for",
+    "former_secret_until",
 )
-_VISIBLE = re.compile(r"[\x20-\x7e]+")
-_GRANT_TYPES = ("client_credentials", "password", "refresh_token")
+_NO_SUCH_CLIENT = "there is no such client"
+_DURATION = re.compile(r"([1-9][0-9]{0,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST_OVERLAP = timedelta(days=30)
+
+
+def _overlap(text: str) -> timedelta:
+    found = _DURATION.fullmatch(text)
+    overlap = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+    if overlap is None or overlap > _LONGEST_OVERLAP:
+        raise typer.BadParameter("it is a number with s, m, h or d, such as 24h, and 30d at most")
+    return overlap
+
 
 ClientId = Annotated[str, typer.Argument(metavar="CLIENT_ID")]
+Secret = Annotated[
+    str | None,
+    typer.Option(
+        help="For samples whose secret is no secret: while a command runs every process can read its options."
+    ),
+]
+SecretStdin = Annotated[
+    bool, typer.Option("--secret-stdin", help="Read its secret from standard input, up to the end of the line.")
+]
+GrantType = Annotated[list[str] | None, typer.Option(help="May be given again.")]
+SecretOptionalFor = Annotated[
+    list[str] | None, typer.Option(metavar="GRANT_TYPE", help="A grant type that needs no client authentication.")
+]
+Scope = Annotated[str | None, typer.Option(help="What it may ask for.")]
+DefaultScope = Annotated[str | None, typer.Option(help="What it gets when it asks for none.")]
+DefaultFor = Annotated[str | None, typer.Option(metavar="PATH", help="Answers where none is named.")]
 Lifetime = Annotated[int | None, typer.Option(min=1, max=2**31 - 1, metavar="SECONDS")]
 
 
 @app.command()
 def add(
-    client_id: ClientId,
-    dialect: Annotated[str, typer.Option(help=", ".join(DIALECTS))],
-    secret: Annotated[str | None, typer.Option(help="Its secret in an existing system; default: a new one.")] = None,
+    client_id: Annotated[str | None, typer.Argument(metavar="CLIENT_ID")] = None,
+    dialect: Annotated[str | None, typer.Option(help=f"Needed: {', '.join(DIALECTS)}.")] = None,
+    secret: Secret = None,
+    secret_stdin: SecretStdin = False,
     public: Annotated[bool, typer.Option("--public", help="It has no secret.")] = False,
-    grant_type: Annotated[list[str] | None, typer.Option(help="May be given again; default: the dialect's.")] = None,
-    secret_optional_for: Annotated[
-        list[str] | None, typer.Option(metavar="GRANT_TYPE", help="A grant type that needs no client authentication.")
-    ] = None,
-    scope: Annotated[str | None, typer.Option(help="What it may ask for; default: the dialect's.")] = None,
-    default_scope: Annotated[str | None, typer.Option(help="What it gets when it asks for none; default: all.")] = None,
-    default_for: Annotated[str | None, typer.Option(metavar="PATH", help="Answers where none is named.")] = None,
+    grant_type: GrantType = None,
+    secret_optional_for: SecretOptionalFor = None,
+    scope: Scope = None,
+    default_scope: DefaultScope = None,
+    default_for: DefaultFor = None,
     access_token_lifetime: Lifetime = None,
     idle_lifetime: Lifetime = None,
     session_lifetime: Lifetime = None,
     as_json: Json = False,
 ) -> None:
-    """Register a client. Its secret is printed this once."""
-    if dialect not in DIALECTS:
-        raise fail(f"the dialect must be one of {', '.join(DIALECTS)}")
-    defaults = DIALECTS[dialect].defaults
-    allowed = _scope(scope) if scope is not None else defaults.scope
-    client = Client(
-        client_id=client_id,
-        dialect=dialect,
-        version=1,
-        grant_types=_grant_types(grant_type) or defaults.grant_types,
-        grant_types_without_secret=_grant_types(secret_optional_for),
-        scope=allowed,
-        default_scope=_scope(default_scope) if default_scope is not None else allowed,
-        access_token_lifetime=access_token_lifetime or defaults.access_token_lifetime,
-        idle_lifetime=idle_lifetime or defaults.idle_lifetime,
-        session_lifetime=session_lifetime or defaults.session_lifetime,
-    )
-    chosen = None if public else secret or new_secret()
-    _check(client, chosen, public and secret is not None, default_for)
-    registration = Registration(client, chosen, DIALECTS[dialect].secret_signs_tokens, default_for)
+    """Register a client. What is not given is the dialect's default. A secret that is made is printed this once."""
+    lifetimes = access_token_lifetime, idle_lifetime, session_lifetime
+    given = Given(grant_type, secret_optional_for, scope, default_scope, default_for, *lifetimes)
+    own = given_secret(secret, secret_stdin)
+    faults = [
+        *missing_or_unknown(client_id, dialect),
+        *given.faults(),
+        *faults_of_secret(own, dialect, public=public),
+    ]
+    if client_id is None or dialect is None or dialect not in DIALECTS:
+        raise fail("; ".join(faults))
+    client = given.applied_to(by_default(client_id, dialect, given))
+    _refuse([*faults, *contradictions(client, public)])
+    chosen = None if public else own or new_secret()
+    registration = Registration(client, chosen, DIALECTS[dialect].secret_signs_tokens)
     try:
         run(lambda database, keyring, _: PostgresClients(database, keyring).add(registration))
     except ClientExistsError as error:
         raise fail(str(error)) from None
-    _print_secret(client_id, chosen, as_json)
+    _tell_secret(client_id, chosen, own, as_json)
 
 
-def _check(client: Client, secret: str | None, both: bool, default_for: str | None) -> None:
-    faults = []
-    if both:
-        faults.append("a public client has no secret")
-    if not _VISIBLE.fullmatch(client.client_id) or len(client.client_id) > 255:
-        faults.append("a client id is 1 to 255 printable ASCII characters")
-    if secret is not None and not (secret and _storable(secret)):
-        faults.append("a secret is not empty and has no NUL")
-    if DIALECTS[client.dialect].secret_signs_tokens and (secret is None or len(secret) < 32):
-        faults.append("tokens of this dialect are signed with the secret: it needs one of at least 32 characters")
-    if not client.default_scope <= client.scope:
-        faults.append("the default scope is more than the scope")
-    if not client.grant_types_without_secret <= client.grant_types:
-        faults.append("a grant type without secret is not among the grant types")
-    if secret is None and "client_credentials" in client.grant_types:
-        faults.append("a public client cannot have client_credentials")
-    if default_for is not None and default_for not in PATHS:
-        faults.append(f"the default path must be one of {', '.join(PATHS)}")
+@app.command()
+def update(
+    client_id: ClientId,
+    secret: Secret = None,
+    secret_stdin: SecretStdin = False,
+    public: Annotated[
+        bool | None,
+        typer.Option(
+            "--public/--confidential", help="Whether it has no secret; a confidential one that had none gets one."
+        ),
+    ] = None,
+    grant_type: GrantType = None,
+    secret_optional_for: SecretOptionalFor = None,
+    scope: Scope = None,
+    default_scope: DefaultScope = None,
+    default_for: DefaultFor = None,
+    access_token_lifetime: Lifetime = None,
+    idle_lifetime: Lifetime = None,
+    session_lifetime: Lifetime = None,
+    as_json: Json = False,
+) -> None:
+    """Change a registration, at once. What is not given stays; an empty value takes a scope, a path or a list away.
+
+    Its dialect cannot be changed, since its tokens are of that: remove the client and add it again.
+    """
+    lifetimes = access_token_lifetime, idle_lifetime, session_lifetime
+    given = Given(grant_type, secret_optional_for, scope, default_scope, default_for, *lifetimes)
+    own = given_secret(secret, secret_stdin)
+    if given.nothing and own is None and public is None:
+        raise fail("say what is to change: `clients update --help` has the options")
+
+    async def work(database: Any, keyring: Any, _settings: Any) -> str | None:
+        clients = PostgresClients(database, keyring)
+        present = await clients.fresh(client_id)
+        if present is None:
+            raise fail(_NO_SUCH_CLIENT)
+        client, becomes_public = given.applied_to(present), _becomes_public(present, public, own)
+        _refuse(
+            [
+                *given.faults(),
+                *faults_of_secret(own, client.dialect, public=becomes_public),
+                *contradictions(client, becomes_public),
+            ]
+        )
+        chosen = own or (new_secret() if present.public and not becomes_public else None)
+        registration = Registration(client, chosen, DIALECTS[client.dialect].secret_signs_tokens)
+        another = chosen is not None or (becomes_public and not present.public)
+        if not await clients.update(registration, another_secret=another):
+            raise fail("the client has been changed at the same time: run the command again")
+        return chosen
+
+    try:
+        chosen = run(work)
+    except ClientExistsError as error:
+        raise fail(str(error)) from None
+    if chosen is not None:
+        _tell_secret(client_id, chosen, own, as_json)
+    else:
+        _show(client_id, as_json)
+
+
+def _becomes_public(present: Client, public: bool | None, secret: str | None) -> bool:
+    return public if public is not None else present.public and secret is None
+
+
+def _refuse(faults: list[str]) -> None:
     if faults:
         raise fail("; ".join(faults))
 
 
-def _storable(secret: str) -> bool:
-    return "\0" not in secret and secret.isprintable()
-
-
-def _scope(text: str) -> frozenset[str]:
-    try:
-        return scopes.parse(text or None) or frozenset()
-    except InvalidScopeError:
-        raise fail("a scope is words of printable ASCII, separated by single spaces") from None
-
-
-def _grant_types(given: list[str] | None) -> frozenset[str]:
-    unknown = set(given or ()) - set(_GRANT_TYPES)
-    if unknown:
-        raise fail(f"a grant type must be one of {', '.join(_GRANT_TYPES)}")
-    return frozenset(given or ())
-
-
-def _print_secret(client_id: str, secret: str | None, as_json: bool) -> None:
+def _tell_secret(client_id: str, chosen: str | None, own: str | None, as_json: bool) -> None:
+    """Print a secret that was made; one that was given is known, and may be too short."""
+    made = chosen if own is None else None
     if as_json:
-        print_json({"client_id": client_id, "client_secret": secret})
+        print_json({"client_id": client_id, "client_secret": made})
     else:
-        typer.echo(f"client_id:     {client_id}\nclient_secret: {secret or '(none: a public client)'}")
+        words = made or ("(as given)" if own is not None else "(none: a public client)")
+        typer.echo(f"client_id:     {client_id}\nclient_secret: {words}")
+    warn_of_short(own)
 
 
 def _rows(client_id: str | None) -> list[dict[str, Any]]:
@@ -145,10 +208,14 @@ def list_clients(as_json: Json = False) -> None:
 
 @app.command("show")
 def show_client(client_id: ClientId, as_json: Json = False) -> None:
-    """One registration in full, without its secret."""
+    """One registration in full, without its secret, and until when its former secret still holds."""
+    _show(client_id, as_json)
+
+
+def _show(client_id: str, as_json: bool) -> None:
     rows = _rows(client_id)
     if not rows:
-        raise fail("there is no such client")
+        raise fail(_NO_SUCH_CLIENT)
     if as_json:
         print_json({column: rows[0][column] for column in COLUMNS})
     else:
@@ -158,23 +225,35 @@ def show_client(client_id: ClientId, as_json: Json = False) -> None:
 @app.command("rotate-secret")
 def rotate_secret(
     client_id: ClientId,
-    secret: Annotated[str | None, typer.Option(help="The new secret; default: a random one.")] = None,
+    secret: Secret = None,
+    secret_stdin: SecretStdin = False,
+    overlap: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=_overlap, metavar="DURATION", help="Accept the old secret as well for so long, such as 24h."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Give a client a new secret; the old one is refused from now on. Tokens keep their worth."""
-    chosen = secret or new_secret()
+    """Give a client a new secret, a random one by default. Tokens keep their worth.
+
+    The old secret is refused from now on, or when the overlap is over.
+    One that was replaced even earlier is refused from now on in either case.
+    """
+    own = given_secret(secret, secret_stdin)
+    chosen = own if own is not None else new_secret()
 
     async def work(database: Any, keyring: Any, _settings: Any) -> bool:
         clients = PostgresClients(database, keyring)
         client = await clients.fresh(client_id)
         if client is None:
             return False
-        _check(client, chosen, False, None)
-        return await clients.rotate_secret(client, chosen)
+        _refuse(faults_of_secret(own, client.dialect, public=False))
+        return await clients.rotate_secret(client, chosen, overlap)
 
     if not run(work):
         raise fail("there is no such confidential client")
-    _print_secret(client_id, chosen, as_json)
+    _tell_secret(client_id, chosen, own, as_json)
 
 
 @app.command()
@@ -191,5 +270,18 @@ def enable(client_id: ClientId) -> None:
 
 def _set_disabled(client_id: str, disabled: bool) -> None:
     if not run(lambda database, keyring, _: PostgresClients(database, keyring).set_disabled(client_id, disabled)):
-        raise fail("there is no such client")
+        raise fail(_NO_SUCH_CLIENT)
     typer.echo(f"{client_id} is {'disabled' if disabled else 'enabled'}")
+
+
+@app.command()
+def remove(
+    client_id: ClientId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a registration: the client is refused from now on, and its sessions and tokens end for good."""
+    if not yes:
+        typer.confirm(f"Remove {client_id}, and end all its sessions?", abort=True, err=True)
+    if not run(lambda database, keyring, _: PostgresClients(database, keyring).remove(client_id)):
+        raise fail(_NO_SUCH_CLIENT)
+    typer.echo(f"{client_id} is removed")

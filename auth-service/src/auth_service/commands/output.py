@@ -8,19 +8,18 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from auth_service.app import open_store
 from auth_service.backends.keyring import Keyring
 from auth_service.core.errors import UnavailableError
 from auth_service.settings import StoreSettings
+from servicekit.command_line import print_table
 from servicekit.logs import configure_logs
 from servicekit.postgres import Database
 from servicekit.settings import load_settings
 
 T = TypeVar("T")
-IDS = ("id", "kid", "client_id", "user_id")  # are copied into other commands, so they stay in one piece
+IDS = ("id", "kid", "client_id", "user_id", "value")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -49,10 +48,7 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: boo
     if as_json:
         print_json([{column: row[column] for column in columns} for row in rows])
         return
-    table = Table(*(Column(name.replace("_", " "), overflow="fold", no_wrap=name in IDS) for name in columns))
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    Console(markup=False, emoji=False).print(table)  # ids are text, not markup
+    print_table(columns, [[_cell(row[column]) for column in columns] for row in rows], IDS)
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 class Client:
     """A registration. Lifetimes in seconds. `secret_digest` is the secret's SHA-256, None for a public client.
 
-    `secret` is known only where tokens are signed with it. `version` changes with every change of the row.
+    `secret` is known only where tokens are signed with it. The former secret holds until `former_secret_expires_at`, in
+    epoch seconds. The client answers for requests to the path `default_for` that name none. `version` changes with
+    every change of the row.
     """
 
     client_id: str
@@ -20,8 +22,11 @@ class Client:
     access_token_lifetime: int = 900
     idle_lifetime: int = 30 * 86400
     session_lifetime: int = 365 * 86400
+    default_for: str | None = None
     disabled: bool = False
     secret_digest: bytes | None = field(default=None, repr=False)
+    former_secret_digest: bytes | None = field(default=None, repr=False)
+    former_secret_expires_at: float = 0.0
     secret: bytes | None = field(default=None, repr=False)
 
     @property

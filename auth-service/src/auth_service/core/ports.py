@@ -17,6 +17,9 @@ class Clients(Protocol):
     async def default_for(self, path: str) -> Client | None:
         """The client that answers at `path` for requests that name none, possibly as it stood a while ago."""
 
+    async def fresh_default_for(self, path: str) -> Client | None:
+        """The client that answers at `path` now for requests that name none."""
+
 
 class Users(Protocol):
     async def accounts_of(self, login: str, login_type: str, address: str) -> Sequence[str]:

@@ -23,6 +23,7 @@ from auth_service.core.errors import (
     InvalidCredentialsError,
     InvalidGrantError,
     InvalidRequestError,
+    InvalidScopeError,
     OAuthError,
     RefreshTokenReusedError,
     StaleClientError,
@@ -70,14 +71,13 @@ class AuthorizationServer:
         self._throttle = throttle
 
     async def token(self, client: Client, secret: str | None, request: TokenRequest) -> TokenResponse:
-        """Issue tokens to `client`, or raise the OAuthError that says why not."""
+        """Issue tokens to `client`, or raise the OAuthError that says why not.
+
+        Raises StaleClientError when the registration has changed since it was read: nothing was issued, and the request
+        is to be read again as that of the client as it is now.
+        """
         try:
-            try:
-                return await self._token(client, secret, request)
-            except StaleClientError:
-                return await self._token(await self._reread(client), secret, request)
-        except StaleClientError:
-            raise UnavailableError from None
+            return await self._token(client, secret, request)
         except OAuthError as error:
             _log_refusal(client, request, error)
             raise
@@ -90,26 +90,38 @@ class AuthorizationServer:
 
     async def _token(self, client: Client, secret: str | None, request: TokenRequest) -> TokenResponse:
         grant = self._grant(request)
-        client = await self.authenticate(client, secret, request.address, request.grant_type)
+        proved = await self.authenticate(client, secret, request.address, request.grant_type)
+        if proved.version != client.version:
+            raise StaleClientError
+        try:
+            return await self._issue(client, secret, grant, request)
+        except (InvalidCredentialsError, InvalidScopeError, UnauthorizedClientError):
+            # Nothing was written that names the registration's version. A client that has been disabled, or whose
+            # secret is a former one, is not to be told what a password is worth, nor is one that has been given a scope
+            # or a grant type to be told that it has not.
+            if (await self._reread(client)).version != client.version:
+                raise StaleClientError from None
+            raise
+
+    async def _issue(self, client: Client, secret: str | None, grant: Grant, request: TokenRequest) -> TokenResponse:
         if grant.grant_type not in client.grant_types or (grant.confidential_only and client.public):
             raise UnauthorizedClientError
         grant.check(request)
         formats = self._formats[client.dialect]
         drafted = _draft(formats.access_token, self._sessions.now() + client.access_token_lifetime)
-        try:
-            session = await grant.authorize(
-                request,
-                client,
-                formats.refresh_token,
-                drafted.stored if drafted else None,
-                keep_email=isinstance(formats.access_token, ClientSignedFormat),
-            )
-        except InvalidCredentialsError:
-            # Nothing was written that names the registration's version: a client that has been disabled, or whose
-            # secret is a former one, is not to be told what a password is worth.
-            await self._authenticate_anew(client, secret, request.grant_type)
-            raise
-        return await self._respond(client, grant, session, formats, drafted.text if drafted else None)
+        session = await grant.authorize(
+            request,
+            client,
+            formats.refresh_token,
+            drafted.stored if drafted else None,
+            keep_email=isinstance(formats.access_token, ClientSignedFormat),
+        )
+        expires_at = min(session.now + client.access_token_lifetime, session.expires_at)
+        if drafted:
+            access_token = drafted.text
+        else:
+            access_token = await self._sign(client, secret, session, formats.access_token, expires_at)
+        return self._respond(client, grant, session, access_token, expires_at)
 
     async def authenticate(
         self, client: Client, secret: str | None, address: str, grant_type: str | None = None
@@ -121,17 +133,17 @@ class AuthorizationServer:
         """
         if secret is not None and not client.public:
             client = await self._prove_secret(client, secret, address)
-        if not _authenticated(client, secret, grant_type):
+        if not self._authenticated(client, secret, grant_type):
             return await self._authenticate_anew(client, secret, grant_type)
         return client
 
     async def _prove_secret(self, client: Client, secret: str, address: str) -> Client:
         """The client, possibly disabled, whose secret it is. Only a wrong secret is a guess: see `authenticate`."""
-        right = _is_secret_of(client, secret)
+        right = self._is_secret_of(client, secret)
         attempt = await self._throttle.admit_secret(client.client_id, address, right=right)
         try:
             fresh = client if right else await self._reread(client)
-            if not right and not _is_secret_of(fresh, secret):
+            if not right and not self._is_secret_of(fresh, secret):
                 raise InvalidClientError
         except UnavailableError:
             await attempt.withdrawn()
@@ -144,9 +156,23 @@ class AuthorizationServer:
 
     async def _authenticate_anew(self, client: Client, secret: str | None, grant_type: str | None) -> Client:
         fresh = await self._reread(client)
-        if not _authenticated(fresh, secret, grant_type):
+        if not self._authenticated(fresh, secret, grant_type):
             raise InvalidClientError
         return fresh
+
+    def _authenticated(self, client: Client, secret: str | None, grant_type: str | None) -> bool:
+        if client.disabled:
+            return False
+        if secret is None:
+            return client.public or grant_type in client.grant_types_without_secret
+        return self._is_secret_of(client, secret)
+
+    def _is_secret_of(self, client: Client, secret: str) -> bool:
+        """Both comparisons are always made: how long it takes tells nothing about the client's secrets."""
+        presented = hashlib.sha256(secret.encode()).digest()
+        current = hmac.compare_digest(presented, client.secret_digest or secrets.token_bytes(32))
+        former = hmac.compare_digest(presented, client.former_secret_digest or secrets.token_bytes(32))
+        return current or (former and self._sessions.now() < client.former_secret_expires_at)
 
     def _grant(self, request: TokenRequest) -> Grant:
         """What is asked for at all comes before who asks: on it depends whether a secret is needed."""
@@ -157,11 +183,10 @@ class AuthorizationServer:
             raise UnsupportedGrantTypeError
         return grant
 
-    async def _respond(
-        self, client: Client, grant: Grant, session: Session, formats: TokenFormats, opaque: str | None
+    def _respond(
+        self, client: Client, grant: Grant, session: Session, access_token: str, expires_at: float
     ) -> TokenResponse:
-        expires_at = min(session.now + client.access_token_lifetime, session.expires_at)
-        access_token = opaque or await self._sign(client, session, formats.access_token, expires_at)
+        formats = self._formats[client.dialect]
         refresh_token = None
         if client.refreshes and grant.issues_refresh_token and formats.refresh_token is not None:
             refresh_token = self._refresh_tokens.derive(
@@ -185,15 +210,17 @@ class AuthorizationServer:
             refresh_token=refresh_token,
         )
 
-    async def _sign(self, client: Client, session: Session, form: AccessTokenFormat, expires_at: float) -> str:
+    async def _sign(
+        self, client: Client, secret: str | None, session: Session, form: AccessTokenFormat, expires_at: float
+    ) -> str:
         if isinstance(form, ClientSignedFormat):
             day = drop_day(expires_at)
             token = self._access_token(client, session, uuid_token_id(day), expires_at)
-            if client.secret is None:
+            # While two secrets hold, the one that this request proved is the one that its sender is sure to know.
+            key = secret.encode() if secret is not None else client.secret
+            if key is None:
                 raise UnavailableError
-            signed = self._keys.sign_with_secret(
-                form.algorithm, client.secret, form.header(client.client_id), form.claims(token)
-            )
+            signed = self._keys.sign_with_secret(form.algorithm, key, form.header(client.client_id), form.claims(token))
             await self._sessions.store_token(
                 session, form.stored(signed, form.claims(token)), client.access_token_lifetime
             )
@@ -217,19 +244,6 @@ class AuthorizationServer:
 
 def _draft(form: AccessTokenFormat, expires_at: float) -> DraftedToken | None:
     return form.draft(expires_at) if isinstance(form, OpaqueFormat) else None
-
-
-def _authenticated(client: Client, secret: str | None, grant_type: str | None) -> bool:
-    if client.disabled:
-        return False
-    if secret is None:
-        return client.public or grant_type in client.grant_types_without_secret
-    return _is_secret_of(client, secret)
-
-
-def _is_secret_of(client: Client, secret: str) -> bool:
-    expected = client.secret_digest or secrets.token_bytes(32)
-    return hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected)
 
 
 def _log_refusal(client: Client, request: TokenRequest, error: OAuthError) -> None:

@@ -2,11 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from aiohttp import hdrs, web
 
-from auth_service.core.errors import InvalidClientError, InvalidRequestError, OAuthError
-from auth_service.core.model import Client
+from auth_service.core.errors import (
+    InvalidClientError,
+    InvalidRequestError,
+    OAuthError,
+    StaleClientError,
+    UnavailableError,
+)
+from auth_service.core.model import Client, TokenResponse
 from auth_service.core.ports import Clients
 from auth_service.core.server import AuthorizationServer
 from auth_service.dialects import bongo, rfc6749
@@ -49,27 +56,46 @@ class TokenEndpoint:
         dialect = rfc6749.DIALECT
         try:
             body = await read_body(request)
-            client = await self._client(named_client(request, body), request.path)
+            named = named_client(request, body)
+            client = await self._client(named, request.path)
             dialect = self._dialects[client.dialect]
-            parameters = check_parameters(request, body)
-            credentials = read_client_credentials(request, parameters)
-            token_request = replace(dialect.read_token_request(parameters), address=self._address_of(request))
-            response = await self._server.token(client, credentials.secret, token_request)
+            try:
+                response = await self._token(request, body, client)
+            except StaleClientError:
+                client = await self._fresh_client(named, request.path)
+                dialect = self._dialects[client.dialect]
+                response = await self._token(request, body, client)
         except UnreadableRequestError as error:
             return dialect.render_error(error, error.status, words)
+        except StaleClientError:
+            return dialect.render_error(UnavailableError(), None, words)
         except OAuthError as error:
             return dialect.render_error(error, None, words)
         return dialect.render_token(response)
 
+    async def _token(self, request: web.Request, body: dict[str, Any], client: Client) -> TokenResponse:
+        """The tokens that the request asks for in the dialect of `client`."""
+        parameters = check_parameters(request, body)
+        credentials = read_client_credentials(request, parameters)
+        read = self._dialects[client.dialect].read_token_request(parameters)
+        return await self._server.token(client, credentials.secret, replace(read, address=self._address_of(request)))
+
     async def _client(self, client_id: str | None, path: str) -> Client:
         """The client that the request names, else the one registered as the default of the path."""
         if client_id is not None:
-            client = await self._clients.get(client_id)
-        else:
-            client = await self._clients.default_for(path)
-        if client is None:
-            raise InvalidClientError
-        return client
+            return _known(await self._clients.get(client_id))
+        return _known(await self._clients.default_for(path))
+
+    async def _fresh_client(self, client_id: str | None, path: str) -> Client:
+        if client_id is not None:
+            return _known(await self._clients.fresh(client_id))
+        return _known(await self._clients.fresh_default_for(path))
+
+
+def _known(client: Client | None) -> Client:
+    if client is None:
+        raise InvalidClientError
+    return client
 
 
 def _method_not_allowed(request: web.Request) -> web.Response:

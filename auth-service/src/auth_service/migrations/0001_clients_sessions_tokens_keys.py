@@ -27,8 +27,8 @@ STATEMENTS = (
         CHECK (grant_types_without_secret <@ grant_types)
     )
     """,
-    # No foreign keys from sessions: registrations are disabled, never deleted, and a key-share lock on one hot
-    # client row at every login is dear.
+    # No foreign key from sessions: each login would take a key-share lock on its client's row. A session without its
+    # client is not live.
     """
     CREATE TABLE sessions (
         id bigint PRIMARY KEY,

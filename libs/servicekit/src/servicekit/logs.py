@@ -3,8 +3,10 @@
 import atexit
 import json
 import logging
+import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 
@@ -14,6 +16,7 @@ from structlog.contextvars import merge_contextvars
 from servicekit.log_writer import LogWriter, StreamWriter, writer_to
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_EXCEPTION_TEXT = re.compile(r" exception=.*", re.DOTALL)
 _STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 _writer: LogWriter | StreamWriter = StreamWriter()
@@ -23,7 +26,7 @@ def configure_logs(service: str, level: str, stream: TextIO | None = None) -> No
     """Send structlog's and the standard library's records to `stream`, one JSON object a line.
 
     That is standard output, unless a command whose result goes there names another. No line waits for the stream's
-    reader; those that are still held when the process ends are written then.
+    reader; those that are still held when the process ends are written then. Python's warnings go there, too.
     """
 
     def name_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
@@ -47,7 +50,12 @@ def configure_logs(service: str, level: str, stream: TextIO | None = None) -> No
     handler = _Handler(writer.write)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[
+                *shared,
+                structlog.stdlib.add_logger_name,
+                _message_of_asyncio,
+                structlog.stdlib.ExtraAdder(),
+            ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
@@ -55,6 +63,7 @@ def configure_logs(service: str, level: str, stream: TextIO | None = None) -> No
         )
     )
     logging.basicConfig(level=max(_LEVELS[level], logging.INFO), handlers=[handler], force=True)
+    warnings.showwarning = _log_warning
 
 
 def write(lines: bytes) -> None:
@@ -103,10 +112,51 @@ class _Handler(logging.Handler):
         self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
+        _complete(record)
         try:
             self._write(self.format(record).encode() + b"\n")
         except Exception:
             self.handleError(record)
+
+
+def _complete(record: logging.LogRecord) -> None:
+    """Give a record a message that it lacks: one that is an exception, is empty, or does not fit its arguments."""
+    if isinstance(record.msg, BaseException):
+        error = record.msg
+        record.exc_info = record.exc_info or (type(error), error, error.__traceback__)
+        record.msg = ""
+    try:
+        message = record.getMessage()
+    except Exception:
+        message = str(record.msg)  # the arguments do not fit
+    if not message.strip():
+        exception = record.exc_info[0] if record.exc_info else None
+        message = f"{exception.__qualname__} in {record.name}" if exception else f"no message from {record.name}"
+    record.msg, record.args = message, None
+
+
+def _message_of_asyncio(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Split a report of asyncio's into its sentence and the task or callback that it is about.
+
+    The text of an exception, which may quote what a client sent, is left out there as everywhere.
+    """
+    if event["logger"] == "asyncio":
+        sentence, _, about = str(event["event"]).partition("\n")
+        event["event"] = sentence.rstrip("!")
+        if about:
+            event["about"] = _EXCEPTION_TEXT.sub(">", about)
+    return event
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - as `warnings` calls it
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    structlog.get_logger().warning(str(message), warning=category.__name__, frames=[f"{filename}:{lineno}"])
 
 
 def _frames_of_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
