@@ -48,7 +48,7 @@ COPY --from=gateway-requirements /opt/parley /opt/parley
 COPY --from=source /source/servicekit /source/gateway /app/
 ENV GATEWAY_HOST=0.0.0.0
 USER 10001:10001
-EXPOSE 8080 8090
+EXPOSE 8080
 CMD ["python", "-m", "gateway"]
 
 
