@@ -3,7 +3,8 @@
 # A service's image holds its own locked requirements and its own source, nothing of the other two. What changes rarely
 # comes first: a change of source copies two directories and installs nothing.
 
-FROM python:3.13-slim-trixie AS python
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
+FROM ${PYTHON_IMAGE} AS python
 ENV PYTHONUNBUFFERED=1
 
 

@@ -7,7 +7,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
 .PHONY: run test bench-tokens bench-sizes bench-flood bench-gateway lint types lock clean
-.PHONY: secrets up down logs ps scale deploy admin client test-compose test-faults
+.PHONY: secrets pin up down logs ps scale deploy admin client test-compose test-faults
 .DEFAULT_GOAL := run
 
 $(RUNTIME): requirements.lock $(PACKAGES:%=%/pyproject.toml)
@@ -67,6 +67,9 @@ COMPOSE := docker compose
 
 secrets: ## makes the secrets of the stack in containers, once
 	@deploy/make-secrets.sh
+
+pin: ## writes the base images' digests to `.env`: from then on no others are used
+	@deploy/pin-images.sh
 
 up: ## builds and starts the stack in containers, and waits until it is healthy
 	@test -e secrets/AUTH_MASTER_KEYS || { echo 'there are no secrets yet: run `make secrets`' >&2; exit 1; }
