@@ -73,12 +73,15 @@ pin: ## writes the base images' digests to `.env`: from then on no others are us
 
 up: ## builds and starts the stack in containers, and waits until it is healthy
 	@test -e secrets/AUTH_MASTER_KEYS || { echo 'there are no secrets yet: run `make secrets`' >&2; exit 1; }
+	@deploy/keep-logs.sh
 	$(COMPOSE) up --detach --build --wait
 
-down: ## stops it; the databases stay
+down: ## stops it; the databases stay, and what was logged
+	$(COMPOSE) stop
+	@deploy/keep-logs.sh
 	$(COMPOSE) down
 
-logs:
+logs: ## of the containers there are; those of earlier ones are in logs/
 	$(COMPOSE) logs --follow --tail 100
 
 ps:

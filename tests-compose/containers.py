@@ -19,6 +19,7 @@ class Containers:
 
     def __init__(self, port: int, secrets: Path) -> None:
         self.port = port
+        self.kept_logs = secrets.parent / "logs"
         self._replicas: dict[str, int] | None = None
         self.command = (
             *("docker", "compose", "--project-name", PROJECT, "--project-directory", str(REPOSITORY)),
@@ -27,6 +28,7 @@ class Containers:
         )
         self.variables = {
             "PARLEY_SECRETS": str(secrets),
+            "PARLEY_LOGS": str(self.kept_logs),
             "PARLEY_VERSION": "tests",
             "PARLEY_PUBLIC_URL": self.url,
             "GATEWAY_PORT": str(port),

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gzip
+import json
 from collections import Counter
 
 import aiohttp
@@ -90,6 +92,14 @@ async def test_a_rolling_update_fails_no_request(containers, scaled):
         after = set(containers.ids(service))
         assert len(after) == len(before[service])
         assert not after & before[service]
+        for replaced in before[service]:
+            assert {"request", "stopping"} <= _kept_events(containers, service, replaced)
+
+
+def _kept_events(containers, service, container):
+    """The events in the log of a container that is gone."""
+    (kept,) = containers.kept_logs.glob(f"{service}-*-{container[:12]}.log.gz")
+    return {json.loads(line)["event"] for line in gzip.decompress(kept.read_bytes()).splitlines()}
 
 
 async def test_a_new_replica_takes_traffic_and_a_stopped_one_loses_none(containers, scaled):
