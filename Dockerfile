@@ -3,7 +3,8 @@
 # A service's image holds its own locked requirements and its own source, nothing of the other two. What changes rarely
 # comes first: a change of source copies two directories and installs nothing.
 
-FROM python:3.13-slim-trixie AS python
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
+FROM ${PYTHON_IMAGE} AS python
 ENV PYTHONUNBUFFERED=1
 
 
@@ -49,7 +50,7 @@ COPY --from=gateway-requirements /opt/parley /opt/parley
 COPY --from=source /source/servicekit /source/gateway /app/
 ENV GATEWAY_HOST=0.0.0.0
 USER 10001:10001
-EXPOSE 8080 8090
+EXPOSE 8080
 CMD ["python", "-m", "gateway"]
 
 

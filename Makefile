@@ -7,7 +7,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 
 .PHONY: run test bench-tokens bench-sizes bench-flood bench-gateway lint types lock clean
-.PHONY: secrets up down logs ps scale deploy admin client test-compose test-faults
+.PHONY: secrets pin up down logs ps scale deploy admin client test-compose test-faults
 .DEFAULT_GOAL := run
 
 $(RUNTIME): requirements.lock $(PACKAGES:%=%/pyproject.toml)
@@ -72,14 +72,20 @@ COMPOSE := docker compose
 secrets: ## makes the secrets of the stack in containers, once
 	@deploy/make-secrets.sh
 
+pin: ## writes the base images' digests to `.env`: from then on no others are used
+	@deploy/pin-images.sh
+
 up: ## builds and starts the stack in containers, and waits until it is healthy
 	@test -e secrets/AUTH_MASTER_KEYS || { echo 'there are no secrets yet: run `make secrets`' >&2; exit 1; }
+	@deploy/keep-logs.sh
 	$(COMPOSE) up --detach --build --wait
 
-down: ## stops it; the databases stay
+down: ## stops it; the databases stay, and what was logged
+	$(COMPOSE) stop
+	@deploy/keep-logs.sh
 	$(COMPOSE) down
 
-logs:
+logs: ## of the containers there are; those of earlier ones are in logs/
 	$(COMPOSE) logs --follow --tail 100
 
 ps:

@@ -33,10 +33,15 @@ def service(composed: dict[str, Any]) -> dict[str, Any]:
     one["networks"] = list(one["networks"])
     one["secrets"] = [secret(entry) for entry in one.get("secrets", ())]
     if "ports" in one:
-        one["ports"] = [{**port, "published": int(port["published"])} for port in one["ports"]]
+        one["ports"] = [port_of_every_node(port) for port in one["ports"]]
     else:  # the name stands for all replicas, not for one address before them: gateways choose by themselves
         one["deploy"]["endpoint_mode"] = "dnsrr"
     return one
+
+
+def port_of_every_node(port: dict[str, Any]) -> dict[str, Any]:
+    """Swarm publishes on every address of a node: it knows no other choice."""
+    return {**{name: port[name] for name in port if name != "host_ip"}, "published": int(port["published"])}
 
 
 def secret(entry: dict[str, str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ service_user=10001:10001 # USER in the Dockerfile
 
 random() { head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n'; }
 write() { printf '%s\n' "$2" >"$directory/$1"; }
+image() { docker compose config --images "$1"; }
 give() { # OWNER IMAGE FILE…
     owner=$1 image=$2
     shift 2
@@ -45,7 +46,7 @@ write USERS_DATABASE_URL "postgresql://users:$users_password@postgres:5432/users
 write REDIS_CONFIG "requirepass $redis_password"
 write REDIS_URL "redis://:$redis_password@redis:6379/0"
 write AUTH_MASTER_KEYS "k1:$(head -c 32 /dev/urandom | base64)"
-give "$service_user" postgres:17-trixie $service_files
-give postgres postgres:17-trixie $postgres_files
-give redis redis:8-trixie $redis_files
+give "$service_user" "$(image postgres)" $service_files
+give postgres "$(image postgres)" $postgres_files
+give redis "$(image redis)" $redis_files
 echo "made in $directory: keep a copy elsewhere of AUTH_MASTER_KEYS, without which the auth database cannot be read"

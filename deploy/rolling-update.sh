@@ -11,6 +11,7 @@ HEALTHY_WITHIN=120
 say() { echo "deploy: $*"; }
 replicas() { docker compose ps --quiet "$1"; }
 count() { echo "$1" | wc -w; }
+keep_log() { "$(dirname "$0")/keep-logs.sh" "$1" || say "the log of $1 is not kept" >&2; }
 
 start_one_more() { # SERVICE OLD_REPLICAS; names the new one
     output=$(docker compose up --detach --no-deps --no-recreate --scale "$1=$(($(count "$2") + 1))" "$1" 2>&1) ||
@@ -35,12 +36,14 @@ replace_all() { # SERVICE
         new=$(start_one_more "$1" "$(replicas "$1")")
         if ! until_healthy "$new"; then
             docker logs --tail 5 "$new" >&2
+            keep_log "$new"
             docker rm --force "$new" >/dev/null
             say "$1: the new replica is not healthy after $HEALTHY_WITHIN s; it is removed, the old ones go on" >&2
             exit 1
         fi
         sleep $NAME_KNOWN_AFTER
         docker stop "$old" >/dev/null # with the grace that compose.yaml gives
+        keep_log "$old"
         docker rm "$old" >/dev/null
         say "$1: $(printf %.12s "$new") in place of $(printf %.12s "$old")"
     done

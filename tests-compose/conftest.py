@@ -1,9 +1,7 @@
 """The stack in containers: built, started with secrets of its own and with the clients and users of `make run`."""
 
-import asyncio
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from containers import REPOSITORY, Containers
-from dev import seed
-from dev.services import Service
 from front import Front
+from seeding import seed_containers
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +31,7 @@ def containers(secrets: Path) -> Iterator[Containers]:
     try:
         containers.compose("build")
         containers.up()
-        asyncio.run(seed.seed(_service(containers, "auth-service"), _service(containers, "user-service")))
+        seed_containers(containers)
         yield containers
     finally:
         if not os.environ.get("KEEP_CONTAINERS"):
@@ -53,20 +50,3 @@ def scaled(containers: Containers) -> Iterator[Callable[..., None]]:
                 fronts.enter_context(Front(containers.port).running())
 
         yield scale
-
-
-class _InContainer(Service):
-    """A service whose command line is run in its container."""
-
-    def command(self, *arguments: str) -> list[str]:
-        compose = shutil.which("docker"), *self.serve
-        return [*map(str, compose), "exec", "-T", self.name, "python", "-m", self.module, *arguments]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return dict(self.variables)
-
-
-def _service(containers: Containers, name: str) -> Service:
-    module = name.replace("-", "_")
-    return _InContainer(name, module, containers.command[1:], containers.environment, "")

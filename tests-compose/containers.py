@@ -15,23 +15,31 @@ GATEWAY_PORTS = "18090-18099"
 
 
 class Containers:
-    """`docker compose` with the tests' overrides; `variables` is what `.env` says elsewhere."""
+    """`docker compose` with the tests' overrides; `variables` is what `.env` says elsewhere.
 
-    def __init__(self, port: int, secrets: Path) -> None:
+    `tree` is the source that compose.yaml and the images come from, `version` the tag of these images.
+    """
+
+    def __init__(
+        self, port: int, secrets: Path, *, project: str = PROJECT, tree: Path = REPOSITORY, version: str = "tests"
+    ) -> None:
         self.port = port
+        self.kept_logs = secrets.parent / "logs"
+        self._project = project
         self._replicas: dict[str, int] | None = None
         self.command = (
-            *("docker", "compose", "--project-name", PROJECT, "--project-directory", str(REPOSITORY)),
-            *("--file", str(REPOSITORY / "compose.yaml")),
-            *("--file", str(REPOSITORY / "tests-compose" / "compose.tests.yaml")),
+            *("docker", "compose", "--project-name", project, "--project-directory", str(tree)),
+            *("--file", str(tree / "compose.yaml")),
+            *("--file", str(tree / "tests-compose" / "compose.tests.yaml")),
         )
         self.variables = {
             "PARLEY_SECRETS": str(secrets),
-            "PARLEY_VERSION": "tests",
+            "PARLEY_LOGS": str(self.kept_logs),
+            "PARLEY_VERSION": version,
             "PARLEY_PUBLIC_URL": self.url,
             "GATEWAY_PORT": str(port),
             # what the scripts of `make` call, without the options above
-            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_PROJECT_NAME": project,
             "COMPOSE_FILE": "compose.yaml:tests-compose/compose.tests.yaml",
         }
 
@@ -66,7 +74,7 @@ class Containers:
 
     def ids(self, service: str) -> list[str]:
         """The containers of a service that run."""
-        labels = (f"com.docker.compose.project={PROJECT}", f"com.docker.compose.service={service}")
+        labels = (f"com.docker.compose.project={self._project}", f"com.docker.compose.service={service}")
         filters = [argument for label in labels for argument in ("--filter", f"label={label}")]
         return run("docker", "ps", "--quiet", "--no-trunc", *filters).split()
 

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def _values(secrets: Path) -> list[str]:
 def test_only_the_gateway_is_published(containers):
     published = {
         service: {
-            port: [end["HostPort"] for end in ends]
+            port: [(end["HostIp"], end["HostPort"]) for end in ends]
             for port, ends in container["NetworkSettings"]["Ports"].items()
             if ends
         }
@@ -125,22 +126,56 @@ def test_only_the_gateway_is_published(containers):
         for container in containers.inspect(service)
     }
     assert {service for service, ports in published.items() if ports} == {"gateway"}
-    assert list(published["gateway"]) == ["8080/tcp"]
-    assert str(containers.port) in published["gateway"]["8080/tcp"]
+    assert published["gateway"] == {"8080/tcp": [("127.0.0.1", str(containers.port))]}
 
 
-def test_only_the_gateway_has_a_foot_outside(containers):
+def test_the_operations_port_is_for_the_operator(containers):
+    """It answers this machine and what is on the internal network; the test above shows that it is not published."""
+    addresses = containers.inspect("gateway")[0]["NetworkSettings"]["Networks"]
+    with urllib.request.urlopen(
+        f"http://{addresses[f'{PROJECT}_internal']['IPAddress']}:8090/stats", timeout=5
+    ) as answer:
+        assert answer.status == 200
+    script = "import urllib.request as r; r.urlopen('http://gateway:8090/stats', timeout=5)"
+    run("docker", "run", "--rm", f"--network={PROJECT}_internal", "parley-gateway:tests", "python", "-c", script)
+
+
+def test_only_the_gateway_has_a_foot_outside_and_it_has_none_beside_the_stores(containers):
     networks = {service: set(containers.inspect(service)[0]["NetworkSettings"]["Networks"]) for service in ALL}
-    edge, internal = f"{PROJECT}_edge", f"{PROJECT}_internal"
-    assert networks == {service: {internal} | ({edge} if service == "gateway" else set()) for service in ALL}
-    assert inspect([internal])[0]["Internal"] is True
+    assert networks == {
+        service: {f"{PROJECT}_{name}" for name in names.split()}
+        for service, names in {
+            "gateway": "edge internal",
+            **dict.fromkeys(("auth-service", "user-service"), "internal data"),
+            **dict.fromkeys(STORES, "data"),
+        }.items()
+    }
+    assert [network["Internal"] for network in inspect([f"{PROJECT}_internal", f"{PROJECT}_data"])] == [True, True]
+
+
+@pytest.mark.parametrize("target", ["postgres:5432", "redis:6379"])
+def test_the_gateway_reaches_no_store(containers, target):
+    service, port = target.split(":")
+    assert _connects(containers, "auth-service", service, port) == "connected"
+    address = containers.inspect(service)[0]["NetworkSettings"]["Networks"][f"{PROJECT}_data"]["IPAddress"]
+    assert _connects(containers, "gateway", service, port) == "gaierror"
+    assert _connects(containers, "gateway", address, port) in ("TimeoutError", "OSError", "ConnectionRefusedError")
+
+
+def _connects(containers, service, host, port):
+    """`connected`, or the name of the exception that a connection from a container of the service ends with."""
+    script = (
+        f"import socket\ntry: socket.create_connection(('{host}', {port}), 2)\n"
+        "except OSError as error: print(type(error).__name__)\nelse: print('connected')"
+    )
+    return containers.execute(service, "python", "-c", script).stdout.strip()
 
 
 @pytest.mark.parametrize("target", ["auth-service:8081", "user-service:8082", "postgres:5432", "redis:6379"])
 def test_who_is_outside_reaches_nothing_inside(containers, target):
     service, port = target.split(":")
-    address = containers.inspect(service)[0]["NetworkSettings"]["Networks"][f"{PROJECT}_internal"]["IPAddress"]
-    for host in (service, address):
+    networks = containers.inspect(service)[0]["NetworkSettings"]["Networks"].values()
+    for host in (service, *(network["IPAddress"] for network in networks)):
         script = f"import socket; socket.create_connection(('{host}', {port}), 2)"
         network = f"--network={PROJECT}_edge"
         command = ["docker", "run", "--rm", network, "parley-gateway:tests", "python", "-c", script]

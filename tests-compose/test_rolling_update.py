@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gzip
+import json
 from collections import Counter
 
 import aiohttp
@@ -57,7 +59,7 @@ class SteadyClient:
 
 
 @contextlib.asynccontextmanager
-async def _load(url):
+async def steady_load(url):
     """Yields the clients, which live as long as the context."""
     stop = asyncio.Event()
     async with aiohttp.ClientSession(url, cookie_jar=aiohttp.DummyCookieJar()) as http:
@@ -71,30 +73,38 @@ async def _load(url):
             stop.set()
 
 
-def _done(clients):
+def done(clients):
     return sum((client.done for client in clients), Counter())
 
 
 async def test_a_rolling_update_fails_no_request(containers, scaled):
     scaled(auth_service=2, user_service=3, gateway=2)
     before = {service: set(containers.ids(service)) for service in SERVICES}
-    async with _load(containers.url) as clients:
+    async with steady_load(containers.url) as clients:
         print()
         for service in SERVICES:
-            passed = _done(clients)
+            passed = done(clients)
             print(await asyncio.to_thread(containers.script, "rolling-update.sh", service), end="")
-            print(f"{service}: {dict(_done(clients) - passed)}")
-            assert _done(clients)["login"] > passed["login"], "there was no load"
+            print(f"{service}: {dict(done(clients) - passed)}")
+            assert done(clients)["login"] > passed["login"], "there was no load"
     assert [failure for client in clients for failure in client.failures] == []
     for service in SERVICES:
         after = set(containers.ids(service))
         assert len(after) == len(before[service])
         assert not after & before[service]
+        for replaced in before[service]:
+            assert {"request", "stopping"} <= _kept_events(containers, service, replaced)
+
+
+def _kept_events(containers, service, container):
+    """The events in the log of a container that is gone."""
+    (kept,) = containers.kept_logs.glob(f"{service}-*-{container[:12]}.log.gz")
+    return {json.loads(line)["event"] for line in gzip.decompress(kept.read_bytes()).splitlines()}
 
 
 async def test_a_new_replica_takes_traffic_and_a_stopped_one_loses_none(containers, scaled):
     scaled(auth_service=1, user_service=1, gateway=2)
-    async with _load(containers.url) as clients:
+    async with steady_load(containers.url) as clients:
         for replicas in (3, 1):
             for service in ("user-service", "auth-service"):
                 name = f"{service.upper().replace('-', '_')}_REPLICAS"

@@ -17,11 +17,12 @@ SERVICE: dict[str, Any] = {
     "restart": "unless-stopped",
     "security_opt": ["no-new-privileges:true"],
 }
+PORT: dict[str, Any] = {"mode": "ingress", "target": 8080}
 MASTER_KEYS = {"source": "AUTH_MASTER_KEYS", "target": "/run/secrets/AUTH_MASTER_KEYS"}
 COMPOSED = {
     "name": "parley",
     "services": {
-        "gateway": {**SERVICE, "ports": [{"mode": "ingress", "target": 8080, "published": "8080"}]},
+        "gateway": {**SERVICE, "ports": [{**PORT, "host_ip": "127.0.0.1", "published": "8080"}]},
         "auth-service": {**SERVICE, "secrets": [MASTER_KEYS]},
         "user-service": SERVICE,
         "postgres": SERVICE,
@@ -47,7 +48,7 @@ def test_swarm_is_given_what_it_knows_and_nothing_else() -> None:
     for service in stack["services"].values():
         assert service.keys() <= {"deploy", "image", "networks", "ports", "secrets"}
     gateway, auth = stack["services"]["gateway"], stack["services"]["auth-service"]
-    assert gateway["ports"][0]["published"] == 8080
+    assert gateway["ports"] == [{**PORT, "published": 8080}]
     assert "endpoint_mode" not in gateway["deploy"]
     assert auth["deploy"] == {"replicas": 2, "endpoint_mode": "dnsrr"}
     owned = {"uid": "10001", "gid": "10001", "mode": 0o400}

@@ -182,6 +182,7 @@ class Stack:
                 service = services.gateway(self._settings)
                 changed = {
                     "GATEWAY_HOST": host,
+                    "GATEWAY_OPS_HOST": host,
                     "GATEWAY_AUTH_URL": f"http://auth-service.{name}:8081",
                     "GATEWAY_USERS_URL": f"http://user-service.{name}:8082",
                     "GATEWAY_DRAIN_DELAY": "2",  # by then the load's doors know

@@ -27,6 +27,7 @@ def world(attack: type[Attack], directory: Path, seconds: float) -> Iterator[Wor
         settings, ports = stack.environment(), testing.free_ports()
         variables = {
             "GATEWAY_HOST": networks.host,
+            "GATEWAY_OPS_HOST": networks.host,
             **{name: ports[name] for name in ("GATEWAY_PORT", "GATEWAY_OPS_PORT")},
             **dict(attack.gateway),
             **(_certificate(directory) if attack.tls else {}),

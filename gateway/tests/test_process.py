@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from processes import failure_of, free_ports, spawn
+from processes import failure_of, free_ports, spawn, spawned
 
 ME = "/api/v1/users/me"
 SECRETS = ("s3cr3t-token", "s3cr3t-query", "s3cr3t-path", "s3cr3t-header", "s3cr3t-body", "internal.token.157")
@@ -40,15 +40,15 @@ async def process(gateway):
     """A gateway process in front of the same upstreams as `gateway`."""
     port, ops_port = free_ports()
     urls = {f"GATEWAY_{name}_URL": f"http://127.0.0.1:{number}" for name, number in gateway.upstream_ports.items()}
-    spawned = await spawn(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT=str(ops_port), **urls)
-    started = Process(spawned, port, ops_port)
+    child = await spawn(GATEWAY_PORT=str(port), GATEWAY_OPS_PORT=str(ops_port), **urls)
+    started = Process(child, port, ops_port)
     try:
         await started.log("listening", 2)
         yield started
     finally:
         with contextlib.suppress(ProcessLookupError):
-            spawned.kill()
-        await spawned.wait()
+            child.kill()
+        await child.wait()
 
 
 async def test_a_process_serves_logs_and_stops(gateway, process):
@@ -112,6 +112,16 @@ async def test_the_ops_port_tells_health_and_readiness(gateway, process):
         assert await _status(gateway, process.port, path) == 404
     for path in (ME, "/oauth/token"):
         assert await _status(gateway, process.ops_port, path) == 404
+
+
+async def test_the_ops_port_is_for_this_machine_unless_an_address_is_set(gateway):
+    """127.0.0.2 is an address of this machine that is not the default one."""
+    async with spawned(gateway, GATEWAY_HOST="0.0.0.0") as closed:
+        socket.create_connection(("127.0.0.2", closed.port)).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", closed.ops_port))
+    async with spawned(gateway, GATEWAY_OPS_HOST="0.0.0.0") as opened:
+        socket.create_connection(("127.0.0.2", opened.ops_port)).close()
 
 
 async def test_a_silent_auth_service_is_not_ready(start_gateway):

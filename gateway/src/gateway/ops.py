@@ -73,12 +73,12 @@ async def listening(serving: Serving, settings: Settings) -> AsyncIterator[int]:
         runner = Runner(application(serving, auth_service))
         await runner.setup()
         try:
-            await web.TCPSite(runner, settings.host, settings.ops_port).start()
+            await web.TCPSite(runner, settings.ops_host, settings.ops_port).start()
         except OSError as error:
             await runner.cleanup()
-            raise SystemExit(cannot_listen(settings.host, settings.ops_port, error)) from None
+            raise SystemExit(cannot_listen(settings.ops_host, settings.ops_port, error)) from None
         try:
-            log.info("listening", host=settings.host, port=runner.addresses[0][1])
+            log.info("listening", host=settings.ops_host, port=runner.addresses[0][1])
             yield int(runner.addresses[0][1])
         finally:
             await runner.cleanup()

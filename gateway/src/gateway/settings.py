@@ -43,7 +43,8 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
     port: Port = Field(8080, description="Public port.")
-    ops_port: Port = Field(8090, description="Port of /healthz, /readyz and /stats.")
+    ops_host: str = Field("127.0.0.1", description="Address that the operations port listens on.")
+    ops_port: Port = Field(8090, description="Operations port: /healthz, /readyz and /stats.")
     workers: int = Field(1, ge=1, le=256, description="Processes that share the public port; limits hold for each.")
     trusted_proxies: Annotated[str, AfterValidator(_proxies)] | None = Field(
         None, description="Proxies whose word on the client is taken: addresses and networks, separated by commas."

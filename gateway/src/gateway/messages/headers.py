@@ -19,8 +19,8 @@ _CLAIMS = (
 _TRACE = b"traceparent|tracestate"
 _FROM_CLIENT_DROPPED = re.compile(b"|".join((_HOP_BY_HOP, _FRAMING, _CLAIMS, _TRACE)))
 _TO_CLIENT_DROPPED = re.compile(
-    _HOP_BY_HOP + b"|access-control-.*|content-length|server|x-accel-.*|x-auth-.*|x-internal-.*|x-parley-.*"
-    b"|x-powered-by|x-request-id|x-user-.*"
+    _HOP_BY_HOP + b"|access-control-.*|authorization|content-length|forwarded|server|x-accel-.*|x-auth-.*"
+    b"|x-forwarded-.*|x-internal-.*|x-parley-.*|x-powered-by|x-request-id|x-user-.*"
 )
 _READ_OF_CLIENT = frozenset(
     b"accept accept-language access-control-request-method authorization connection content-length expect forwarded"

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Writes the base images with the digests that their tags have today to `.env`, so that builds and starts use no others.
+# Run it again for newer ones. An image that `.env` names already keeps its name and tag.
+set -eu
+
+pinned() { # VARIABLE TAG
+    digest=$(docker pull "$2" | sed -n 's/^Digest: //p')
+    [ -n "$digest" ] || { echo "$2: no digest found; .env stays as it is" >&2; exit 1; }
+    echo "$1=$2@$digest"
+}
+
+touch .env
+images=$(
+    sed -n 's/.*${\([A-Z]*_IMAGE\):-\([^}]*\)}.*/\1 \2/p' compose.yaml | while read -r variable tag; do
+        chosen=$(sed -n "s/^$variable=//p" .env)
+        chosen=${chosen:-$tag}
+        pinned "$variable" "${chosen%@*}"
+    done
+)
+{ grep -v '^[A-Z]*_IMAGE=' .env || true; echo "$images"; } >.env.unfinished
+mv .env.unfinished .env
+echo "$images"

@@ -1,0 +1,34 @@
+"""What is kept of logs, and for how long; that logs outlive a rolling update is shown there."""
+
+import json
+import os
+import re
+
+from containers import REPOSITORY, run
+
+
+def test_the_oldest_kept_logs_make_room(containers, scaled, tmp_path):
+    scaled()
+    for age, name in enumerate(("newer.log.gz", "older.log.gz"), 1):
+        (tmp_path / name).write_bytes(bytes(600_000))
+        os.utime(tmp_path / name, (age, 10_000 - age))
+    variables = {**containers.environment, "PARLEY_LOGS": str(tmp_path), "PARLEY_LOGS_MB": "1"}
+    (gateway,) = containers.ids("gateway")
+    run(str(REPOSITORY / "deploy" / "keep-logs.sh"), gateway, environment=variables)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) == 2, names
+    assert re.fullmatch(rf"gateway-[0-9T:-]{{19}}-{gateway[:12]}\.log\.gz", names[0])
+    assert names[1] == "newer.log.gz"
+    assert (tmp_path / names[0]).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_handbooks_override_replaces_driver_and_options(tmp_path):
+    """Options of one driver are errors to another, so none may be left of what compose.yaml says."""
+    (sample,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs" / "logs.md").read_text(), re.DOTALL)
+    (tmp_path / "override.yaml").write_text(sample)
+    files = ("--file", "compose.yaml", "--file", str(tmp_path / "override.yaml"))
+    services = json.loads(run("docker", "compose", *files, "config", "--format", "json"))["services"]
+    chosen = {name: service["logging"] for name, service in services.items() if not name.endswith("-migrate")}
+    assert len(chosen) >= 5
+    for name, logging in chosen.items():
+        assert logging == {"driver": "journald", "options": {"tag": "{{.Name}}"}}, name
