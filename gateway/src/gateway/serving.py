@@ -86,11 +86,13 @@ def allow_open_files() -> None:
 
 
 async def listen(data_path: DataPath, settings: Settings) -> None:
-    """Start it; leaves the process with status 1 and one line where the address cannot be listened on."""
+    """Start it; leaves the process with status 1 and one line where there is no listening socket to be had."""
     try:
         await data_path.start()
     except OSError as error:
         await data_path.close()
+        if settings.listener is not None:
+            raise SystemExit(f"no listening socket from {settings.listener}: {error.strerror or error}") from None
         raise SystemExit(ops.cannot_listen(settings.host, settings.port, error)) from None
 
 
