@@ -32,11 +32,11 @@ async def serve(settings: Settings) -> None:
 
 async def _serve_with(serving: "InProcess | Workers", settings: Settings) -> None:
     with signals(serving.reload) as stop:
+        garbage.pass_over_what_is_there()
         await serving.start()
         try:
             log.info("listening", host=settings.host, port=serving.port)
             async with ops.listening(serving, settings):
-                garbage.pass_over_what_is_there()
                 await stop.wait()
                 log.info("stopping")
                 stop.clear()
