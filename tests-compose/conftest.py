@@ -1,7 +1,6 @@
 """The stack in containers: built, started with secrets of its own and with the clients and users of `make run`."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 import socket
@@ -14,7 +13,6 @@ import pytest
 from containers import REPOSITORY, Containers
 from dev import seed
 from dev.services import Service
-from front import Front
 
 
 @pytest.fixture(scope="session")
@@ -42,17 +40,9 @@ def containers(secrets: Path) -> Iterator[Containers]:
 
 
 @pytest.fixture(scope="session")
-def scaled(containers: Containers) -> Iterator[Callable[..., None]]:
-    """Call with the replicas of each service; several gateways have something before them."""
-    with contextlib.ExitStack() as fronts:
-
-        def scale(**replicas: int) -> None:
-            fronts.close()
-            containers.up(**replicas)
-            if replicas.get("gateway", 1) > 1:
-                fronts.enter_context(Front(containers.port).running())
-
-        yield scale
+def scaled(containers: Containers) -> Callable[..., None]:
+    """Call with the replicas of each service."""
+    return containers.up
 
 
 class _InContainer(Service):

@@ -8,8 +8,10 @@ import pytest
 
 from containers import PROJECT, SERVICES, STORES, inspect, run
 
-ALL = (*SERVICES, *STORES)
+ALL = ("port", *SERVICES, *STORES)
+IMAGES = ("port", *SERVICES)
 SECRETS = {
+    "port": set(),
     "gateway": set(),
     "auth-service": {"AUTH_DATABASE_URL", "AUTH_MASTER_KEYS", "REDIS_URL"},
     "user-service": {"USERS_DATABASE_URL", "REDIS_URL"},
@@ -17,7 +19,8 @@ SECRETS = {
     "redis": {"REDIS_CONFIG"},
 }
 WRITABLE = {
-    "gateway": set(),
+    "port": {"/run/parley"},
+    "gateway": {"/run/parley"},
     "auth-service": set(),
     "user-service": set(),
     "postgres": {"/tmp", "/var/lib/postgresql/data", "/run/postgresql"},
@@ -26,12 +29,13 @@ WRITABLE = {
 # The kernel's, and single files that Docker mounts, which are root's.
 OTHERS = ("/proc", "/sys", "/dev", "/run/secrets/", "/docker-entrypoint", "/etc/", "/sbin/")
 FOREIGN = {
+    "port": ("aiohttp", "uvloop", "servicekit", "auth_service", "user_service", "pip"),
     "gateway": ("asyncpg", "redis", "sqlalchemy", "argon2", "typer", "auth_service", "user_service", "pip"),
     "auth-service": ("argon2", "phonenumbers", "gateway", "user_service", "pip"),
     "user-service": ("gateway", "auth_service", "pip"),
 }
 by_container = pytest.mark.parametrize("service", ALL)
-by_image = pytest.mark.parametrize("service", SERVICES)
+by_image = pytest.mark.parametrize("service", IMAGES)
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +118,7 @@ def _values(secrets: Path) -> list[str]:
     return values
 
 
-def test_only_the_gateway_is_published(containers):
+def test_only_the_public_port_is_published(containers):
     published = {
         service: {
             port: [end["HostPort"] for end in ends]
@@ -124,15 +128,15 @@ def test_only_the_gateway_is_published(containers):
         for service in ALL
         for container in containers.inspect(service)
     }
-    assert {service for service, ports in published.items() if ports} == {"gateway"}
-    assert list(published["gateway"]) == ["8080/tcp"]
-    assert str(containers.port) in published["gateway"]["8080/tcp"]
+    assert {service for service, ports in published.items() if ports} == {"port"}
+    assert list(published["port"]) == ["8080/tcp"]
+    assert str(containers.port) in published["port"]["8080/tcp"]
 
 
-def test_only_the_gateway_has_a_foot_outside(containers):
+def test_only_the_process_that_holds_the_port_has_a_foot_outside(containers):
     networks = {service: set(containers.inspect(service)[0]["NetworkSettings"]["Networks"]) for service in ALL}
     edge, internal = f"{PROJECT}_edge", f"{PROJECT}_internal"
-    assert networks == {service: {internal} | ({edge} if service == "gateway" else set()) for service in ALL}
+    assert networks == {service: {edge} if service == "port" else {internal} for service in ALL}
     assert inspect([internal])[0]["Internal"] is True
 
 
@@ -148,11 +152,12 @@ def test_who_is_outside_reaches_nothing_inside(containers, target):
 
 
 def test_what_is_internal_has_no_way_out(containers):
-    """The gateway's own foot outside stands for whatever is outside."""
-    address = containers.inspect("gateway")[0]["NetworkSettings"]["Networks"][f"{PROJECT}_edge"]["IPAddress"]
+    """The holder of the public port is outside; the gateway accepts there, and cannot connect to it."""
+    address = containers.inspect("port")[0]["NetworkSettings"]["Networks"][f"{PROJECT}_edge"]["IPAddress"]
     script = f"import socket; socket.create_connection(('{address}', 8080), 2)"
     run("docker", "run", "--rm", f"--network={PROJECT}_edge", "parley-gateway:tests", "python", "-c", script)
-    assert containers.execute("auth-service", "python", "-c", script).returncode != 0
+    for service in ("auth-service", "gateway"):
+        assert containers.execute(service, "python", "-c", script).returncode != 0
 
 
 @pytest.mark.parametrize(("role", "database"), [("auth", "users"), ("users", "auth"), ("auth", "postgres")])

@@ -1,0 +1,117 @@
+"""Clients that log in, refresh and read all the time, and count every answer that is not the expected one as a failure.
+
+They write their own bytes: an HTTP library sends some requests again when a connection breaks, which would hide it.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from drivers import REFRESHING, Driver, Tokens
+from exchange import bearer
+from wire import Connection, Message, request_bytes
+
+CLIENTS = 10
+PAUSE = 0.03
+READS = 8
+LIVES_BETWEEN_LOGINS = 4
+
+
+class SteadyClient:
+    """Keeps its connection for as long as the gateway does, or opens one for each request.
+
+    `done` counts what succeeded, `failures` has what did not, each with its time.
+    """
+
+    def __init__(self, url: str, driver: Driver, *, keeps_alive: bool) -> None:
+        self.done: Counter[str] = Counter()
+        self.failures: list[tuple[str, str, str]] = []
+        self._address = urlsplit(url)
+        self._driver = driver
+        self._keeps_alive = keeps_alive
+        self._connection: Connection | None = None
+
+    async def live_until(self, stop: asyncio.Event) -> None:
+        """The first session is kept to the end: whoever is logged out shows it."""
+        kept = await self._step("login", self._log_in) or await self._log_in()
+        while not stop.is_set():
+            for _ in range(LIVES_BETWEEN_LOGINS):
+                for _ in range(READS):
+                    await self._step("read", self._read, kept)
+                kept = await self._step("refresh", self._refresh, kept) or kept
+            await self._step("login", self._log_in)
+        self._close()
+
+    async def _step(self, name: str, request: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        await asyncio.sleep(PAUSE)
+        try:
+            result = await request(*arguments)
+        except (AssertionError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            self.failures.append((time.strftime("%X"), name, repr(error)[:300]))
+            self._close()
+            return None
+        self.done[name] += 1
+        return result
+
+    async def _read(self, tokens: Tokens) -> None:
+        answer = await self._ask("GET", "/api/v1/users/me", **bearer(tokens.access_token))
+        assert answer.status == 200, answer
+
+    async def _log_in(self) -> Tokens:
+        return await self._tokens(self._driver.password_request())
+
+    async def _refresh(self, tokens: Tokens) -> Tokens:
+        members = {"grant_type": "refresh_token", **self._driver.client, "refresh_token": tokens.refresh_token}
+        return await self._tokens(members)
+
+    async def _tokens(self, members: dict[str, Any]) -> Tokens:
+        body = json.dumps(members).encode()
+        answer = await self._ask("POST", self._driver.path, body=body, **{"Content-Type": "application/json"})
+        return self._driver.tokens(answer)  # type: ignore[arg-type]
+
+    async def _ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Message:
+        if self._connection is None:
+            opened = await asyncio.open_connection(self._address.hostname, self._address.port)
+            self._connection = Connection(*opened)
+        await self._connection.send(request_bytes(method, target, *headers.items(), body=body))
+        answer = await self._connection.response()
+        if not self._keeps_alive or answer.get("Connection") == "close":
+            self._close()
+        return answer
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@contextlib.asynccontextmanager
+async def steady_clients(url: str) -> AsyncIterator[list[SteadyClient]]:
+    """Clients of several dialects that live as long as the context; every other one keeps its connection."""
+    stop = asyncio.Event()
+    clients = [
+        SteadyClient(url, REFRESHING[number // 2 % len(REFRESHING)], keeps_alive=number % 2 == 0)
+        for number in range(CLIENTS)
+    ]
+    async with asyncio.TaskGroup() as lives:
+        for client in clients:
+            lives.create_task(client.live_until(stop))
+        await asyncio.sleep(2)
+        try:
+            yield clients
+            await asyncio.sleep(2)
+        finally:
+            stop.set()
+
+
+def done(clients: list[SteadyClient]) -> Counter[str]:
+    return sum((client.done for client in clients), Counter())
+
+
+def failures(clients: list[SteadyClient]) -> list[tuple[str, str, str]]:
+    return [failure for client in clients for failure in client.failures]
