@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 from drivers import REFRESHING, Driver, Tokens
 from exchange import bearer
-from wire import Connection, Message, request_bytes
+from wire import Connection, Message, read_head, request_bytes
 
 CLIENTS = 10
 PAUSE = 0.03
+PATIENCE = 15.0
 READS = 8
 LIVES_BETWEEN_LOGINS = 4
 
@@ -36,38 +37,39 @@ class SteadyClient:
         self._keeps_alive = keeps_alive
         self._connection: Connection | None = None
 
+    async def begin(self) -> None:
+        """Log in; the session is kept to the end, so that whoever is logged out shows it."""
+        self._kept = await self._log_in()
+
     async def live_until(self, stop: asyncio.Event) -> None:
-        """The first session is kept to the end: whoever is logged out shows it."""
-        kept = await self._step("login", self._log_in) or await self._log_in()
         while not stop.is_set():
             for _ in range(LIVES_BETWEEN_LOGINS):
                 for _ in range(READS):
-                    await self._step("read", self._read, kept)
-                kept = await self._step("refresh", self._refresh, kept) or kept
+                    await self._step("read", self._read)
+                await self._step("refresh", self._refresh)
             await self._step("login", self._log_in)
         self._close()
 
-    async def _step(self, name: str, request: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    async def _step(self, name: str, request: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(PAUSE)
         try:
-            result = await request(*arguments)
+            await request()
         except (AssertionError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             self.failures.append((time.strftime("%X"), name, repr(error)[:300]))
             self._close()
-            return None
-        self.done[name] += 1
-        return result
+        else:
+            self.done[name] += 1
 
-    async def _read(self, tokens: Tokens) -> None:
-        answer = await self._ask("GET", "/api/v1/users/me", **bearer(tokens.access_token))
+    async def _read(self) -> None:
+        answer = await self._ask("GET", "/api/v1/users/me", **bearer(self._kept.access_token))
         assert answer.status == 200, answer
 
     async def _log_in(self) -> Tokens:
         return await self._tokens(self._driver.password_request())
 
-    async def _refresh(self, tokens: Tokens) -> Tokens:
-        members = {"grant_type": "refresh_token", **self._driver.client, "refresh_token": tokens.refresh_token}
-        return await self._tokens(members)
+    async def _refresh(self) -> None:
+        members = {"grant_type": "refresh_token", **self._driver.client, "refresh_token": self._kept.refresh_token}
+        self._kept = await self._tokens(members)
 
     async def _tokens(self, members: dict[str, Any]) -> Tokens:
         body = json.dumps(members).encode()
@@ -79,7 +81,9 @@ class SteadyClient:
             opened = await asyncio.open_connection(self._address.hostname, self._address.port)
             self._connection = Connection(*opened)
         await self._connection.send(request_bytes(method, target, *headers.items(), body=body))
-        answer = await self._connection.response()
+        async with asyncio.timeout(PATIENCE):
+            answer = await read_head(self._connection.reader)
+            await answer.read_body(self._connection.reader)
         if not self._keeps_alive or answer.get("Connection") == "close":
             self._close()
         return answer
@@ -98,6 +102,8 @@ async def steady_clients(url: str) -> AsyncIterator[list[SteadyClient]]:
         SteadyClient(url, REFRESHING[number // 2 % len(REFRESHING)], keeps_alive=number % 2 == 0)
         for number in range(CLIENTS)
     ]
+    for client in clients:
+        await client.begin()
     async with asyncio.TaskGroup() as lives:
         for client in clients:
             lives.create_task(client.live_until(stop))
