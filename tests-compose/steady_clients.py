@@ -6,6 +6,7 @@ They write their own bytes: an HTTP library sends some requests again when a con
 import asyncio
 import contextlib
 import json
+import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,12 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from drivers import REFRESHING, Driver, Tokens
-from exchange import bearer
+from exchange import JSON, bearer
 from wire import Connection, Message, read_head, request_bytes
 
 CLIENTS = 10
 PAUSE = 0.03
 PATIENCE = 15.0
+PASSWORD = "steady as she goes"
 READS = 8
 LIVES_BETWEEN_LOGINS = 4
 
@@ -34,11 +36,14 @@ class SteadyClient:
         self.failures: list[tuple[str, str, str]] = []
         self._address = urlsplit(url)
         self._driver = driver
+        self._email = f"steady-{secrets.token_hex(6)}@example.com"  # logins of one account share a place in the queue
         self._keeps_alive = keeps_alive
         self._connection: Connection | None = None
 
     async def begin(self) -> None:
-        """Log in; the session is kept to the end, so that whoever is logged out shows it."""
+        """Sign up and log in; the session is kept to the end, so that whoever is logged out shows it."""
+        answer = await self._ask("POST", "/api/v1/users", {"user": {"email": self._email, "password": PASSWORD}})
+        assert answer.status == 200, answer
         self._kept = await self._log_in()
 
     async def live_until(self, stop: asyncio.Event) -> None:
@@ -65,18 +70,19 @@ class SteadyClient:
         assert answer.status == 200, answer
 
     async def _log_in(self) -> Tokens:
-        return await self._tokens(self._driver.password_request())
+        login = {self._driver.login_name: self._email, "password": PASSWORD}
+        return await self._tokens(self._driver.password_request(**login))
 
     async def _refresh(self) -> None:
         members = {"grant_type": "refresh_token", **self._driver.client, "refresh_token": self._kept.refresh_token}
         self._kept = await self._tokens(members)
 
     async def _tokens(self, members: dict[str, Any]) -> Tokens:
-        body = json.dumps(members).encode()
-        answer = await self._ask("POST", self._driver.path, body=body, **{"Content-Type": "application/json"})
-        return self._driver.tokens(answer)  # type: ignore[arg-type]
+        return self._driver.tokens(await self._ask("POST", self._driver.path, members))  # type: ignore[arg-type]
 
-    async def _ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Message:
+    async def _ask(self, method: str, target: str, members: object = None, **headers: str) -> Message:
+        body = b"" if members is None else json.dumps(members).encode()
+        headers |= {"Content-Type": JSON} if body else {}
         if self._connection is None:
             opened = await asyncio.open_connection(self._address.hostname, self._address.port)
             self._connection = Connection(*opened)
