@@ -103,7 +103,7 @@ async def _stop(one):
     assert await asyncio.wait_for(one.process.wait(), 10) == 0
 
 
-async def test_gateways_that_follow_one_another_lose_no_connection(start, holder):
+async def test_gateways_that_follow_one_another_lose_no_connection(gateway, start, holder):
     first = await start()
     async with Clients(holder).asking() as clients:
         await clients.are_answered()
@@ -111,9 +111,13 @@ async def test_gateways_that_follow_one_another_lose_no_connection(start, holder
         await _stop(first)
         await clients.are_answered()
         await _stop(second)
+        left = Connection(*await asyncio.open_connection("127.0.0.1", holder.port))
+        await left.send(request_bytes("POST", TOKEN, body=b"{}"))
+        left.close()
         await start()  # which accepts what has been waiting since
         await clients.are_answered()
     assert set(clients.answers) == {200}
+    assert "POST" not in {message.method for message in gateway.auth.received}, "nobody waits for it any more"
 
 
 async def test_a_holder_that_was_killed_gets_the_port_back(start, holder):
