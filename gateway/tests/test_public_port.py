@@ -84,6 +84,7 @@ class Clients:
                 self.answers.append(await self._holder.ask())
             except (OSError, asyncio.IncompleteReadError) as error:
                 self.answers.append(repr(error))
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
