@@ -8,6 +8,7 @@ import socket
 import sys
 
 import pytest
+from test_workers import Parent
 
 from gateway import hold_port, public_port
 from gateway.serving import InProcess
@@ -39,9 +40,10 @@ class Holder:
         await self._process.wait()
 
     async def ask(self):
-        """One request on a connection of its own; its status."""
+        """The status that a client gets which sends its request a moment after it has connected."""
         connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port))
         with contextlib.closing(connection):
+            await asyncio.sleep(0.05)
             await connection.send(request_bytes("GET", TOKEN))
             return (await connection.response()).status
 
@@ -84,7 +86,6 @@ class Clients:
                 self.answers.append(await self._holder.ask())
             except (OSError, asyncio.IncompleteReadError) as error:
                 self.answers.append(repr(error))
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ async def test_gateways_that_follow_one_another_lose_no_connection(gateway, star
     first = await start()
     async with Clients(holder).asking() as clients:
         await clients.are_answered()
-        second = await start(GATEWAY_WORKERS="2")
+        second = await start()
         await _stop(first)
         await clients.are_answered()
         await _stop(second)
@@ -134,13 +135,17 @@ async def test_a_holder_that_was_killed_gets_the_port_back(start, holder):
     assert set(clients.answers) == {200}
 
 
-async def test_a_gateway_takes_the_socket_of_a_holder_that_starts_on_another_port(start, holder):
-    await start()
-    await holder.kill()
-    holder.port, _ = free_ports()
-    await holder.start()
-    async with asyncio.timeout(10):
-        assert await holder.ask() == 200
+async def test_workers_take_the_socket_of_a_holder_that_starts_on_another_port(gateway, holder):
+    parent = Parent(gateway, GATEWAY_LISTENER=str(holder.path))
+    await parent.start()
+    try:
+        await holder.kill()
+        holder.port, _ = free_ports()
+        await holder.start()
+        async with asyncio.timeout(10):
+            assert await holder.ask() == 200
+    finally:
+        await parent.stop()
 
 
 async def test_a_gateway_that_stands_still_takes_no_connection_from_the_others(start, holder):
