@@ -7,7 +7,6 @@ changes: the port is gone for a moment whenever this process is replaced.
 
 import errno
 import json
-import math
 import os
 import selectors
 import socket
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 BACKLOG = 1024
 # A gateway that has the port from an earlier holder asks every half second.
 OFFERED_WITHIN = 5.0
+_LOOK = 0.1
 
 
 class PortHolder:
@@ -37,15 +37,14 @@ class PortHolder:
         self._gateways.register(self._asked, selectors.EVENT_READ)
 
     def run(self) -> NoReturn:
-        deadline = math.inf if self._listening is not None else time.monotonic() + OFFERED_WITHIN
-        while True:
-            for key, _ in self._gateways.select(OFFERED_WITHIN / 10):
+        deadline = time.monotonic() + OFFERED_WITHIN
+        while self._listening is not None or time.monotonic() < deadline:
+            for key, _ in self._gateways.select(None if self._listening is not None else _LOOK):
                 if key.fileobj is self._asked:
                     self._gateways.register(self._asked.accept()[0], selectors.EVENT_READ)
                 else:
                     self._hear(key.fileobj)
-            if self._listening is None and time.monotonic() > deadline:
-                _fail(self._cannot_listen(OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))))
+        _fail(self._cannot_listen(OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))))
 
     def _hear(self, gateway: Any) -> None:
         """Answer a gateway's question, a byte, with the socket. The end of its connection is no question."""
