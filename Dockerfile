@@ -1,4 +1,4 @@
-# The three services' images, a target each: gateway, auth-service, user-service.
+# The images, a target each: gateway, auth-service, user-service, and port, which holds the gateway's public port.
 #
 # A service's image holds its own locked requirements and its own source, nothing of the other two. What changes rarely
 # comes first: a change of source copies two directories and installs nothing.
@@ -43,6 +43,15 @@ ENV PATH=/opt/parley/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 STOPSIGNAL SIGTERM
 LABEL org.opencontainers.image.version=0.1.0
+
+
+# Nothing but one file: while that file and Python stay the same the image does, and its container is not replaced.
+FROM service AS port
+COPY gateway/src/gateway/hold_port.py /app/gateway/
+ENV GATEWAY_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 8080
+CMD ["python", "-m", "gateway.hold_port"]
 
 
 FROM service AS gateway

@@ -2,6 +2,7 @@
 
 Swarm reads an older format and knows no conditions between services, and a secret there never changes: a new one has a
 new name, which ends in `_` and PARLEY_SECRETS (1, 2, …). Database and Redis live elsewhere, so networks have a way out.
+Each gateway binds the public port itself, and Swarm spreads connections over all of them.
 """
 
 import json
@@ -17,6 +18,7 @@ USER = "10001"  # USER in the Dockerfile
 def main() -> None:
     composed = json.load(sys.stdin)
     version = os.environ.get("PARLEY_SECRETS", "1")
+    composed["services"]["gateway"] = with_a_port_of_its_own(**composed["services"])
     services = {name: service(composed["services"][name]) for name in SERVICES}
     used = {secret["source"] for one in services.values() for secret in one.get("secrets", ())}
     stack = {
@@ -26,6 +28,14 @@ def main() -> None:
         "secrets": {name: {"external": True, "name": f"{name}_{version}"} for name in sorted(used)},
     }
     json.dump(stack, sys.stdout, indent=2)
+
+
+def with_a_port_of_its_own(gateway: dict[str, Any], port: dict[str, Any], **_others: Any) -> dict[str, Any]:
+    """The gateway, without the container that holds the public port for it."""
+    environment = {name: value for name, value in gateway["environment"].items() if name != "GATEWAY_LISTENER"}
+    networks = {**port["networks"], **gateway["networks"]}
+    own = {name: value for name, value in gateway.items() if name != "volumes"}
+    return {**own, "environment": environment, "networks": networks, "ports": port["ports"]}
 
 
 def service(composed: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 # Replaces every replica by one of the newest image and settings, one after the other: a new one is started and healthy,
 # and known to whoever asks for its name, before an old one is told to stop. Services may be named: the default is all.
 #
-# A gateway with one fixed port cannot run beside its successor: it is replaced in its place, and for about two seconds
-# nobody answers. With a range of ports, and a load balancer before them, it is replaced like the others.
+# The container `port`, which holds the public port for all gateways, stays as it is.
 set -eu
 NAME_KNOWN_AFTER=3 # seconds; gateways ask for the names every two (GATEWAY_DNS_INTERVAL)
 HEALTHY_WITHIN=120
@@ -49,20 +48,11 @@ replace_all() { # SERVICE
     done
 }
 
-has_fixed_port() {
-    ports=$(docker compose config --format json | tr -d ' \n' | sed -n 's/.*"target":8080,"published":"\([0-9-]*\)".*/\1/p')
-    case $ports in *-*) return 1 ;; esac
-}
-
 docker compose build --quiet
 for migrations in auth-migrate users-migrate; do # they work while the previous version still runs
     docker compose run --rm --no-deps "$migrations"
 done
+docker compose up --detach --no-deps --no-recreate --wait port
 for service in ${*:-user-service auth-service gateway}; do
-    if [ "$service" = gateway ] && has_fixed_port; then
-        docker compose up --detach --no-deps --force-recreate --wait gateway
-        say "gateway: replaced in its place, since it has one fixed port"
-    else
-        replace_all "$service"
-    fi
+    replace_all "$service"
 done

@@ -1,6 +1,5 @@
 """The stack in containers: built, started with secrets of its own and with the clients and users of `make run`."""
 
-import contextlib
 import os
 import socket
 import subprocess
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from containers import REPOSITORY, Containers
-from front import Front
 from seeding import seed_containers
 
 
@@ -39,14 +37,6 @@ def containers(secrets: Path) -> Iterator[Containers]:
 
 
 @pytest.fixture(scope="session")
-def scaled(containers: Containers) -> Iterator[Callable[..., None]]:
-    """Call with the replicas of each service; several gateways have something before them."""
-    with contextlib.ExitStack() as fronts:
-
-        def scale(**replicas: int) -> None:
-            fronts.close()
-            containers.up(**replicas)
-            if replicas.get("gateway", 1) > 1:
-                fronts.enter_context(Front(containers.port).running())
-
-        yield scale
+def scaled(containers: Containers) -> Callable[..., None]:
+    """Call with the replicas of each service."""
+    return containers.up

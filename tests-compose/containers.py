@@ -11,7 +11,6 @@ REPOSITORY = Path(__file__).parent.parent
 PROJECT = "parley-tests"
 SERVICES = ("gateway", "auth-service", "user-service")
 STORES = ("postgres", "redis")
-GATEWAY_PORTS = "18090-18099"
 
 
 class Containers:
@@ -45,7 +44,7 @@ class Containers:
 
     @property
     def url(self) -> str:
-        """The gateway, or what stands before several."""
+        """The port that all gateways share."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -64,8 +63,6 @@ class Containers:
         for service in SERVICES:
             name = service.replace("-", "_")
             self.variables[f"{name.upper()}_REPLICAS"] = str(replicas.get(name, 1))
-        # Several cannot share a port: something stands before them, on the port that one has for itself.
-        self.variables["GATEWAY_PORT"] = GATEWAY_PORTS if replicas.get("gateway", 1) > 1 else str(self.port)
         self.compose("up", "--detach", "--wait")
 
     def script(self, name: str, *arguments: str) -> str:

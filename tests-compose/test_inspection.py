@@ -9,8 +9,10 @@ import pytest
 
 from containers import PROJECT, SERVICES, STORES, inspect, run
 
-ALL = (*SERVICES, *STORES)
+ALL = ("port", *SERVICES, *STORES)
+IMAGES = ("port", *SERVICES)
 SECRETS = {
+    "port": set(),
     "gateway": set(),
     "auth-service": {"AUTH_DATABASE_URL", "AUTH_MASTER_KEYS", "REDIS_URL"},
     "user-service": {"USERS_DATABASE_URL", "REDIS_URL"},
@@ -18,7 +20,8 @@ SECRETS = {
     "redis": {"REDIS_CONFIG"},
 }
 WRITABLE = {
-    "gateway": set(),
+    "port": {"/run/parley"},
+    "gateway": {"/run/parley"},
     "auth-service": set(),
     "user-service": set(),
     "postgres": {"/tmp", "/var/lib/postgresql/data", "/run/postgresql"},
@@ -27,12 +30,13 @@ WRITABLE = {
 # The kernel's, and single files that Docker mounts, which are root's.
 OTHERS = ("/proc", "/sys", "/dev", "/run/secrets/", "/docker-entrypoint", "/etc/", "/sbin/")
 FOREIGN = {
+    "port": ("aiohttp", "uvloop", "servicekit", "auth_service", "user_service"),
     "gateway": ("asyncpg", "redis", "sqlalchemy", "argon2", "typer", "auth_service", "user_service", "pip"),
     "auth-service": ("argon2", "phonenumbers", "gateway", "user_service", "pip"),
     "user-service": ("gateway", "auth_service", "pip"),
 }
 by_container = pytest.mark.parametrize("service", ALL)
-by_image = pytest.mark.parametrize("service", SERVICES)
+by_image = pytest.mark.parametrize("service", IMAGES)
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +119,7 @@ def _values(secrets: Path) -> list[str]:
     return values
 
 
-def test_only_the_gateway_is_published(containers):
+def test_only_the_public_port_is_published(containers):
     published = {
         service: {
             port: [(end["HostIp"], end["HostPort"]) for end in ends]
@@ -125,8 +129,8 @@ def test_only_the_gateway_is_published(containers):
         for service in ALL
         for container in containers.inspect(service)
     }
-    assert {service for service, ports in published.items() if ports} == {"gateway"}
-    assert published["gateway"] == {"8080/tcp": [("127.0.0.1", str(containers.port))]}
+    assert {service for service, ports in published.items() if ports} == {"port"}
+    assert published["port"] == {"8080/tcp": [("127.0.0.1", str(containers.port))]}
 
 
 def test_the_operations_port_is_for_the_operator(containers):
@@ -140,12 +144,13 @@ def test_the_operations_port_is_for_the_operator(containers):
     run("docker", "run", "--rm", f"--network={PROJECT}_internal", "parley-gateway:tests", "python", "-c", script)
 
 
-def test_only_the_gateway_has_a_foot_outside_and_it_has_none_beside_the_stores(containers):
+def test_only_the_port_has_a_foot_outside_and_no_gateway_has_one_beside_the_stores(containers):
     networks = {service: set(containers.inspect(service)[0]["NetworkSettings"]["Networks"]) for service in ALL}
     assert networks == {
         service: {f"{PROJECT}_{name}" for name in names.split()}
         for service, names in {
-            "gateway": "edge internal",
+            "port": "edge",
+            "gateway": "internal",
             **dict.fromkeys(("auth-service", "user-service"), "internal data"),
             **dict.fromkeys(STORES, "data"),
         }.items()
@@ -183,11 +188,12 @@ def test_who_is_outside_reaches_nothing_inside(containers, target):
 
 
 def test_what_is_internal_has_no_way_out(containers):
-    """The gateway's own foot outside stands for whatever is outside."""
-    address = containers.inspect("gateway")[0]["NetworkSettings"]["Networks"][f"{PROJECT}_edge"]["IPAddress"]
+    """The holder of the public port is outside; the gateway accepts there, and cannot connect to it."""
+    address = containers.inspect("port")[0]["NetworkSettings"]["Networks"][f"{PROJECT}_edge"]["IPAddress"]
     script = f"import socket; socket.create_connection(('{address}', 8080), 2)"
     run("docker", "run", "--rm", f"--network={PROJECT}_edge", "parley-gateway:tests", "python", "-c", script)
-    assert containers.execute("auth-service", "python", "-c", script).returncode != 0
+    for service in ("auth-service", "gateway"):
+        assert containers.execute(service, "python", "-c", script).returncode != 0
 
 
 @pytest.mark.parametrize(("role", "database"), [("auth", "users"), ("users", "auth"), ("auth", "postgres")])
@@ -203,7 +209,7 @@ def test_a_role_cannot_connect_to_another_database(containers, role, database):
 def test_an_image_holds_no_compiler_and_nothing_of_another_service(containers, service):
     for name in FOREIGN[service]:
         code = f"import importlib.util as u, sys; sys.exit(u.find_spec('{name}') is not None)"
-        assert containers.execute(service, "/opt/parley/bin/python", "-c", code).returncode == 0, name
+        assert containers.execute(service, "python", "-c", code).returncode == 0, name
     for name in ("cc", "gcc", "make", "ld"):
         assert containers.execute(service, "sh", "-c", f"command -v {name}").returncode != 0, name
 

@@ -21,7 +21,7 @@ import pytest
 from balancer import balancing
 from containers import REPOSITORY, SERVICES, STORES, Containers, run
 from seeding import seed_containers
-from test_rolling_update import done, steady_load
+from steady_clients import done, failures, steady_clients
 
 # The last release. There is none yet: this is the last revision before rules for clients changed on the way to 0.1.0.
 PREVIOUS = "5926759ad16ef29eaf18707f292d277b945271ba"
@@ -90,10 +90,10 @@ def test_one_replica_of_each_service_is_of_the_previous_version(mixed):
 
 async def test_no_request_fails_and_no_client_is_logged_out_while_keys_are_rotated(mixed):
     rotate = ("python", "-m", "auth_service", "keys", "rotate", "--now")
-    async with steady_load(mixed.url) as clients:
+    async with steady_clients(mixed.url) as clients:
         rotated = await asyncio.to_thread(mixed.execute, "auth-service", *rotate)
     assert rotated.returncode == 0, rotated.stderr
-    assert [failure for client in clients for failure in client.failures] == []
+    assert failures(clients) == []
     print(f"\n{dict(done(clients))}")
     for service in SERVICES:
         for container in mixed.ids(service):

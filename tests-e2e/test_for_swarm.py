@@ -19,16 +19,27 @@ SERVICE: dict[str, Any] = {
 }
 PORT: dict[str, Any] = {"mode": "ingress", "target": 8080}
 MASTER_KEYS = {"source": "AUTH_MASTER_KEYS", "target": "/run/secrets/AUTH_MASTER_KEYS"}
+LISTENER = {"type": "volume", "source": "listener", "target": "/run/parley"}
 COMPOSED = {
     "name": "parley",
     "services": {
-        "gateway": {**SERVICE, "ports": [{**PORT, "host_ip": "127.0.0.1", "published": "8080"}]},
+        "port": {
+            **SERVICE,
+            "networks": {"edge": None},
+            "ports": [{**PORT, "host_ip": "127.0.0.1", "published": "8080"}],
+            "volumes": [LISTENER],
+        },
+        "gateway": {
+            **SERVICE,
+            "environment": {"GATEWAY_LISTENER": "/run/parley/listener", "GATEWAY_AUTH_URL": "http://auth-service:8081"},
+            "volumes": [LISTENER],
+        },
         "auth-service": {**SERVICE, "secrets": [MASTER_KEYS]},
         "user-service": SERVICE,
         "postgres": SERVICE,
         "auth-migrate": SERVICE,
     },
-    "networks": {"internal": {"name": "parley_internal", "internal": True}},
+    "networks": {"edge": {"name": "parley_edge"}, "internal": {"name": "parley_internal", "internal": True}},
     "secrets": {"AUTH_MASTER_KEYS": {"file": "secrets/AUTH_MASTER_KEYS"}, "POSTGRES_PASSWORD": {"file": "x"}},
 }
 
@@ -43,12 +54,14 @@ def test_swarm_is_given_what_it_knows_and_nothing_else() -> None:
     stack = json.loads(made.stdout)
     assert stack.keys() == {"version", "services", "networks", "secrets"}
     assert stack["services"].keys() == {"gateway", "auth-service", "user-service"}
-    assert stack["networks"] == {"internal": {"driver": "overlay"}}
+    assert stack["networks"] == {"edge": {"driver": "overlay"}, "internal": {"driver": "overlay"}}
     assert stack["secrets"] == {"AUTH_MASTER_KEYS": {"external": True, "name": "AUTH_MASTER_KEYS_7"}}
     for service in stack["services"].values():
-        assert service.keys() <= {"deploy", "image", "networks", "ports", "secrets"}
+        assert service.keys() <= {"deploy", "environment", "image", "networks", "ports", "secrets"}
     gateway, auth = stack["services"]["gateway"], stack["services"]["auth-service"]
     assert gateway["ports"] == [{**PORT, "published": 8080}]
+    assert gateway["networks"] == ["edge", "internal"]
+    assert gateway["environment"] == {"GATEWAY_AUTH_URL": "http://auth-service:8081"}
     assert "endpoint_mode" not in gateway["deploy"]
     assert auth["deploy"] == {"replicas": 2, "endpoint_mode": "dnsrr"}
     owned = {"uid": "10001", "gid": "10001", "mode": 0o400}

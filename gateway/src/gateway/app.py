@@ -18,6 +18,7 @@ from gateway.counters import Counters
 from gateway.messages.client_address import parse_proxies
 from gateway.messages.request import Request
 from gateway.places import Places
+from gateway.public_port import HeldPort, OwnPort
 from gateway.settings import Settings
 from gateway.tls import Certificate
 from gateway.verdicts.cache import Verdicts
@@ -29,7 +30,6 @@ from servicekit.upstreams.resolver import Resolve, ask_system
 
 log = structlog.get_logger()
 
-BACKLOG = 1024
 _OTHER_DESCRIPTORS = 64
 # In seconds. Where verdicts are not remembered at all, the token of an open WebSocket, or of a request whose body was
 # awaited, is verified again when its verdict is older than this.
@@ -41,7 +41,11 @@ class DataPath:
 
     def __init__(self, settings: Settings, *, reuse_port: bool = False, resolve: Resolve = ask_system) -> None:
         self._settings = settings
-        self._reuse_port = reuse_port
+        self._public_port = (
+            OwnPort(settings.host, settings.port, reuse_port=reuse_port)
+            if settings.listener is None
+            else HeldPort(settings.listener)
+        )
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines()
         self._standstills = Standstills()
@@ -83,10 +87,9 @@ class DataPath:
             self._serve,
             self._certificate.context if self._certificate is not None else None,
         )
-        self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Serve. Raises OSError when the address cannot be listened on."""
+        """Serve. Raises OSError where there is no listening socket to be had."""
         self._deadlines.start(self._loop)
         self._standstills.start()
         self._deadlines.add(self._access_log)
@@ -94,18 +97,12 @@ class DataPath:
         self._deadlines.add(self._descriptors)
         for upstream in self._upstreams.values():
             await upstream.start()
-        self._server = await self._loop.create_server(
-            self._listener,
-            self._settings.host,
-            self._settings.port,
-            backlog=BACKLOG,
-            reuse_port=self._reuse_port,
-        )
+        await self._public_port.open(self._listener)
 
     @property
     def port(self) -> int:
-        """The port listened on, where the settings leave the choice to the system."""
-        return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
+        """The public port, where the settings leave the choice to the system."""
+        return self._public_port.number
 
     def reload(self) -> None:
         """Read the certificate again."""
@@ -117,19 +114,23 @@ class DataPath:
         self._listener.draining = True
 
     async def drain(self) -> None:
-        """Serve for a while those who have not heard yet, then listen no longer and let end what is in flight."""
+        """Serve for a while those who have not heard yet, then listen no longer and let end what is in flight.
+
+        Others accept on a shared port, so this process stops at once: a connection that it accepted last might be
+        closed before its first request.
+        """
         self.begin_drain()
+        if self._public_port.shared:
+            self._public_port.close()
         await asyncio.sleep(self._settings.drain_delay)
-        if self._server is not None:
-            self._server.close()
+        self._public_port.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout):
                 await self._listener.end()
 
     async def close(self) -> None:
         """End whatever is left."""
-        if self._server is not None:
-            self._server.close()
+        self._public_port.close()
         for connection in list(self._listener.connections):
             connection.abort()
         for upstream in self._upstreams.values():

@@ -32,11 +32,11 @@ async def serve(settings: Settings) -> None:
 
 async def _serve_with(serving: "InProcess | Workers", settings: Settings) -> None:
     with signals(serving.reload) as stop:
+        garbage.pass_over_what_is_there()
         await serving.start()
         try:
             log.info("listening", host=settings.host, port=serving.port)
             async with ops.listening(serving, settings):
-                garbage.pass_over_what_is_there()
                 await stop.wait()
                 log.info("stopping")
                 stop.clear()
@@ -86,11 +86,13 @@ def allow_open_files() -> None:
 
 
 async def listen(data_path: DataPath, settings: Settings) -> None:
-    """Start it; leaves the process with status 1 and one line where the address cannot be listened on."""
+    """Start it; leaves the process with status 1 and one line where there is no listening socket to be had."""
     try:
         await data_path.start()
     except OSError as error:
         await data_path.close()
+        if settings.listener is not None:
+            raise SystemExit(f"no listening socket from {settings.listener}: {error.strerror or error}") from None
         raise SystemExit(ops.cannot_listen(settings.host, settings.port, error)) from None
 
 

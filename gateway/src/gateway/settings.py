@@ -32,6 +32,12 @@ def _proxies(text: str) -> str:
     return text
 
 
+def _listener(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise ValueError("its directory does not exist")
+    return path
+
+
 Origin = Annotated[str, AfterValidator(_origin)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Count = Annotated[int, Field(ge=1)]
@@ -45,6 +51,10 @@ class Settings(ServiceSettings):
     port: Port = Field(8080, description="Public port.")
     ops_host: str = Field("127.0.0.1", description="Address that the operations port listens on.")
     ops_port: Port = Field(8090, description="Operations port: /healthz, /readyz and /stats.")
+    listener: Annotated[Path, AfterValidator(_listener)] | None = Field(
+        None,
+        description="Unix socket of the process that holds the public port; without it the gateway binds the port.",
+    )
     workers: int = Field(1, ge=1, le=256, description="Processes that share the public port; limits hold for each.")
     trusted_proxies: Annotated[str, AfterValidator(_proxies)] | None = Field(
         None, description="Proxies whose word on the client is taken: addresses and networks, separated by commas."

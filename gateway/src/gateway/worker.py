@@ -22,8 +22,8 @@ async def run(settings: Settings, channel: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
     data_path = DataPath(settings, reuse_port=True)
     with signals(data_path.reload) as stop:
-        await listen(data_path, settings)
         garbage.pass_over_what_is_there()
+        await listen(data_path, settings)
         reporting = asyncio.ensure_future(_report(data_path, reader, writer))
         try:
             await asyncio.wait([reporting, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)

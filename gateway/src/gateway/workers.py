@@ -75,11 +75,12 @@ class Workers:
         self._watch: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         # Bound and never listening: it finds out whether the port can be had, and holds it while workers come and go.
-        self._reserved = _reserve(settings.host, settings.port)
+        # Another process may do so, whom each worker asks for its socket.
+        self._reserved = _reserve(settings.host, settings.port) if settings.listener is None else None
 
     @property
     def port(self) -> int:
-        return int(self._reserved.getsockname()[1])
+        return int(self._reserved.getsockname()[1]) if self._reserved is not None else self._settings.port
 
     @property
     def ready(self) -> bool:
@@ -118,7 +119,8 @@ class Workers:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         if self._watch is not None:
             self._watch.cancel()
-        self._reserved.close()
+        if self._reserved is not None:
+            self._reserved.close()
 
     def _signal(self, number: signal.Signals) -> None:
         for worker in self._workers.values():

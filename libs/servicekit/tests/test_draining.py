@@ -1,6 +1,7 @@
 """A server that stops ends each connection with an answer that says so, and takes no new one."""
 
 import asyncio
+import socket
 import time
 
 import aiohttp
@@ -37,6 +38,16 @@ async def test_connections_in_use_end_with_an_answer(runner):
         await asyncio.wait_for(draining, 0.5)
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.post(url)
+
+
+async def test_connections_that_wait_to_be_accepted_are_served(runner):
+    waiting = [socket.create_connection(runner.addresses[0]) for _ in range(20)]  # the loop has no chance to accept
+    for connection in waiting:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    await runner.draining.drain(runner)
+    for connection in waiting:
+        with connection:
+            assert (await asyncio.to_thread(connection.recv, 1000)).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_an_idle_connection_is_waited_for_a_second_only(runner):

@@ -1,7 +1,11 @@
 """How a server that stops gets rid of its connections without losing a request."""
 
 import asyncio
+import contextlib
+import os
+import socket
 import time
+from typing import cast
 
 from aiohttp import hdrs, web
 
@@ -22,9 +26,9 @@ class Draining:
 
     async def drain(self, runner: web.AppRunner) -> None:
         """Take no more connections; returns when all that are left have a request in flight, or after a second."""
-        for site in list(runner.sites):
-            await site.stop()
         self._begun = True
+        for site in list(runner.sites):
+            await _stop(site, cast(web.Server, runner.server))
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             if not _has_idle_connection(runner.server):
@@ -36,6 +40,18 @@ class Draining:
         if self._begun:
             response.force_close()
             response.headers[hdrs.CONNECTION] = "close"  # aiohttp has written its headers already
+
+
+async def _stop(site: web.BaseSite, server: web.Server) -> None:
+    """Take no more connections but those that wait to be accepted, which closing the socket would reset."""
+    sockets = cast(asyncio.Server, site._server).sockets
+    queues = [socket.socket(fileno=os.dup(listening.fileno())) for listening in sockets]
+    await site.stop()
+    for queue in queues:
+        with queue, contextlib.suppress(OSError):  # BlockingIOError: nobody waits any more
+            while True:
+                connection, _ = queue.accept()
+                await asyncio.get_running_loop().connect_accepted_socket(server, connection)
 
 
 def _has_idle_connection(server: web.Server | None) -> bool:

@@ -89,14 +89,14 @@ class Runner(web.AppRunner):
             shutdown_timeout=10.0,
         )
         self._draining = draining.Draining()
-        self._standstills = Standstills()
+        self.standstills = Standstills()
         app.on_response_prepare.extend((_without_server_header, self._draining.close_after))
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         server.__class__ = _Server
-        cast(_Server, server).standstills = self._standstills
-        self._standstills.start()
+        cast(_Server, server).standstills = self.standstills
+        self.standstills.start()
         return server
 
     async def drain(self) -> None:
@@ -105,7 +105,7 @@ class Runner(web.AppRunner):
 
     async def cleanup(self) -> None:
         await super().cleanup()
-        self._standstills.stop()
+        self.standstills.stop()
 
 
 async def _without_server_header(_request: web.BaseRequest, response: web.StreamResponse) -> None:
@@ -121,11 +121,13 @@ async def serve(*sites: tuple[web.Application, str, int]) -> None:
     runners: list[Runner] = []
     try:
         with _on_stop_signal(stop, asyncio.current_task()) as started:
-            for app, host, port in sites:
-                runner = Runner(app)
-                runners.append(runner)
-                await _start(runner, host, port)
+            for app, _, _ in sites:
+                runners.append(Runner(app))
+                await runners[-1].setup()
             garbage.pass_over_what_is_there()
+            for runner, (_, host, port) in zip(runners, sites, strict=True):
+                runner.standstills.start()
+                await _listen(runner, host, port)
             started.set()
             await stop.wait()
             log.info("stopping")
@@ -135,8 +137,7 @@ async def serve(*sites: tuple[web.Application, str, int]) -> None:
             await runner.cleanup()
 
 
-async def _start(runner: Runner, host: str, port: int) -> None:
-    await runner.setup()
+async def _listen(runner: Runner, host: str, port: int) -> None:
     try:
         await web.TCPSite(runner, host, port, backlog=1024).start()
     except OSError as error:

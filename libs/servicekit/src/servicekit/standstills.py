@@ -32,6 +32,8 @@ class Standstills:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
+        """Count from now on, also when called again: what held the process up before is no standstill."""
+        self.stop()
         self._last_beat = time.monotonic()
         self._beat(asyncio.get_running_loop())
 
