@@ -45,7 +45,7 @@ def _composed(**variables):
 
 
 def _public_address(services):
-    return services["gateway"]["ports"][0]["host_ip"]
+    return services["port"]["ports"][0]["host_ip"]
 
 
 def test_pinning_writes_every_digest_or_none(tmp_path):
