@@ -42,7 +42,6 @@ FROM python AS service
 ENV PATH=/opt/parley/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 STOPSIGNAL SIGTERM
-LABEL org.opencontainers.image.version=0.1.0
 
 
 # Nothing but one file: while that file and Python stay the same the image does, and its container is not replaced.
@@ -54,7 +53,11 @@ EXPOSE 8080
 CMD ["python", "-m", "gateway.hold_port"]
 
 
-FROM service AS gateway
+FROM service AS release
+LABEL org.opencontainers.image.version=0.1.0
+
+
+FROM release AS gateway
 COPY --from=gateway-requirements /opt/parley /opt/parley
 COPY --from=source /source/servicekit /source/gateway /app/
 ENV GATEWAY_HOST=0.0.0.0
@@ -63,7 +66,7 @@ EXPOSE 8080
 CMD ["python", "-m", "gateway"]
 
 
-FROM service AS auth-service
+FROM release AS auth-service
 COPY --from=auth-service-requirements /opt/parley /opt/parley
 COPY --from=source /source/servicekit /source/auth-service /app/
 ENV AUTH_HOST=0.0.0.0
@@ -72,7 +75,7 @@ EXPOSE 8081
 CMD ["python", "-m", "auth_service", "serve"]
 
 
-FROM service AS user-service
+FROM release AS user-service
 COPY --from=user-service-requirements /opt/parley /opt/parley
 COPY --from=source /source/servicekit /source/user-service /app/
 ENV USERS_HOST=0.0.0.0

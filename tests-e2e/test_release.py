@@ -22,6 +22,7 @@ def test_packages_images_and_the_changelog_are_of_one_version() -> None:
     assert {version_of(package) for package in PACKAGES} == {version}
     assert found(r"^LABEL org\.opencontainers\.image\.version=(\S+)", "Dockerfile") == [version]
     assert set(found(r"PARLEY_VERSION:-([^}]*)\}", "compose.yaml")) == {version}
+    assert found(r'^__version__ = "(.*)"', "libs/servicekit/src/servicekit/__init__.py") == [version]
     assert found(r"^## (\d\S*)", "CHANGELOG.md")[0] == version
 
 
