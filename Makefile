@@ -29,7 +29,7 @@ run: $(RUNTIME) ## the whole stack on this machine, with an embedded PostgreSQL
 	@exec $(BIN)/python -m dev
 
 test: $(DEVELOPMENT) ## unit, integration and end-to-end tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 bench-tokens: $(RUNTIME) ## logins against bare argon2id, refreshes, verifications; about a minute and a half
 	$(BIN)/python -m bench.tokens
@@ -77,12 +77,12 @@ pin: ## writes the base images' digests to `.env`: from then on no others are us
 
 up: ## builds and starts the stack in containers, and waits until it is healthy
 	@test -e secrets/AUTH_MASTER_KEYS || { echo 'there are no secrets yet: run `make secrets`' >&2; exit 1; }
-	@deploy/keep-logs.sh
+	@deploy/keep-logs.sh || true
 	$(COMPOSE) up --detach --build --wait
 
 down: ## stops it; the databases stay, and what was logged
 	$(COMPOSE) stop
-	@deploy/keep-logs.sh
+	@deploy/keep-logs.sh || true
 	$(COMPOSE) down
 
 logs: ## of the containers there are; those of earlier ones are in logs/
@@ -105,7 +105,7 @@ client: ## ID=shop DIALECT=rfc6749, and further options of `clients add` in OPTI
 	@$(COMPOSE) exec -T auth-service python -m auth_service clients add "$(ID)" --dialect "$(DIALECT)" $(OPTIONS)
 
 test-compose: $(DEVELOPMENT) ## the end-to-end tests against containers, and what only containers show
-	$(BIN)/python -m pytest tests-compose
+	$(BIN)/python -m pytest -rs tests-compose
 
 FORM ?= whole
 

@@ -34,8 +34,8 @@ def with_a_port_of_its_own(gateway: dict[str, Any], port: dict[str, Any], **_oth
     """The gateway, without the container that holds the public port for it."""
     environment = {name: value for name, value in gateway["environment"].items() if name != "GATEWAY_LISTENER"}
     networks = {**port["networks"], **gateway["networks"]}
-    own = {name: value for name, value in gateway.items() if name != "volumes"}
-    return {**own, "environment": environment, "networks": networks, "ports": port["ports"]}
+    volumes = [volume for volume in gateway["volumes"] if volume not in port["volumes"]]
+    return {**gateway, "environment": environment, "networks": networks, "ports": port["ports"], "volumes": volumes}
 
 
 def service(composed: dict[str, Any]) -> dict[str, Any]:

@@ -7,27 +7,31 @@ set -eu
 umask 077
 
 setting() { # NAME DEFAULT; from the environment or `.env`
-    value=$(printenv "$1" || sed -n "s/^$1=//p" .env 2>/dev/null || true)
+    value=$(printenv "$1" || sed -n "s/^$1=//p" .env 2>/dev/null | tr -d "\"'" || true)
     echo "${value:-$2}"
 }
 
 keep() { # CONTAINER
     form='{{.HostConfig.LogConfig.Type}} {{index .Config.Labels "com.docker.compose.service"}} {{slice .Created 0 19}}'
-    docker inspect --format "$form" "$1" | while read -r driver service created; do
-        case $driver in json-file | local) ;; *) continue ;; esac
-        file=$directory/$service-$created-$(printf %.12s "$1").log.gz
-        docker logs "$1" 2>&1 | gzip >"$file.unfinished"
-        mv "$file.unfinished" "$file"
-    done
+    facts=$(docker inspect --format "$form" "$1") || return 1
+    container=$1
+    # shellcheck disable=SC2086 # three words
+    set -- $facts
+    case $1 in json-file | local) ;; *) return 0 ;; esac
+    file=$directory/$2-$3-$(printf %.12s "$container").log
+    docker logs "$container" >"$file" 2>&1 || { rm "$file"; return 1; }
+    gzip --force "$file"
 }
 
 directory=$(setting PARLEY_LOGS logs) limit=$(($(setting PARLEY_LOGS_MB 500) * 1000000))
 mkdir -p "$directory"
-for container in ${*:-$(docker compose ps --all --quiet)}; do
-    keep "$container"
+failed=0
+for one in ${*:-$(docker compose ps --all --quiet)}; do
+    keep "$one" || { echo "the log of container $one cannot be kept" >&2; failed=1; }
 done
 taken=0
-ls -t "$directory" | while read -r file; do
+ls -t "$directory" | { grep '\.log\.gz$' || true; } | while read -r file; do
     taken=$((taken + $(wc -c <"$directory/$file")))
     [ "$taken" -le "$limit" ] || rm "$directory/$file"
 done
+exit $failed

@@ -31,11 +31,15 @@ if [ -z "$missing" ]; then
 fi
 if [ -n "$there" ]; then # a new password or key would not fit the databases there are
     echo "$directory: missing:$missing; put them back from where you keep copies, or remove the directory and the" \
-        "databases (docker compose down --volumes) and start anew" >&2
+        "databases (docker compose down --volumes) and start again" >&2
     exit 1
 fi
 
 docker version >/dev/null # says itself what is wrong
+postgres=$(image postgres) redis=$(image redis)
+for image in "$postgres" "$redis"; do # before anything is written: without them no file gets its owner
+    docker image inspect "$image" >/dev/null 2>&1 || docker pull --quiet "$image" >/dev/null
+done
 mkdir -p "$directory"
 auth_password=$(random) users_password=$(random) redis_password=$(random)
 write POSTGRES_PASSWORD "$(random)"
@@ -46,7 +50,7 @@ write USERS_DATABASE_URL "postgresql://users:$users_password@postgres:5432/users
 write REDIS_CONFIG "requirepass $redis_password"
 write REDIS_URL "redis://:$redis_password@redis:6379/0"
 write AUTH_MASTER_KEYS "k1:$(head -c 32 /dev/urandom | base64)"
-give "$service_user" "$(image postgres)" $service_files
-give postgres "$(image postgres)" $postgres_files
-give redis "$(image redis)" $redis_files
+give "$service_user" "$postgres" $service_files
+give postgres "$postgres" $postgres_files
+give redis "$redis" $redis_files
 echo "made in $directory: keep a copy elsewhere of AUTH_MASTER_KEYS, without which the auth database cannot be read"

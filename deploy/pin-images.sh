@@ -17,6 +17,7 @@ images=$(
         pinned "$variable" "${chosen%@*}"
     done
 )
-{ grep -v '^[A-Z]*_IMAGE=' .env || true; echo "$images"; } >.env.unfinished
+names=$(echo "$images" | cut -d= -f1 | paste -sd'|' -)
+{ grep -Ev "^($names)=" .env || true; echo "$images"; } >.env.unfinished
 mv .env.unfinished .env
 echo "$images"

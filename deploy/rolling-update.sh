@@ -4,13 +4,13 @@
 #
 # The container `port`, which holds the public port for all gateways, stays as it is.
 set -eu
-NAME_KNOWN_AFTER=3 # seconds; gateways ask for the names every two (GATEWAY_DNS_INTERVAL)
+NAME_KNOWN_AFTER=3 # seconds; gateways ask for the names every two (GATEWAY_DNS_INTERVAL: raise both together)
 HEALTHY_WITHIN=120
 
 say() { echo "deploy: $*"; }
 replicas() { docker compose ps --quiet "$1"; }
 count() { echo "$1" | wc -w; }
-keep_log() { "$(dirname "$0")/keep-logs.sh" "$1" || say "the log of $1 is not kept" >&2; }
+keep_log() { "$(dirname "$0")/keep-logs.sh" "$1" || true; } # it says so itself
 
 start_one_more() { # SERVICE OLD_REPLICAS; names the new one
     output=$(docker compose up --detach --no-deps --no-recreate --scale "$1=$(($(count "$2") + 1))" "$1" 2>&1) ||
@@ -30,7 +30,13 @@ until_healthy() { # REPLICA
 }
 
 replace_all() { # SERVICE
+    # Left by an update that was interrupted, or stopped by hand: `up` would start it in place of a new one.
+    for stopped in $(docker compose ps --all --quiet --status exited --status created --status dead "$1"); do
+        keep_log "$stopped"
+        docker rm "$stopped" >/dev/null
+    done
     old_ones=$(replicas "$1")
+    [ -n "$old_ones" ] || docker compose up --detach --no-deps --wait "$1"
     for old in $old_ones; do
         new=$(start_one_more "$1" "$(replicas "$1")")
         if ! until_healthy "$new"; then
@@ -53,6 +59,7 @@ for migrations in auth-migrate users-migrate; do # they work while the previous 
     docker compose run --rm --no-deps "$migrations"
 done
 docker compose up --detach --no-deps --no-recreate --wait port
-for service in ${*:-user-service auth-service gateway}; do
+# A user-service of this version wants to know of each session what only an auth-service of this version tells it.
+for service in ${*:-auth-service user-service gateway}; do
     replace_all "$service"
 done

@@ -17,5 +17,5 @@ variable=$(echo "${service}_REPLICAS" | tr 'a-z-' 'A-Z_')
 touch .env
 { grep -v "^$variable=" .env || true; echo "$variable=$number"; } >.env.unfinished
 mv .env.unfinished .env
-"$(dirname "$0")/keep-logs.sh"
+"$(dirname "$0")/keep-logs.sh" || true
 docker compose up --detach --no-deps --no-recreate --wait "$service"

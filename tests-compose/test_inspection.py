@@ -78,11 +78,8 @@ def test_limits_restarts_and_grace(containers, service):
 def test_what_is_writable(containers, service):
     assert containers.inspect(service)[0]["HostConfig"]["ReadonlyRootfs"] is True
     mounts = [line.split() for line in containers.execute(service, "cat", "/proc/mounts").stdout.splitlines()]
-    not_writable = ("/proc", "/sys", "/dev", "/run/secrets/", "/docker-entrypoint", "/etc/", "/sbin/")
     writable = {
-        target
-        for _, target, _, options, *_ in mounts
-        if "rw" in options.split(",") and not target.startswith(not_writable)
+        target for _, target, _, options, *_ in mounts if "rw" in options.split(",") and not target.startswith(OTHERS)
     }
     assert writable == WRITABLE[service]
     for path in ("/", "/app", "/etc", "/usr", "/opt/parley", "/etc/hostname", "/run/secrets"):

@@ -19,6 +19,7 @@ SERVICE: dict[str, Any] = {
 }
 PORT: dict[str, Any] = {"mode": "ingress", "target": 8080}
 MASTER_KEYS = {"source": "AUTH_MASTER_KEYS", "target": "/run/secrets/AUTH_MASTER_KEYS"}
+CERTIFICATE = {"type": "bind", "source": "/tls", "target": "/run/tls", "read_only": True}
 LISTENER = {"type": "volume", "source": "listener", "target": "/run/parley"}
 COMPOSED = {
     "name": "parley",
@@ -32,7 +33,7 @@ COMPOSED = {
         "gateway": {
             **SERVICE,
             "environment": {"GATEWAY_LISTENER": "/run/parley/listener", "GATEWAY_AUTH_URL": "http://auth-service:8081"},
-            "volumes": [LISTENER],
+            "volumes": [LISTENER, CERTIFICATE],
         },
         "auth-service": {**SERVICE, "secrets": [MASTER_KEYS]},
         "user-service": SERVICE,
@@ -57,9 +58,10 @@ def test_swarm_is_given_what_it_knows_and_nothing_else() -> None:
     assert stack["networks"] == {"edge": {"driver": "overlay"}, "internal": {"driver": "overlay"}}
     assert stack["secrets"] == {"AUTH_MASTER_KEYS": {"external": True, "name": "AUTH_MASTER_KEYS_7"}}
     for service in stack["services"].values():
-        assert service.keys() <= {"deploy", "environment", "image", "networks", "ports", "secrets"}
+        assert service.keys() <= {"deploy", "environment", "image", "networks", "ports", "secrets", "volumes"}
     gateway, auth = stack["services"]["gateway"], stack["services"]["auth-service"]
     assert gateway["ports"] == [{**PORT, "published": 8080}]
+    assert gateway["volumes"] == [CERTIFICATE]
     assert gateway["networks"] == ["edge", "internal"]
     assert gateway["environment"] == {"GATEWAY_AUTH_URL": "http://auth-service:8081"}
     assert "endpoint_mode" not in gateway["deploy"]

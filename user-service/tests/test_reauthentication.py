@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
+import asyncpg
 import msgpack
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ PASSWORDS = {"somebody": PASSWORD, "admin": "trumpet oyster gravel"}
 NEW = "a completely new one"
 OLD = 302  # seconds since a login that is no proof any longer
 CHALLENGE = r'Bearer error="insufficient_user_authentication", error_description="[^"]+", max_age=300'
+WAITING = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 HERE, ELSEWHERE = {"X-Forwarded-For": "203.0.113.1"}, {"X-Forwarded-For": "203.0.113.2"}
 MSGPACK = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
 
@@ -126,7 +128,7 @@ async def test_a_client_of_the_standard_is_challenged(somebody: Somebody, asked:
 async def test_while_auth_service_does_not_tell_when_somebody_logged_in_the_password_is_needed(
     somebody: Somebody, asked: Request
 ) -> None:
-    """It is of the previous version then: user-service is updated first."""
+    """It is of the previous version then."""
     reply = await somebody.ask(asked, login_age=None)
     assert (reply.status, reply.headers["Retry-After"]) == (503, "10")
     assert await somebody.untouched()
@@ -142,6 +144,22 @@ async def test_a_change_that_changes_nothing_needs_no_proof(
     same = {"user": {"username": "somebody", "email": None}}
     assert (await somebody.ask(RENAME._replace(who=who, body=same), login_age)).status == 200
     assert await somebody.untouched()
+
+
+@pytest.mark.parametrize("asked", [RENAME, DELETE], ids=lambda asked: asked.method)
+async def test_proof_of_a_password_that_changes_meanwhile_is_worth_nothing(somebody: Somebody, asked: Request) -> None:
+    owner = await asyncpg.connect(somebody.service.database_url)
+    try:
+        async with owner.transaction():
+            await owner.execute("UPDATE users SET epoch = epoch + 1, updated_at = now() WHERE username = 'somebody'")
+            asking = asyncio.create_task(somebody.ask(asked, 0))
+            async with asyncio.timeout(5):
+                while not await somebody.service.rows(WAITING):  # noqa: ASYNC110 - PostgreSQL has no event for it
+                    await asyncio.sleep(0.01)
+    finally:
+        await owner.close()
+    assert (await asking).status == 409
+    assert len(await somebody.service.rows("SELECT FROM users WHERE username = 'somebody' AND email IS NULL")) == 1
 
 
 async def test_a_stolen_token_of_an_administrator_promotes_nobody(somebody: Somebody) -> None:

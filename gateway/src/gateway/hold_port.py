@@ -5,6 +5,7 @@ process accepts none itself. It needs the standard library only, so that its ima
 changes: the port is gone for a moment whenever this process is replaced.
 """
 
+import argparse
 import errno
 import json
 import os
@@ -117,6 +118,7 @@ def _fail(line: str, status: int = 1) -> NoReturn:
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m gateway.hold_port", description=__doc__).parse_args()
     port, path = os.environ.get("GATEWAY_PORT", "8080"), os.environ.get("GATEWAY_LISTENER", "")
     faults = [] if path else ["GATEWAY_LISTENER: is missing"]
     if not port.isdecimal() or int(port) > 65535:

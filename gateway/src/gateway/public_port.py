@@ -109,9 +109,9 @@ class HeldPort:
         """Accept connections on the holder's socket, and no longer on another one. Raises OSError."""
         self._holder, listening = await asyncio.to_thread(_ask, self._path, self._listening)
         if listening is not None:
-            former, self._listening = self._server, listening
-            self.number = int(listening.getsockname()[1])
+            former = self._server
             self._server = await asyncio.get_running_loop().create_server(protocol, sock=listening, backlog=BACKLOG)
+            self._listening, self.number = listening, int(listening.getsockname()[1])
             if former is not None:
                 former.close()
 

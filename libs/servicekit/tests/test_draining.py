@@ -44,7 +44,7 @@ async def test_connections_that_wait_to_be_accepted_are_served(runner):
     waiting = [socket.create_connection(runner.addresses[0]) for _ in range(20)]  # the loop has no chance to accept
     for connection in waiting:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-    await runner.draining.drain(runner)
+    await runner.drain()
     for connection in waiting:
         with connection:
             assert (await asyncio.to_thread(connection.recv, 1000)).startswith(b"HTTP/1.1 200 OK\r\n")

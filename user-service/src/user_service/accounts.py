@@ -12,7 +12,7 @@ import structlog
 from servicekit.http import ServiceUnavailableError
 from servicekit.postgres import Database
 from servicekit.throttling.networks import UNKNOWN
-from user_service import login_names, storage
+from user_service import login_names, restoring, storage
 from user_service.login_names import InvalidLoginNameError, Kind, LoginName, LoginType
 from user_service.password_policy import PasswordPolicy
 from user_service.passwords import AdmittedHashes, HashPool
@@ -204,8 +204,18 @@ class Accounts:
         """Up to `limit` users with ids above `after`, in the order of their ids."""
         return await storage.page(self._database, after, limit)
 
-    async def update(self, user_id: int, given: Mapping[Kind, str | None], role: Role | None, *, proven: bool) -> User:
+    async def update(
+        self,
+        user_id: int,
+        given: Mapping[Kind, str | None],
+        role: Role | None,
+        *,
+        proven: bool,
+        epoch: int | None = None,
+    ) -> User:
         """Change login names (None removes one) and role; a new role ends all sessions.
+
+        `epoch` as in `delete`.
 
         Raises NoSuchUserError, InvalidFieldsError, TakenError, and UnprovenError where something would change and the
         caller is not `proven` to be who the token says.
@@ -213,7 +223,7 @@ class Accounts:
         changes, faults = self._read_names(given)
         if faults:
             raise InvalidFieldsError(faults)
-        user, role_changed = await storage.update(self._database, user_id, changes, role, proven=proven)
+        user, role_changed = await storage.update(self._database, user_id, changes, role, proven=proven, epoch=epoch)
         if role_changed:
             log.info("role changed", user_id=user.id, role=user.role)
         return user
@@ -224,14 +234,17 @@ class Accounts:
         log.info("user disabled" if disabled else "user enabled", user_id=user.id)
         return user
 
-    async def delete(self, user_id: int) -> None:
-        """Delete a user, which ends all sessions. Raises NoSuchUserError."""
-        await storage.delete(self._database, user_id)
+    async def delete(self, user_id: int, epoch: int | None = None) -> None:
+        """Delete a user, which ends all sessions. Raises NoSuchUserError.
+
+        With an `epoch`, the caller's proof was one of that epoch: raises ChangedMeanwhileError where it is over.
+        """
+        await storage.delete(self._database, user_id, epoch)
         log.info("user deleted", user_id=user_id)
 
     async def note_restored(self, skipped_ids: int) -> None:
         """After a backup was restored: what auth-service is told goes on, and ids of users who are lost stay unused."""
-        await storage.note_restored(self._database, skipped_ids)
+        await restoring.note_restored(self._database, skipped_ids)
         log.info("backup restored", skipped_ids=skipped_ids)
 
 

@@ -124,6 +124,11 @@ def _visible(request: web.Request, acting: User) -> int:
     return user_id
 
 
+def _own(acting: User, user_id: int) -> int | None:
+    """The epoch that the caller's proof is of, where the caller changes itself."""
+    return acting.epoch if user_id == acting.id else None
+
+
 async def show(request: web.Request) -> web.Response:
     acting, _ = await acting_user(request)
     user_id = _visible(request, acting)
@@ -149,7 +154,7 @@ async def change(request: web.Request) -> web.Response:
         role = None if form.role is UNSET else form.role
         proven = await reauthentication.has_proven(request, acting, token, body.current_password)
         try:
-            user = await request.app[ACCOUNTS].update(user_id, names, role, proven=proven)
+            user = await request.app[ACCOUNTS].update(user_id, names, role, proven=proven, epoch=_own(acting, user_id))
         except UnprovenError:
             reauthentication.refuse_unproven(token)
     if role is not None:
@@ -185,7 +190,7 @@ async def delete(request: web.Request) -> web.Response:
     user_id = _visible(request, acting)
     form = bodies.read(await http.read_object(request, MEDIA_TYPES, optional=True), Proof)
     await reauthentication.demand(request, acting, token, form.current_password)
-    await request.app[ACCOUNTS].delete(user_id)
+    await request.app[ACCOUNTS].delete(user_id, _own(acting, user_id))
     await request.app[OUTBOX].wait_sessions_ended(user_id)
     return web.Response(status=204, headers=http.NO_STORE)
 

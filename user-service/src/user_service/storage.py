@@ -1,7 +1,6 @@
 """The SQL of users: every statement beside the function that runs it."""
 
 import contextlib
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args
@@ -23,7 +22,6 @@ from user_service.users import (
 )
 
 TAKEN = "is already taken"
-EVENT_ID_JUMP = 2**48
 ATTEMPTS = 10  # to change a user whom others change at the same time
 
 # A change and its events are one statement, so a process that stops in between keeps no lock and changes nothing later.
@@ -66,7 +64,8 @@ SET_DISABLED = """
 """
 DELETE = """
     WITH gone AS (
-        DELETE FROM users WHERE id = $1 AND before_deadline($2) RETURNING id, epoch + 1 AS epoch, before_deadline($2)
+        DELETE FROM users WHERE id = $1 AND ($2::bigint IS NULL OR epoch = $2) AND before_deadline($3)
+        RETURNING id, epoch + 1 AS epoch, before_deadline($3)
     )
     INSERT INTO outbox (type, user_id, epoch) SELECT 'sessions_ended', id, epoch FROM gone RETURNING id
 """
@@ -196,17 +195,20 @@ async def update(
     role: Role | None,
     *,
     proven: bool,
+    epoch: int | None,
 ) -> tuple[User, bool]:
     """Change login names, and the role where one is given; returns the user, and True if all sessions end.
 
     Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left; UnprovenError when
     something would change and the caller is not `proven` to be who the token says; ChangedMeanwhileError where others
-    changed the user time and again.
+    changed the user time and again, or `epoch` is over.
     """
     for _ in range(ATTEMPTS):
         account = await find(database, user_id)
         if account is None:
             raise NoSuchUserError
+        if epoch is not None and epoch != account.user.epoch:
+            raise ChangedMeanwhileError
         with contextlib.suppress(ChangedMeanwhileError):
             return await _update(database, account, changes, role, proven)
     raise ChangedMeanwhileError
@@ -277,28 +279,7 @@ async def set_disabled(database: Database, user_id: int, disabled: bool) -> User
     return account.user
 
 
-async def delete(database: Database, user_id: int) -> None:
-    """Delete a user and end all sessions. Raises NoSuchUserError."""
-    if await database.write_row(DELETE, user_id) is None:
-        raise NoSuchUserError
-
-
-async def note_restored(database: Database, skipped_ids: int) -> None:
-    """Raise what auth-service may know a later state of than this database, which is an older one.
-
-    Microseconds are above any number of changes since the last time. Event ids jump at random, so that a late
-    acknowledgement of one that is lost cannot be for one of those to come, whichever backup was restored before.
-    """
-    await database.write_row(
-        """
-        WITH raised AS (
-            UPDATE epoch_base SET base = greatest(base + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
-            WHERE before_deadline($3) RETURNING base
-        )
-        SELECT setval('outbox_id_seq', (SELECT last_value FROM outbox_id_seq) + $1::bigint),
-            setval('users_id_seq', (SELECT last_value FROM users_id_seq) + $2::bigint)
-        FROM raised
-        """,
-        EVENT_ID_JUMP // 2 + secrets.randbelow(EVENT_ID_JUMP // 2),
-        skipped_ids,
-    )
+async def delete(database: Database, user_id: int, epoch: int | None) -> None:
+    """Delete a user and end all sessions. Raises NoSuchUserError, or ChangedMeanwhileError where `epoch` is over."""
+    if await database.write_row(DELETE, user_id, epoch) is None:
+        raise NoSuchUserError if await find(database, user_id) is None else ChangedMeanwhileError
