@@ -43,12 +43,10 @@ async def test_a_new_replica_takes_traffic_and_a_stopped_one_loses_none(containe
     async with steady_clients(containers.url) as clients:
         for replicas in (3, 1):
             for service in SERVICES:
-                name = f"{service.upper().replace('-', '_')}_REPLICAS"
-                containers.variables[name] = str(replicas)
-                await asyncio.to_thread(
-                    containers.compose, "up", "--detach", "--no-deps", "--no-recreate", "--wait", service
-                )
-                await asyncio.sleep(4)
+                containers.variables[f"{service.upper().replace('-', '_')}_REPLICAS"] = str(replicas)
+            up = ("up", "--detach", "--no-deps", "--no-recreate", "--wait", *SERVICES)
+            await asyncio.to_thread(containers.compose, *up)
+            await asyncio.sleep(4)
             if replicas == 3:
                 served = await asyncio.to_thread(_requests_served, containers)
     assert failures(clients) == []

@@ -100,6 +100,7 @@ async def test_the_internal_token_says_when_the_password_was_proven_which_no_ref
     before = said_inside(await service.verify(login.access))
     assert abs(before["auth_time"] - before["iat"]) <= 5
     assert before["dialect"] == party.dialect
+    await service.rows("UPDATE clients SET created_at = created_at - interval '302 s'")  # no session is older than it
     ago = "UPDATE sessions SET created_at = created_at - interval '302 s' WHERE id = $1"
     await service.rows(ago, int(before["sid"], 16))
     tokens = [login.access]
