@@ -156,12 +156,13 @@ async def test_a_gateway_without_a_holder_says_so(tmp_path, monkeypatch):
         await serving.start()
 
 
-def test_a_port_that_another_program_has_is_named(tmp_path, monkeypatch):
+def test_a_port_that_another_program_has_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(hold_port, "OFFERED_WITHIN", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SystemExit):
             hold_port.PortHolder("127.0.0.1", port, str(tmp_path / "listener")).run()
+    assert capsys.readouterr().err == f"cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
 async def test_a_second_holder_does_not_take_the_place_of_the_first(holder):

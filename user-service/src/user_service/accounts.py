@@ -154,7 +154,7 @@ class Accounts:
             if not await self._matches(account, current, admitted):
                 if await self._is_repeated(account, new, admitted):
                     return
-                raise WrongPasswordError({"current_password": "is not the user's password"})
+                raise WrongPasswordError
             password_hash = await admitted.hash(new)
         await storage.change_password(self._database, user_id, account.user.epoch, password_hash, keep_session)
         log.info("password changed", user_id=user_id)
@@ -164,7 +164,7 @@ class Accounts:
         account = await self.find(user_id)
         with self._hashes.admission(network, f"user {user_id}") as admitted:
             if not await self._matches(account, current, admitted):
-                raise WrongPasswordError({"current_password": "is not the user's password"})
+                raise WrongPasswordError
 
     async def set_password(self, user_id: int, new: str, *, by: int | None = None, network: str = UNKNOWN) -> None:
         """Set a new password without knowing the current one, which ends all sessions.

@@ -11,7 +11,7 @@ import asyncpg
 import typer
 
 from servicekit import postgres, wire
-from servicekit.command_line import print_table
+from servicekit.command_line import line_from_stdin, print_table
 from servicekit.http import ServiceUnavailableError
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
@@ -43,7 +43,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a user; without a password nobody can log in as that user."""
-    password = _password_from_stdin() if password_stdin else None
+    password = line_from_stdin("the password") if password_stdin else None
     names: dict[Kind, str | None] = {"email": email, "username": username, "phone_number": phone_number}
     _print([_run(lambda accounts: accounts.sign_up(names, password, role))], as_json, one=True)
 
@@ -80,7 +80,7 @@ def find(
 def set_password(user_id: UserId, password_stdin: PasswordStdin = False, as_json: AsJson = False) -> None:
     """Give a user a new password, which ends all sessions of the user. It is asked for unless it is read."""
     if password_stdin:
-        password = _password_from_stdin()
+        password = line_from_stdin("the password")
     else:
         password = typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
 
@@ -150,13 +150,6 @@ def restored(
 def _found(user_id: int) -> User:
     account: Account = _run(lambda accounts: accounts.find(user_id))
     return account.user
-
-
-def _password_from_stdin() -> str:
-    try:
-        return sys.stdin.buffer.readline().decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        raise SystemExit("the password is not UTF-8") from None
 
 
 def _run(step: Callable[[Accounts], Awaitable[Any]]) -> Any:

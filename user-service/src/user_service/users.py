@@ -61,6 +61,9 @@ class InvalidFieldsError(Exception):
 class WrongPasswordError(InvalidFieldsError):
     """The current password given is not the user's."""
 
+    def __init__(self) -> None:
+        super().__init__({"current_password": "is not the user's password"})
+
 
 class UnprovenError(Exception):
     """Something would change, and the caller has not proven to be more than the holder of a token."""

@@ -1,7 +1,6 @@
 """What `clients add` and `clients update` are given, made into a registration and checked as a whole."""
 
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ from auth_service.core import scope as scopes
 from auth_service.core.errors import InvalidScopeError
 from auth_service.core.model import Client
 from auth_service.dialects.endpoint import PATHS
+from servicekit.command_line import line_from_stdin
 
 GOOD_SECRET_LENGTH = 32
 _GRANT_TYPES = ("client_credentials", "password", "refresh_token")
@@ -140,10 +140,7 @@ def given_secret(secret: str | None, from_stdin: bool) -> str | None:
         return secret
     if secret is not None:
         raise SystemExit("--secret and --secret-stdin exclude each other")
-    try:
-        return sys.stdin.buffer.readline().decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        raise SystemExit("the secret is not UTF-8") from None
+    return line_from_stdin("the secret")
 
 
 def warn_of_short(secret: str | None) -> None:

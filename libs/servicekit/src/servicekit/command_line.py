@@ -1,5 +1,6 @@
-"""What the services' command lines share: `--version` of every command, and tables in which no id is cut."""
+"""Common to the services' command lines: `--version`, a line of standard input, and tables in which no id is cut."""
 
+import sys
 from collections.abc import Container, Sequence
 from typing import Annotated, Any
 
@@ -12,6 +13,14 @@ from servicekit import __version__
 
 _NARROWEST = 18  # cells that a column may be folded to, other than one of ids
 _ENDLESS = 1_000_000
+
+
+def line_from_stdin(what: str) -> str:
+    """The first line of standard input. Leaves the process with one line that names `what` where it is not UTF-8."""
+    try:
+        return sys.stdin.buffer.readline().decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SystemExit(f"{what} is not UTF-8") from None
 
 
 def with_version(cli: typer.Typer, service: str) -> Any:
