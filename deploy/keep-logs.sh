@@ -23,15 +23,16 @@ keep() { # CONTAINER
     gzip --force "$file"
 }
 
-directory=$(setting PARLEY_LOGS logs) limit=$(($(setting PARLEY_LOGS_MB 500) * 1000000))
+directory=$(setting PARLEY_LOGS logs) megabytes=$(setting PARLEY_LOGS_MB 500)
+case $megabytes in '' | 0* | *[!0-9]*) echo "PARLEY_LOGS_MB must be a number of megabytes, 1 or more" >&2; exit 2 ;; esac
 mkdir -p "$directory"
 failed=0
 for one in ${*:-$(docker compose ps --all --quiet)}; do
     keep "$one" || { echo "the log of container $one cannot be kept" >&2; failed=1; }
 done
 taken=0
-ls -t "$directory" | { grep '\.log\.gz$' || true; } | while read -r file; do
+ls -t "$directory" | { grep -E '^[a-z-]+-[0-9T:-]{19}-[0-9a-f]{12}\.log\.gz$' || true; } | while read -r file; do
     taken=$((taken + $(wc -c <"$directory/$file")))
-    [ "$taken" -le "$limit" ] || rm "$directory/$file"
+    [ "$taken" -le $((megabytes * 1000000)) ] || rm "$directory/$file"
 done
 exit $failed

@@ -1,5 +1,6 @@
 """Start the stack, say how to use it, watch over it until a signal comes, stop it."""
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -18,6 +19,8 @@ from dev.stack import Stack
 
 def main() -> int:
     """Run until a signal comes; returns the exit status, 1 with one line on standard error when the start fails."""
+    described = f"{__doc__} Settings are environment variables."
+    argparse.ArgumentParser(prog="python -m dev", description=described).parse_args()
     try:
         settings = load_settings()
         check_ports(settings)

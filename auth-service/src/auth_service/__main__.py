@@ -16,7 +16,11 @@ from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Parley's token service."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # whose tables cut the names of options
+    help="Parley's token service.",
 )
 app.add_typer(clients.app, name="clients")
 app.add_typer(keys.app, name="keys")

@@ -33,6 +33,8 @@ def _proxies(text: str) -> str:
 
 
 def _listener(path: Path) -> Path:
+    if not path.name:
+        raise ValueError("is empty")
     if not path.parent.is_dir():
         raise ValueError("its directory does not exist")
     return path

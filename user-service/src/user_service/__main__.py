@@ -14,7 +14,11 @@ from user_service.app import MIGRATIONS, create_app
 from user_service.settings import DatabaseSettings, Settings
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Parley's user service."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # whose tables cut the names of options
+    help="Parley's user service.",
 )
 app.add_typer(commands.users, name="users")
 app.command()(commands.restored)

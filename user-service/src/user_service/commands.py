@@ -25,7 +25,7 @@ from user_service.users import Account, ChangedMeanwhileError, InvalidFieldsErro
 TIMEOUT = 15.0
 SKIPPED_IDS = 100_000
 
-users = typer.Typer(no_args_is_help=True, help="Add, find, list, change and delete users.")
+users = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Add, find, list, change and delete users.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input, up to the line's end.")

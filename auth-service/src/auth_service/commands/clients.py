@@ -20,7 +20,7 @@ from auth_service.commands.registrations import (
 )
 from auth_service.core.model import Client
 
-app = typer.Typer(no_args_is_help=True, help="Client registrations.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Client registrations.")
 
 COLUMNS = (
     "client_id",

@@ -14,7 +14,7 @@ from servicekit.internal_tokens import REFRESH
 
 ALGORITHMS = tuple(SIGNED_DIALECTS)
 
-app = typer.Typer(no_args_is_help=True, help="Signing keys: pending, active, retiring, gone.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Signing keys: pending, active, retiring, gone.")
 
 
 @app.command("list")

@@ -11,7 +11,7 @@ from auth_service.core.model import session_name
 
 _SESSION_NAME = re.compile(r"[0-7][0-9a-f]{15}")  # it has 63 bits
 
-app = typer.Typer(no_args_is_help=True, help="Live sessions.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Live sessions.")
 
 UserId = Annotated[int | None, typer.Option("--user", min=0, max=2**63 - 1, help="Sessions of this user id.")]
 ClientId = Annotated[str | None, typer.Option("--client", help="Sessions of this client.")]

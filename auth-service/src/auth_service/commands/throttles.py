@@ -22,7 +22,7 @@ from servicekit.throttling.networks import UNKNOWN, Networks
 from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, open_redis
 from servicekit.upstreams.calls import open_service
 
-app = typer.Typer(no_args_is_help=True, help="What was counted against guessers.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What was counted against guessers.")
 
 
 @app.command()
