@@ -2,7 +2,6 @@
 
 import asyncio
 
-import typer
 import uvloop
 
 from auth_service.app import create_app
@@ -11,17 +10,11 @@ from auth_service.commands.restored import restored
 from auth_service.migrations import DIRECTORY
 from auth_service.settings import DatabaseSettings, Settings
 from servicekit import serving
-from servicekit.command_line import with_version
+from servicekit.command_line import command_group, with_version
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # whose tables cut the names of options
-    help="Parley's token service.",
-)
+app = command_group("Parley's token service.")
 app.add_typer(clients.app, name="clients")
 app.add_typer(keys.app, name="keys")
 app.add_typer(sessions.app, name="sessions")

@@ -2,24 +2,17 @@
 
 import asyncio
 
-import typer
 import uvloop
 
 from servicekit import serving
-from servicekit.command_line import with_version
+from servicekit.command_line import command_group, with_version
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 from user_service import commands
 from user_service.app import MIGRATIONS, create_app
 from user_service.settings import DatabaseSettings, Settings
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # whose tables cut the names of options
-    help="Parley's user service.",
-)
+app = command_group("Parley's user service.")
 app.add_typer(commands.users, name="users")
 app.command()(commands.restored)
 

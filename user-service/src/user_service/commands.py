@@ -11,7 +11,7 @@ import asyncpg
 import typer
 
 from servicekit import postgres, wire
-from servicekit.command_line import line_from_stdin, print_table
+from servicekit.command_line import command_group, line_from_stdin, print_table
 from servicekit.http import ServiceUnavailableError
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
@@ -25,7 +25,7 @@ from user_service.users import Account, ChangedMeanwhileError, InvalidFieldsErro
 TIMEOUT = 15.0
 SKIPPED_IDS = 100_000
 
-users = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Add, find, list, change and delete users.")
+users = command_group("Add, find, list, change and delete users.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input, up to the line's end.")

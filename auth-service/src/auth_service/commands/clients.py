@@ -19,8 +19,9 @@ from auth_service.commands.registrations import (
     warn_of_short,
 )
 from auth_service.core.model import Client
+from servicekit.command_line import command_group
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Client registrations.")
+app = command_group("Client registrations.")
 
 COLUMNS = (
     "client_id",

@@ -10,11 +10,12 @@ import typer
 from auth_service.app import SIGNED_DIALECTS
 from auth_service.backends.signing_keys import LEAST_PUBLISH_SECONDS, RELOAD_SECONDS, SigningKeys
 from auth_service.commands.output import Json, fail, print_json, run, show
+from servicekit.command_line import command_group
 from servicekit.internal_tokens import REFRESH
 
 ALGORITHMS = tuple(SIGNED_DIALECTS)
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Signing keys: pending, active, retiring, gone.")
+app = command_group("Signing keys: pending, active, retiring, gone.")
 
 
 @app.command("list")

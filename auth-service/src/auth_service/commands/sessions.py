@@ -8,10 +8,11 @@ import typer
 from auth_service.backends.session_admin import end_all_sessions, end_sessions, live_sessions
 from auth_service.commands.output import Json, fail, run, show
 from auth_service.core.model import session_name
+from servicekit.command_line import command_group
 
 _SESSION_NAME = re.compile(r"[0-7][0-9a-f]{15}")  # it has 63 bits
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Live sessions.")
+app = command_group("Live sessions.")
 
 UserId = Annotated[int | None, typer.Option("--user", min=0, max=2**63 - 1, help="Sessions of this user id.")]
 ClientId = Annotated[str | None, typer.Option("--client", help="Sessions of this client.")]

@@ -16,13 +16,14 @@ from auth_service.backends.user_service import UserService
 from auth_service.commands.output import fail
 from auth_service.core.errors import UnavailableError
 from auth_service.settings import ThrottleCommandSettings
+from servicekit.command_line import command_group
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
 from servicekit.throttling.networks import UNKNOWN, Networks
 from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, open_redis
 from servicekit.upstreams.calls import open_service
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What was counted against guessers.")
+app = command_group("What was counted against guessers.")
 
 
 @app.command()

@@ -15,6 +15,17 @@ _NARROWEST = 18  # cells that a column may be folded to, other than one of ids
 _ENDLESS = 1_000_000
 
 
+def command_group(described: str) -> typer.Typer:
+    """Commands under one name. Their help is plain text: in a narrow terminal a table cuts the names of options."""
+    return typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help=described,
+    )
+
+
 def line_from_stdin(what: str) -> str:
     """The first line of standard input. Leaves the process with one line that names `what` where it is not UTF-8."""
     try:
