@@ -14,6 +14,8 @@ from dev.redis import command, executable, url
 from .processes import free_port
 from .serving import eventually
 
+GONE = -2  # PTTL's answer where there is no key
+
 
 class RedisServer:
     def __init__(self, server: str) -> None:
@@ -44,8 +46,9 @@ class RedisServer:
         await self._process.wait()
 
     async def lifetimes(self) -> dict[str, int]:
-        """Milliseconds left of each key; -1 for one that stays for ever."""
-        return {key: await self.client.pttl(key) for key in await self.client.keys("*")}
+        """Milliseconds left of each key; -1 for one that stays for ever. A key may go between the two questions."""
+        lifetimes = {key: await self.client.pttl(key) for key in await self.client.keys("*")}
+        return {key: lifetime for key, lifetime in lifetimes.items() if lifetime != GONE}
 
 
 @contextlib.asynccontextmanager
