@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 
 def free_ports():
@@ -62,9 +61,3 @@ async def spawned(gateway, **variables):
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.communicate()  # to wait without reading would be for ever where there is much to read
-
-
-def processor_time(pid):
-    """The CPU time of a process so far, with all its threads, in microseconds."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
