@@ -41,7 +41,7 @@ class SteadyClient:
         self._connection: Connection | None = None
 
     async def begin(self) -> None:
-        """Sign up and log in; the session is kept to the end, so that whoever is logged out shows it."""
+        """Sign up and log in; the session is kept to the end, so that a client that is logged out notices."""
         answer = await self._ask("POST", "/api/v1/users", {"user": {"email": self._email, "password": PASSWORD}})
         assert answer.status == 200, answer
         self._kept = await self._log_in()

@@ -1,4 +1,4 @@
-"""What is kept of logs, and for how long; that logs outlive a rolling update is shown there."""
+"""The bound on kept logs, and the handbook's sample for another driver. test_rolling_update.py reads kept logs."""
 
 import json
 import os

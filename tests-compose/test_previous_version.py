@@ -121,6 +121,6 @@ def test_clients_see_no_difference(mixed, capfd):
 
 
 def _statuses(container):
-    """How many requests it has answered with which status, by its log; health checks apart."""
+    """The number of requests that it has answered with each status, by its log; health checks do not count."""
     lines = [line for line in run("docker", "logs", container).splitlines() if '"event": "request"' in line]
     return Counter(line.partition('"status": ')[2][:3] for line in lines if "readyz" not in line)

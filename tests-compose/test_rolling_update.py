@@ -55,7 +55,7 @@ async def test_a_new_replica_takes_traffic_and_a_stopped_one_loses_none(containe
 
 
 def _requests_served(containers):
-    """How many requests each replica has logged, but for health checks."""
+    """The number of requests that each replica has logged, without health checks."""
     served = {}
     for service in SERVICES:
         for container in containers.ids(service):

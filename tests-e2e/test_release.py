@@ -1,4 +1,4 @@
-"""What names a version, or names a test, agrees with what there is."""
+"""Versions agree everywhere, and the tests that SECURITY.md names exist."""
 
 import re
 import tomllib

@@ -73,7 +73,7 @@ class Proxy:
 
 
 def _addresses(host: str, port: int, actual: int) -> dict[str, str]:
-    """What stands for an address in a sample, in a URL or as Envoy writes it, and what replaces it."""
+    """Replacements for an address of a sample, by the ways it is written there: in a URL, and as Envoy does."""
     return {
         f"{host}:{port}": f"127.0.0.1:{actual}",
         f"address: {host}, port_value: {port}": f"address: 127.0.0.1, port_value: {actual}",

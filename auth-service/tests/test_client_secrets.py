@@ -25,7 +25,7 @@ def rotate(command, replicas):
 
 
 async def accepted(replicas, *parties):
-    """Whether each replica takes each party's word, wherever a secret is proved."""
+    """For each replica and party: True if its secret is accepted at every endpoint that asks for one, else False."""
     seen = []
     for replica in replicas:
         for party in parties:

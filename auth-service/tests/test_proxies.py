@@ -30,7 +30,7 @@ class Orders:
         return web.Response(status=int(request.query.get("status", "200")))
 
     def identity(self):
-        """Who sent the only request, as its headers say; by the names under which a lenient program reads them."""
+        """The identity headers of the only request, by the names under which a lenient program reads them."""
         ((headers, _body),) = self.requests
         read = ((re.sub("[_.]", "-", name.decode().lower()), value.decode()) for name, value in headers)
         identity = [(name, value) for name, value in read if re.match("x-parley|authorization$", name)]
@@ -124,7 +124,7 @@ def bearer(token):
 
 
 async def facts_of(service, token):
-    """What a verdict says in headers, by their names in lower case."""
+    """The headers of a verdict on the token, by their names in lower case."""
     reply = await service.verify(token)
     return {name.lower(): value for name, value in reply.headers.items() if name.lower().startswith("x-parley-")}
 
@@ -155,7 +155,7 @@ async def test_the_service_is_told_by_the_verdict_alone(behind, parties, dialect
 
 @pytest.mark.parametrize("lines", [["{}"], ["keep-alive, {}"], ["keep-alive", "{}"]])
 async def test_a_client_takes_nothing_of_the_verdict_away(behind, parties, lines):
-    """What `Connection` names is for one hop alone (RFC 9110 section 7.6.1), so that a proxy may not pass it on."""
+    """A header that `Connection` names is for one hop (RFC 9110 section 7.6.1): a proxy does not pass it on."""
     token = await token_of(behind.service, parties["rfc6749"])
     names = ", ".join(await facts_of(behind.service, token))
     for listed in (names, names.upper(), names.replace(", ", ","), "X-Parley-Scope", "Authorization"):

@@ -98,7 +98,7 @@ async def test_no_more_logins_are_sent_than_there_was_room_for(own_service, part
 
 
 async def sent_at_a_time(service, party, user, logins):
-    """How many of so many logins user-service is sent while it answers none; then it lets all of them in."""
+    """The number of these logins that are sent to user-service while it answers none; then it answers them all."""
     before, released, begun = len(service.users.checks), asyncio.Event(), []
 
     async def wait(_user):

@@ -1,4 +1,4 @@
-"""What a token alone is not enough for: other login names, the end of a user, another user's new password."""
+"""A token alone is not enough to change login names or roles, to delete a user or to set another's password."""
 
 import asyncio
 import re

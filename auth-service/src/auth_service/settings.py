@@ -35,7 +35,7 @@ class DatabaseSettings(_Settings):
 
 
 class StoreSettings(DatabaseSettings):
-    """What the command line needs."""
+    """The settings that the command line needs."""
 
     master_keys: Annotated[SecretStr, AfterValidator(_master_keys)] = Field(
         description="Master key ring, `id:key,id:key`, the newest first; a key is 32 random bytes in base64. "

@@ -53,10 +53,10 @@ class HeldPort:
     """A port whose listening socket is asked for on the Unix socket `path`, and shared with every other that asks.
 
     The connection to its holder stays open. Once it ends, the holder is asked again and again, while connections go on
-    being accepted: whoever holds the port next has another socket, or wants to be given this one.
+    being accepted. The next holder has another socket, or asks for this one.
     """
 
-    # Whoever closes this socket leaves the connections in its queue to the others.
+    # When one process closes this socket, the connections in its queue are left to the others.
     shared = True
 
     def __init__(self, path: Path) -> None:

@@ -205,7 +205,7 @@ def new_secret() -> str:
 
 
 def _facts(client: Client) -> tuple[object, ...]:
-    """What a registration says but for id, dialect and secret, in the order of the columns."""
+    """A registration without its id, dialect and secret, in the order of the columns."""
     return (
         sorted(client.grant_types),
         sorted(client.grant_types_without_secret),

@@ -1,4 +1,4 @@
-"""What `clients add` and `clients update` are given, made into a registration and checked as a whole."""
+"""Makes a registration of the options of `clients add` or `clients update`, and checks it as a whole."""
 
 import re
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ class Given:
         )
 
     def faults(self) -> list[str]:
-        """What is wrong with single options."""
+        """The faults of single options, each a phrase for the operator."""
         faults = []
         for option, words in (
             ("--grant-type", self.grant_types),
@@ -86,7 +86,7 @@ def by_default(client_id: str, dialect: str, given: Given) -> Client:
 
 
 def missing_or_unknown(client_id: str | None, dialect: str | None) -> list[str]:
-    """What is wrong with the two things that every new registration needs."""
+    """The faults of the two arguments that every new registration needs."""
     faults = []
     if client_id is None:
         faults.append("CLIENT_ID is missing: the id that the client sends")
@@ -100,7 +100,7 @@ def missing_or_unknown(client_id: str | None, dialect: str | None) -> list[str]:
 
 
 def contradictions(client: Client, public: bool) -> list[str]:
-    """What of a registration does not go together."""
+    """The parts of a registration that contradict each other, each a phrase for the operator."""
     faults = []
     if public and DIALECTS[client.dialect].secret_signs_tokens:
         faults.append(
@@ -118,7 +118,7 @@ def contradictions(client: Client, public: bool) -> list[str]:
 
 
 def faults_of_secret(secret: str | None, dialect: str | None, *, public: bool) -> list[str]:
-    """What is wrong with a secret that was given; None where none was."""
+    """The faults of a secret that the operator gave; an empty list where none was given."""
     if secret is None:
         return []
     faults = []

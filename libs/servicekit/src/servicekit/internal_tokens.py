@@ -33,10 +33,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class InternalToken:
-    """Who a request acts for. `subject` is a user's id, or `client:<client_id>`, or a service's name.
+    """The user, client or service that a request acts for.
 
-    `auth_time` is when the user proved the password (OpenID Connect Core, section 2), in epoch seconds. It is missing
-    where no user is acted for, and both it and `dialect` from an auth-service of the previous version.
+    `subject` is a user's id, or `client:<client_id>`, or a service's name. `auth_time` is when the user proved the
+    password (OpenID Connect Core, section 2), in epoch seconds; a token of no user has none. An auth-service of the
+    previous version says neither `auth_time` nor `dialect`.
     """
 
     subject: str
