@@ -65,7 +65,7 @@ async def register(database: Database, keyring: Keyring, party: Party, default_f
         default_for=default_for,
         **{"default_scope": chosen["scope"]} | chosen,
     )
-    registration = Registration(client, party.secret, dialect.secret_signs_tokens)
+    registration = Registration(client, party.secret, dialect.formats.access_token.needs_secret)
     await PostgresClients(database, keyring).add(registration)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from auth_service.app import DIALECTS
 from auth_service.core import errors
-from auth_service.dialects.dialect import Words
+from auth_service.dialects.dialect import Preferences
 
 from .test_database_away import FIELDS
 from .test_verdicts import CHALLENGE, DENIED
@@ -57,7 +57,7 @@ def an(error):
 @pytest.mark.parametrize("dialect", list(DIALECTS))
 @pytest.mark.parametrize("error", REQUEST_ERRORS)
 def test_every_error_of_a_token_endpoint(dialect, error):
-    response = DIALECTS[dialect].render_error(an(error), None, Words())
+    response = DIALECTS[dialect].render_error(an(error), None, Preferences())
     reply = decoded(response)
     default = (STATUSES[error.code], error.code)
     expected = LITERAL.get((dialect, error.__name__)) or LITERAL.get((dialect, error.code)) or default
@@ -77,15 +77,15 @@ def test_every_error_of_a_token_endpoint(dialect, error):
 @pytest.mark.parametrize("dialect", list(DIALECTS))
 def test_a_transport_s_status_is_for_malformed_requests_only(dialect, status):
     render = DIALECTS[dialect].render_error
-    assert render(errors.InvalidRequestError(), status, Words()).status == status
-    assert render(errors.UnavailableError(), status, Words()).status == 503
+    assert render(errors.InvalidRequestError(), status, Preferences()).status == status
+    assert render(errors.UnavailableError(), status, Preferences()).status == 503
 
 
 def test_the_documents_literal_words():
     invalid_grant = errors.InvalidCredentialsError()
-    doorkeeper = DIALECTS["doorkeeper"].render_error(invalid_grant, None, Words())
+    doorkeeper = DIALECTS["doorkeeper"].render_error(invalid_grant, None, Preferences())
     assert decoded(doorkeeper) == {"error": "invalid_grant", "error_message": DOORKEEPER_INVALID_GRANT}
-    bongo = DIALECTS["bongo"].render_error(invalid_grant, None, Words())
+    bongo = DIALECTS["bongo"].render_error(invalid_grant, None, Preferences())
     assert bongo.body == (
         b'{"message":"Wrong password","display_message":"Wrong password",'
         b'"status":401,"error":"unauthorized","causes":null}'
@@ -95,7 +95,7 @@ def test_the_documents_literal_words():
 @pytest.mark.parametrize("language", ["es", "en", "ru"])
 @pytest.mark.parametrize("error", [*REQUEST_ERRORS, errors.InvalidTokenError])
 def test_passport_has_words_for_every_error_in_every_language(error, language):
-    dialect, words = DIALECTS["passport"], Words(language=language)
+    dialect, words = DIALECTS["passport"], Preferences(language=language)
     token_error = error is errors.InvalidTokenError
     response = dialect.render_deny(an(error), words) if token_error else dialect.render_error(an(error), None, words)
     others = [other for other in ("es", "en", "ru") if other != language]
@@ -103,7 +103,7 @@ def test_passport_has_words_for_every_error_in_every_language(error, language):
     assert response.headers["Content-Language"] == language
     assert len(message) > 10
     for other in others:
-        elsewhere = Words(language=other)
+        elsewhere = Preferences(language=other)
         response = (
             dialect.render_deny(an(error), elsewhere)
             if token_error
@@ -115,7 +115,7 @@ def test_passport_has_words_for_every_error_in_every_language(error, language):
 @pytest.mark.parametrize("dialect", list(DIALECTS))
 @pytest.mark.parametrize("error", sorted(TOKEN_ERRORS, key=lambda error: error.__name__))
 def test_every_denied_token(dialect, error):
-    response = DIALECTS[dialect].render_deny(error(), Words())
+    response = DIALECTS[dialect].render_deny(error(), Preferences())
     assert response.status == 401
     assert (response.headers["Cache-Control"], response.headers["Pragma"]) == ("no-store", "no-cache")
     assert "Retry-After" not in response.headers

@@ -26,18 +26,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from auth_service.app import FORMATS, SIGNED_DIALECTS
+from auth_service.app import FORMATS, GRANTS, SIGNED_DIALECTS
 from auth_service.backends.clients import PostgresClients
 from auth_service.backends.dead_sessions import DeadSessions
+from auth_service.backends.endings import PostgresEndedSessions
 from auth_service.backends.keyring import Keyring, parse_master_keys
 from auth_service.backends.rotation import RefreshLimits
-from auth_service.backends.session_admin import note_restored
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.backends.throttle import Budgets, Throttling
 from auth_service.backends.upkeep import tidy_tables
 from auth_service.backends.user_events import apply
 from auth_service.backends.user_service import UserEvent
+from auth_service.core.clients import ClientAuthentication
+from auth_service.core.endings import EndedBy, Endings, EverySession, Reason
 from auth_service.core.errors import (
     InvalidClientError,
     InvalidGrantError,
@@ -46,18 +48,18 @@ from auth_service.core.errors import (
     StaleClientError,
     UnavailableError,
 )
-from auth_service.core.grants.password import PasswordGrant
-from auth_service.core.grants.refresh_token import RefreshTokenGrant
+from auth_service.core.grants.grant import Provers
+from auth_service.core.login import Login as Logins
 from auth_service.core.model import TokenRequest, TokenResponse, User, session_name
-from auth_service.core.refresh_tokens import RefreshTokens
 from auth_service.core.server import AuthorizationServer
+from auth_service.core.tokens.refresh import RefreshTokens
 from auth_service.core.verification import Verifier
 from servicekit.postgres import Database, connect
 from servicekit.throttling.budgets import Window, guess_budgets
 from servicekit.throttling.networks import Networks
 from servicekit.throttling.throttle import Throttle
 
-from .service import Party, register
+from .service import ISSUER, Party, register
 
 # Throttles are no part of the model: every request comes from where nothing is counted.
 EXEMPT = "192.0.2.1"
@@ -139,11 +141,20 @@ class Sessions(RuleBasedStateMachine):
         sessions = PostgresSessions(self.database, REFRESHES, per_user=1_000)
         refresh_tokens = RefreshTokens(self.keyring.refresh_token_keys)
         throttle = Throttling(Throttle(None, Networks(EXEMPT)), BUDGETS, secrets.token_bytes(32))
-        grants = [PasswordGrant(self.users, sessions, throttle), RefreshTokenGrant(refresh_tokens, sessions, throttle)]
+        authentication = ClientAuthentication(self.clients, throttle, self.database.now)
+        provers = Provers(Logins(self.users, throttle), refresh_tokens, FORMATS)
         self.server = AuthorizationServer(
-            "https://parley.example", self.clients, sessions, self.keys, refresh_tokens, grants, FORMATS, throttle
+            ISSUER,
+            authentication,
+            sessions,
+            self.keys,
+            refresh_tokens,
+            [grant(provers) for grant in GRANTS],
+            FORMATS,
+            throttle,
         )
-        self.verifier = Verifier("https://parley.example", sessions, self.keys, refresh_tokens, FORMATS)
+        self.endings = Endings(PostgresEndedSessions(self.database))
+        self.verifier = Verifier(ISSUER, sessions, self.keys, refresh_tokens, FORMATS, self.endings, {})
         for dialect, client_id in self.client_ids.items():
             lifetimes = {"access_token_lifetime": ACCESS, "idle_lifetime": IDLE, "session_lifetime": SESSION}
             party = Party(client_id, None, dialect)
@@ -262,7 +273,7 @@ class Sessions(RuleBasedStateMachine):
         self.users.epochs[login.user_id] += 1
         epoch, kept = self.users.epochs[login.user_id], session_name(login.session_id) if keeps else None
         event = UserEvent(secrets.randbits(40), "sessions_ended", login.user_id, epoch, kept, None)
-        self.run(apply([event] * (2 if told_twice else 1), self.database))
+        self.run(apply([event] * (2 if told_twice else 1), self.database, self.endings))
         for other in self.known:
             if other.user_id == login.user_id and not (keeps and other is login):
                 other.over = True
@@ -271,7 +282,7 @@ class Sessions(RuleBasedStateMachine):
     @rule()
     def end_every_session(self) -> None:
         """As after a backup was restored."""
-        self.run(note_restored(self.database))
+        self.run(self.endings.end(EverySession(restored=True), EndedBy.OPERATOR, Reason.RESTORED))
         for login in self.known:
             login.over = True
 

@@ -8,8 +8,10 @@ import uuid
 import pytest
 
 from auth_service.app import DIALECTS
-from auth_service.core.access_tokens import OpaqueFormat, token_id_of_session, uuid_token_id
-from auth_service.core.refresh_tokens import RefreshTokens
+from auth_service.core.tokens.client_signed import new_token_id
+from auth_service.core.tokens.opaque import OpaqueFormat
+from auth_service.core.tokens.refresh import RefreshTokens
+from auth_service.core.tokens.signed import token_id_of_session
 
 NUMBER = 10_000
 # Six standard deviations of how often a fair bit is set: one run in a million fails for any of 2,000 bits.
@@ -60,7 +62,7 @@ def test_refresh_tokens_of_sessions_and_counters_in_a_row(dialect, form):
 
 def test_uuids_of_client_signed_tokens():
     day = int(time.time() // 86400)
-    texts = [uuid_token_id(day) for _ in range(NUMBER)]
+    texts = [str(new_token_id(day)) for _ in range(NUMBER)]
     assert {uuid.UUID(text).version for text in texts} == {4}
     assert all(str(uuid.UUID(text)) == text for text in texts)
     assert_random([uuid.UUID(text).bytes for text in texts], fixed_bits=6)

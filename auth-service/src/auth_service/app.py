@@ -10,8 +10,10 @@ from aiohttp import web
 from auth_service.api import discovery
 from auth_service.api.revocation import TokenManagement
 from auth_service.api.sessions import SessionsApi
+from auth_service.api.token import TokenEndpoint
 from auth_service.api.verification import VerificationEndpoint
 from auth_service.backends.clients import PostgresClients
+from auth_service.backends.endings import PostgresEndedSessions
 from auth_service.backends.internal_tokens import InternalTokenMinter
 from auth_service.backends.keyring import Keyring, UnknownMasterKeyError, parse_master_keys
 from auth_service.backends.sessions import PostgresSessions
@@ -20,20 +22,22 @@ from auth_service.backends.throttle import Throttling
 from auth_service.backends.upkeep import keep_up
 from auth_service.backends.user_events import Pulse, catch_up, follow_user_events, say_when_late
 from auth_service.backends.user_service import UserService
-from auth_service.core.access_tokens import SignedFormat
+from auth_service.core.clients import ClientAuthentication
+from auth_service.core.endings import Endings
 from auth_service.core.errors import UnavailableError
 from auth_service.core.grants.client_credentials import ClientCredentialsGrant
-from auth_service.core.grants.grant import Grant
+from auth_service.core.grants.grant import Grant, Provers
 from auth_service.core.grants.password import PasswordGrant
 from auth_service.core.grants.refresh_token import RefreshTokenGrant
-from auth_service.core.refresh_tokens import RefreshTokens
+from auth_service.core.login import Login
 from auth_service.core.server import AuthorizationServer
-from auth_service.core.verification import Verifier
+from auth_service.core.tokens.refresh import RefreshTokens
+from auth_service.core.verification import Checked, Verifier
 from auth_service.dialects import bongo, cubux, doorkeeper, doorkeeper_jwt, passport, rfc6749
-from auth_service.dialects.endpoint import TokenEndpoint
 from auth_service.migrations import DIRECTORY
 from auth_service.settings import Settings, StoreSettings
 from servicekit import http
+from servicekit.bounded import BoundedMap
 from servicekit.internal_tokens import InternalTokens
 from servicekit.postgres import Database, connect
 from servicekit.schema import is_current
@@ -42,15 +46,19 @@ from servicekit.throttling.networks import Networks, client_address
 from servicekit.throttling.throttle import Throttle, open_throttle
 from servicekit.upstreams.calls import open_service
 
+# The first is the standard dialect: it answers where nothing tells the dialect.
 DIALECTS = {
     module.DIALECT.name: module.DIALECT for module in (rfc6749, doorkeeper_jwt, doorkeeper, cubux, passport, bongo)
 }
+GRANTS: tuple[type[Grant], ...] = (PasswordGrant, RefreshTokenGrant, ClientCredentialsGrant)
+
 FORMATS = {name: dialect.formats for name, dialect in DIALECTS.items()}
 SIGNED_DIALECTS = {
-    formats.access_token.algorithm: [name]
+    algorithm: [name]
     for name, formats in FORMATS.items()
-    if isinstance(formats.access_token, SignedFormat)
+    if (algorithm := formats.access_token.key_algorithm) is not None
 }
+_CHECKED_TOKENS = 20_000
 
 
 @contextlib.asynccontextmanager
@@ -71,7 +79,7 @@ async def open_store(settings: StoreSettings, *, wait: bool = True) -> AsyncIter
 def create_app(settings: Settings) -> web.Application:
     """The application; what is behind it is opened when it starts and closed when it stops."""
     app = web.Application(middlewares=[http.frame()])
-    app[HEADER_LIMIT] = 16 * 1024  # who asks for a verdict on a token that is far too long understands 401 alone
+    app[HEADER_LIMIT] = 16 * 1024  # a proxy that asks about a token that is far too long understands 401 only
 
     async def behind(app: web.Application) -> AsyncIterator[None]:
         async with _opened(settings) as routes:
@@ -95,15 +103,16 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
         await keys.ensure()
         minter = InternalTokenMinter(settings.issuer, keys, database.now)
         users = UserService(user_service, minter, exempt)
+        endings = Endings(PostgresEndedSessions(database))
         pulse = Pulse()
-        await catch_up(users, database)
+        await catch_up(users, database, endings)
         background = [
             asyncio.create_task(keep_up(database, keys)),
-            asyncio.create_task(follow_user_events(users, database, pulse)),
+            asyncio.create_task(follow_user_events(users, database, endings, pulse)),
             asyncio.create_task(say_when_late(pulse)),
         ]
         try:
-            yield _routes(settings, database, keyring, keys, minter, users, throttle, pulse)
+            yield _routes(settings, database, keyring, keys, minter, users, endings, throttle, pulse)
         finally:
             for task in background:
                 task.cancel()
@@ -117,6 +126,7 @@ def _routes(
     keys: SigningKeys,
     minter: InternalTokenMinter,
     users: UserService,
+    endings: Endings,
     counted: Throttle,
     pulse: Pulse,
 ) -> list[web.RouteDef]:
@@ -125,21 +135,22 @@ def _routes(
     refresh_tokens = RefreshTokens(keyring.refresh_token_keys)
     throttle = Throttling(counted, settings.budgets, keyring.account_key)
     address_of = functools.partial(client_address, gateways=Networks(settings.gateways))
-    grants: list[Grant] = [
-        PasswordGrant(users, sessions, throttle),
-        RefreshTokenGrant(refresh_tokens, sessions, throttle),
-        ClientCredentialsGrant(sessions),
-    ]
-    server = AuthorizationServer(settings.issuer, clients, sessions, keys, refresh_tokens, grants, FORMATS, throttle)
-    verifier = Verifier(settings.issuer, sessions, keys, refresh_tokens, FORMATS)
+    authentication = ClientAuthentication(clients, throttle, database.now)
+    provers = Provers(Login(users, throttle), refresh_tokens, FORMATS)
+    grants = [grant(provers) for grant in GRANTS]
+    server = AuthorizationServer(
+        settings.issuer, authentication, sessions, keys, refresh_tokens, grants, FORMATS, throttle
+    )
+    checked: Checked = BoundedMap(_CHECKED_TOKENS)
+    verifier = Verifier(settings.issuer, sessions, keys, refresh_tokens, FORMATS, endings, checked)
     document = discovery.metadata(settings.issuer, (grant.grant_type for grant in grants))
     return [
         *TokenEndpoint(server, clients, DIALECTS, address_of).routes(),
-        *bongo.routes(verifier),
-        *TokenManagement(server, clients, verifier, throttle, address_of).routes(),
+        *(route for dialect in DIALECTS.values() for route in dialect.routes(verifier)),
+        *TokenManagement(authentication, clients, verifier, throttle, address_of).routes(),
         *discovery.routes(document, keys),
         *VerificationEndpoint(verifier, minter, DIALECTS).routes(),
-        *SessionsApi(sessions, InternalTokens(settings.issuer, keys, database.now)).routes(),
+        *SessionsApi(sessions, endings, InternalTokens(settings.issuer, keys, database.now)).routes(),
         *http.health_routes(database.faults, lambda: [*database.warnings(), *pulse.warnings()]),
         http.stats_route(lambda: counted.counters),
     ]

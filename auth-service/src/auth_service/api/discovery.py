@@ -15,7 +15,7 @@ _METHODS = ["client_secret_basic", "client_secret_post"]
 
 
 def metadata(issuer: str, grant_types: Iterable[str]) -> dict[str, Any]:
-    """What a standard client needs to know of this server."""
+    """The metadata that a standard client needs (RFC 8414 section 2)."""
     return {
         "issuer": issuer,
         "token_endpoint": issuer + "/oauth/token",

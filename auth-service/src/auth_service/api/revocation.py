@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from auth_service.api.parameters import UnreadableRequestError, read_client_credentials, read_parameters
+from auth_service.core.clients import ClientAuthentication
 from auth_service.core.errors import InvalidClientError, InvalidRequestError, OAuthError
 from auth_service.core.model import Client
 from auth_service.core.ports import Clients, Throttle
-from auth_service.core.server import AuthorizationServer
 from auth_service.core.verification import Verifier
 from auth_service.dialects import rfc6749
-from auth_service.dialects.dialect import Words, reply
-from auth_service.dialects.parameters import UnreadableRequestError, read_client_credentials, read_parameters
+from auth_service.dialects.dialect import Preferences, reply
 
 REVOCATION_PATH = "/oauth/revoke"
 INTROSPECTION_PATH = "/oauth/introspect"
@@ -20,17 +20,17 @@ Answer = Callable[[Client, str, str], Awaitable[web.Response]]
 
 
 class TokenManagement:
-    """What an authenticated client may do with a token it holds."""
+    """The endpoints at which an authenticated client manages its tokens."""
 
     def __init__(
         self,
-        server: AuthorizationServer,
+        authentication: ClientAuthentication,
         clients: Clients,
         verifier: Verifier,
         throttle: Throttle,
         address_of: Callable[[web.Request], str],
     ) -> None:
-        self._server = server
+        self._authentication = authentication
         self._clients = clients
         self._verifier = verifier
         self._throttle = throttle
@@ -49,22 +49,22 @@ class TokenManagement:
         return await self._framed(request, self._introspect)
 
     async def _framed(self, request: web.Request, answer: Answer) -> web.Response:
-        words, address = Words.of(request), self._address_of(request)
+        preferences, address = Preferences.of(request), self._address_of(request)
         try:
             parameters = await read_parameters(request)
             credentials = read_client_credentials(request, parameters)
             client = await self._clients.fresh(credentials.client_id) if credentials.client_id else None
             if client is None:
                 raise InvalidClientError
-            client = await self._server.authenticate(client, credentials.secret, address)
+            client = await self._authentication.authenticate(client, credentials.secret, address)
             token = parameters.get("token")
             if not token:
                 raise InvalidRequestError("The parameter token is missing.")
             return await answer(client, token, address)
         except UnreadableRequestError as error:
-            return rfc6749.DIALECT.render_error(error, error.status, words)
+            return rfc6749.DIALECT.render_error(error, error.status, preferences)
         except OAuthError as error:
-            return rfc6749.DIALECT.render_error(error, None, words)
+            return rfc6749.DIALECT.render_error(error, None, preferences)
 
     async def _revoke(self, client: Client, token: str, _address: str) -> web.Response:
         """200 for a token that is not there or not the client's, as for one that is (RFC 7009 section 2.2)."""

@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from auth_service.core import scope
+from auth_service.core.endings import EndedBy, Endings, Reason, Selection
 from auth_service.core.errors import UnavailableError
 from auth_service.core.model import SessionSummary, session_name
 from auth_service.core.ports import Sessions
@@ -18,8 +19,9 @@ PATH = "/api/v1/sessions"
 class SessionsApi:
     """`{id}` is a session's id as 16 hex digits, or `current`: the one that the caller's token belongs to."""
 
-    def __init__(self, sessions: Sessions, tokens: InternalTokens) -> None:
+    def __init__(self, sessions: Sessions, endings: Endings, tokens: InternalTokens) -> None:
         self._sessions = sessions
+        self._endings = endings
         self._tokens = tokens
 
     def routes(self) -> list[web.RouteDef]:
@@ -54,14 +56,15 @@ class SessionsApi:
             return http.problem(404, "Not Found", accept=request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(status=204)
 
-    async def _end(self, user_id: int, session_id: int | None) -> int:
+    async def _end(self, user_id: int, session_id: int | None) -> int | None:
+        ended = Selection(session_id=session_id, user_id=user_id)
         try:
-            return await self._sessions.end_of_user(user_id, session_id)
+            return await self._endings.end(ended, EndedBy.USER, Reason.SIGNED_OUT)
         except UnavailableError as error:
             raise http.ServiceUnavailableError("sessions") from error
 
     async def _caller(self, request: web.Request) -> tuple[InternalToken, int]:
-        """Who calls, and as which user. Raises 401, and 403 for a client that acts for itself."""
+        """The caller, and the user that it acts for. Raises 401, and 403 for a client that acts for itself."""
         caller = await authenticate(request, self._tokens)
         if caller.user_id is None:
             raise web.HTTPForbidden

@@ -1,4 +1,4 @@
-"""`/verify-token`, for the gateway, for internal services and for other proxies: allow, deny or unknown.
+"""`/verify-token` for the gateway, for internal services and for other proxies: allow, deny or unknown.
 
 `examples/proxies/` has a configuration for nginx, Caddy, Traefik and Envoy. Envoy asks with the method of the client's
 request and appends its path, so any method and any path below `/verify-token` will do.
@@ -13,22 +13,20 @@ from auth_service.core import scope
 from auth_service.core.errors import InvalidTokenError, UnavailableError, UnknownKeyError
 from auth_service.core.model import ActiveToken, session_name
 from auth_service.core.verification import Verifier
-from auth_service.dialects import doorkeeper, passport, rfc6749
-from auth_service.dialects.dialect import Dialect, Words, bearer_token, reply
+from auth_service.dialects.dialect import Dialect, Preferences, bearer_token, reply
 from servicekit import http, known_keys, wire
 
 PATH = "/verify-token"
-# A deny depends on these: whoever caches one keys by them.
-VARY = "Authorization, Accept, Accept-Language, language"
+VARY = f"Authorization, {Preferences.HEADERS}"  # a cache of denials is keyed by these headers
 
 
 class InternalTokens(Protocol):
     def for_token(self, active: ActiveToken) -> str:
-        """An internal token for whom this access token stands."""
+        """An internal token for the user or client that this access token acts for."""
 
 
 class VerificationEndpoint:
-    """Says what a bearer token is worth now."""
+    """Answers whether a bearer token is accepted now. The first dialect is the standard one."""
 
     def __init__(self, verifier: Verifier, internal_tokens: InternalTokens, dialects: Mapping[str, Dialect]) -> None:
         self._verifier = verifier
@@ -39,13 +37,13 @@ class VerificationEndpoint:
         return [web.route(hdrs.METH_ANY, path, self.handle) for path in (PATH, f"{PATH}/{{path:.*}}")]
 
     async def handle(self, request: web.Request) -> web.Response:
-        words = Words.of(request)
+        preferences = Preferences.of(request)
         token = None
         try:
             token = await _presented_token(request)
             active = await self._verifier.verify(token)
         except InvalidTokenError as error:
-            response = self._dialect(token, words).render_deny(error, words)
+            response = self._dialect(token, preferences).render_deny(error, preferences)
             response.headers[hdrs.VARY] = VARY
             return response
         except UnknownKeyError as error:
@@ -54,14 +52,13 @@ class VerificationEndpoint:
             raise http.ServiceUnavailableError("the verdict is unknown") from error
         return self._allow(active)
 
-    def _dialect(self, token: str | None, words: Words) -> Dialect:
-        """The dialect whose tokens look like this one, else the one that the request's headers speak of."""
+    def _dialect(self, token: str | None, preferences: Preferences) -> Dialect:
+        """The dialect whose tokens look like this one, else one that the preferences suggest, else the standard one."""
         name = self._verifier.dialect_of(token) if token is not None else None
         if name is not None:
             return self._dialects[name]
-        if wire.accepted_msgpack(words.accept):
-            return doorkeeper.DIALECT
-        return passport.DIALECT if words.language else rfc6749.DIALECT
+        standard, *others = self._dialects.values()
+        return next((dialect for dialect in others if dialect.is_preferred(preferences)), standard)
 
     def _allow(self, active: ActiveToken) -> web.Response:
         internal_token = self._internal_tokens.for_token(active)

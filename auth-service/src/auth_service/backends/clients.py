@@ -16,6 +16,7 @@ import asyncpg
 
 from auth_service.backends.keyring import Keyring
 from auth_service.core.model import Client
+from servicekit.bounded import BoundedMap
 from servicekit.postgres import Database
 
 _REMEMBERED = 1000
@@ -80,7 +81,7 @@ class PostgresClients:
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
-        self._by_id: dict[str, tuple[float, Client]] = {}
+        self._by_id: BoundedMap[str, tuple[float, Client]] = BoundedMap(_REMEMBERED)
         self._by_path: dict[str, str] = {}
 
     async def get(self, client_id: str) -> Client | None:
@@ -112,8 +113,6 @@ class PostgresClients:
         return client if time.monotonic() < read_at + _REMEMBERED_FOR else None
 
     def _remember(self, client: Client) -> None:
-        if len(self._by_id) >= _REMEMBERED:
-            self._by_id.clear()
         self._by_id[client.client_id] = time.monotonic(), client
 
     def _client(self, row: Any) -> Client | None:

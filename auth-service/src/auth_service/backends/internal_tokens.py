@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from auth_service.backends.signing_keys import SigningKeys
 from auth_service.core.model import ActiveToken, session_name
+from servicekit.bounded import BoundedMap
 from servicekit.internal_tokens import ALGORITHM, AUDIENCE, TYPE
 
 LIFETIME = 60
@@ -23,7 +24,7 @@ class InternalTokenMinter:
         self._issuer = issuer
         self._keys = keys
         self._clock = clock
-        self._minted: dict[tuple[str | int, ...], tuple[float, str]] = {}
+        self._minted: BoundedMap[tuple[str | int, ...], tuple[float, str]] = BoundedMap(_REMEMBERED)
 
     def for_token(self, active: ActiveToken) -> str:
         """For whom a client's access token stands, with its scope; never outlives it."""
@@ -51,8 +52,6 @@ class InternalTokenMinter:
         good_until, token = self._minted.get(wanted, (float("-inf"), ""))
         if now >= good_until:
             token = self._sign(claims, int(self._clock()), lifetime)
-            if len(self._minted) >= _REMEMBERED:
-                self._minted.clear()
             self._minted[wanted] = (now + lifetime / 2, token)
         return token
 

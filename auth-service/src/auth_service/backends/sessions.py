@@ -8,16 +8,16 @@ from typing import Any
 import asyncpg
 import structlog
 
+from auth_service.backends.endings import SURPLUS
 from auth_service.backends.partitions import create_partition
 from auth_service.backends.rotation import ROTATE, RefreshLimits, refusal
-from auth_service.core.access_tokens import StoredToken
 from auth_service.core.errors import (
     ExpiredTokenError,
     InvalidCredentialsError,
     RefreshTokenReusedError,
     StaleClientError,
 )
-from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, User
+from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, StoredToken, User
 from servicekit.postgres import Database
 
 log = structlog.get_logger()
@@ -36,25 +36,11 @@ _OPENED = """
         SELECT $11, $12, id, $7, least(now() + $13, expires_at) FROM opened WHERE $11::bytea IS NOT NULL
     )
 """
-# Of the user's sessions at the client those beyond the $10 - 1 that were used last end. The login does not wait for a
-# locked one, which is just being refreshed or ended. Where an older version has left very many, a thousand of them end
-# at a time, so that the statement stays short.
-_SURPLUS = """
-    , surplus AS (
-        SELECT id FROM live_sessions WHERE user_id = $4 AND client_id = $2
-        ORDER BY coalesce(rotated_at, created_at) DESC OFFSET $10 - 1 LIMIT 1000
-    ),
-    ended AS (
-        UPDATE sessions SET revoked_at = now() WHERE EXISTS (SELECT FROM opened) AND id IN (
-            SELECT id FROM sessions WHERE id IN (SELECT id FROM surplus) AND revoked_at IS NULL FOR UPDATE SKIP LOCKED
-        ) RETURNING id
-    )
-"""
 _ANSWER = """
     SELECT EXISTS (SELECT FROM client) AS client_current, extract(epoch FROM now())::float8 AS now,
         (SELECT extract(epoch FROM expires_at)::float8 FROM opened) AS expires_at,
 """
-OPEN_FOR_USER = _OPENED + _SURPLUS + _ANSWER + "(SELECT count(*) FROM ended) AS ended"  # noqa: S608 - constants
+OPEN_FOR_USER = _OPENED + SURPLUS + _ANSWER + "(SELECT count(*) FROM ended) AS ended"  # noqa: S608 - constants
 # A client may have any number of sessions of its own, and opens one with each request: $10 is null.
 OPEN_FOR_CLIENT = _OPENED + _ANSWER + "coalesce($10::bigint, 0) AS ended"
 STORE = """
@@ -79,20 +65,10 @@ ACTIVE_BY_TOKEN = """
     LEFT JOIN live_sessions s ON s.id = coalesce(t.session_id, none.id)
 """
 _LONGEST_LIFE = 3650
-END = """
-    UPDATE sessions SET revoked_at = now()
-    WHERE id = $1 AND client_id = $2 AND revoked_at IS NULL AND before_deadline($3) RETURNING before_deadline($3)
-"""
 OF_USER = """
     SELECT id, client_id, scope, extract(epoch FROM created_at)::float8 AS created_at,
         extract(epoch FROM rotated_at)::float8 AS refreshed_at, extract(epoch FROM expires_at)::float8 AS expires_at
     FROM live_sessions WHERE user_id = $1 AND idle_expires_at > now() ORDER BY created_at DESC, id LIMIT 1000
-"""
-END_OF_USER = """
-    UPDATE sessions SET revoked_at = now()
-    WHERE id IN (SELECT id FROM live_sessions WHERE user_id = $1 AND ($2::bigint IS NULL OR id = $2))
-        AND revoked_at IS NULL AND before_deadline($3)
-    RETURNING before_deadline($3)
 """
 
 
@@ -218,9 +194,6 @@ class PostgresSessions:
         today = int(self.now() // 86400)
         return drop_day if abs(drop_day - today) <= _LONGEST_LIFE else today
 
-    async def end(self, session_id: int, client_id: str) -> None:
-        await self._database.write(END, session_id, client_id)
-
     async def of_user(self, user_id: int) -> Sequence[SessionSummary]:
         return [
             SessionSummary(
@@ -233,9 +206,6 @@ class PostgresSessions:
             )
             for row in await self._database.fetch(OF_USER, user_id)
         ]
-
-    async def end_of_user(self, user_id: int, session_id: int | None) -> int:
-        return await self._database.write(END_OF_USER, user_id, session_id)
 
 
 def _active_token(row: Any) -> ActiveToken | None:

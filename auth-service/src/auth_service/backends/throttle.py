@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,6 +10,7 @@ from typing import TypeVar
 import structlog
 
 from auth_service.core.errors import TooManyRequestsError
+from servicekit.bounded import BoundedMap
 from servicekit.throttling.budgets import GuessBudgets, Window
 from servicekit.throttling.networks import network_of
 from servicekit.throttling.redis_budgets import RedisBudgets
@@ -98,16 +98,13 @@ async def _refusing(call: Awaitable[T]) -> T:
 
 
 class _Lately:
-    """A bounded set whose members go when their time is over."""
+    """A bounded set whose members leave when their time is over."""
 
     def __init__(self) -> None:
-        self._ends: OrderedDict[str, float] = OrderedDict()
+        self._ends: BoundedMap[str, float] = BoundedMap(_ENTRIES)
 
     def __contains__(self, member: str) -> bool:
         return self._ends.get(member, 0.0) > time.monotonic()
 
     def note(self, member: str, seconds: float) -> None:
         self._ends[member] = time.monotonic() + seconds
-        self._ends.move_to_end(member)
-        if len(self._ends) > _ENTRIES:
-            self._ends.popitem(last=False)

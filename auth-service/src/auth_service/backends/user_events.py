@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from auth_service.backends.user_service import UserEvent, UserService
+from auth_service.core.endings import EarlierEpochs, EndedBy, Endings, Reason
 from auth_service.core.errors import UnavailableError
 from servicekit.pauses import pause
 from servicekit.postgres import Database
@@ -22,16 +23,6 @@ _APPLY_WITHIN = 5.0
 _PAUSE_AFTER_FAILURE = 0.5
 _LOOK_EVERY = 0.2
 
-# The session that is kept rises with the user, and only from the epoch just before: one that had ended stays ended.
-END_SESSIONS = """
-    WITH raised AS (
-        INSERT INTO user_epochs (user_id, epoch, raised_at) SELECT $1, $2, now() WHERE before_deadline($4)
-        ON CONFLICT (user_id) DO UPDATE
-        SET epoch = greatest(user_epochs.epoch, excluded.epoch), raised_at = now()
-        RETURNING before_deadline($4)
-    )
-    UPDATE sessions SET epoch = $2 WHERE id = $3 AND user_id = $1 AND epoch = $2 - 1 AND before_deadline($4)
-"""
 CHANGE_EMAIL = """
     UPDATE sessions SET email = $2
     WHERE user_id = $1 AND revoked_at IS NULL AND email IS NOT NULL AND before_deadline($3)
@@ -77,7 +68,7 @@ async def say_when_late(pulse: Pulse) -> None:
         late = pulse.late
 
 
-async def catch_up(users: UserService, database: Database) -> None:
+async def catch_up(users: UserService, database: Database, endings: Endings) -> None:
     """Apply what happened while no replica was up, before the first token is verified; give up after two seconds.
 
     user-service may be down, or may wait for this service's own keys.
@@ -85,19 +76,19 @@ async def catch_up(users: UserService, database: Database) -> None:
     try:
         async with asyncio.timeout(2):
             while events := await users.events(0):
-                await users.acknowledge(await apply(events, database))
+                await users.acknowledge(await apply(events, database, endings))
     except (TimeoutError, UnavailableError) as error:
         log.info("waiting for user-service", cause=str(error))
 
 
-async def follow_user_events(users: UserService, database: Database, pulse: Pulse) -> None:
+async def follow_user_events(users: UserService, database: Database, endings: Endings, pulse: Pulse) -> None:
     """Take events from user-service's outbox and apply them, for ever."""
     while True:
         try:
             events = await users.events(WAIT, pulse.beat)
             if events:
                 async with asyncio.timeout(_APPLY_WITHIN):
-                    applied = await apply(events, database)
+                    applied = await apply(events, database, endings)
                 pulse.stuck = len(applied) < len(events)
                 await users.acknowledge(applied)
                 await pause(_PAUSE_AFTER_FAILURE if pulse.stuck else 0)
@@ -110,7 +101,7 @@ async def follow_user_events(users: UserService, database: Database, pulse: Puls
             await pause(_PAUSE_AFTER_FAILURE)
 
 
-async def apply(events: Sequence[UserEvent], database: Database) -> list[UserEvent]:
+async def apply(events: Sequence[UserEvent], database: Database, endings: Endings) -> list[UserEvent]:
     """Apply events in their order and return those that were; one that was applied before changes nothing.
 
     An event that cannot be applied, as its user's row is locked, holds up those of no other user.
@@ -121,7 +112,7 @@ async def apply(events: Sequence[UserEvent], database: Database) -> list[UserEve
         if event.user_id in stuck:
             continue
         try:
-            await _apply(event, database)
+            await _apply(event, database, endings)
         except UnavailableError as error:
             log.warning("user event not applied", user_id=event.user_id, cause=str(error))
             stuck.add(event.user_id)
@@ -130,9 +121,10 @@ async def apply(events: Sequence[UserEvent], database: Database) -> list[UserEve
     return applied
 
 
-async def _apply(event: UserEvent, database: Database) -> None:
+async def _apply(event: UserEvent, database: Database, endings: Endings) -> None:
     if event.type == "sessions_ended":
-        await database.write(END_SESSIONS, event.user_id, event.epoch, _session_id(event.keep_session))
+        earlier = EarlierEpochs(event.user_id, event.epoch, _session_id(event.keep_session))
+        await endings.end(earlier, EndedBy.USER_SERVICE, Reason.USER_CHANGED)
     elif event.type == "email_changed":
         await database.write(CHANGE_EMAIL, event.user_id, event.email)
     log.info("user event applied", type=event.type, user_id=event.user_id, epoch=event.epoch)

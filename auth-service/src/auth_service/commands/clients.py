@@ -9,15 +9,7 @@ import typer
 from auth_service.app import DIALECTS
 from auth_service.backends.clients import ClientExistsError, PostgresClients, Registration, new_secret
 from auth_service.commands.output import Json, fail, print_json, run, show
-from auth_service.commands.registrations import (
-    Given,
-    by_default,
-    contradictions,
-    faults_of_secret,
-    given_secret,
-    missing_or_unknown,
-    warn_of_short,
-)
+from auth_service.commands.registrations import RULES, Given, given_secret, warn_of_short
 from auth_service.core.model import Client
 from servicekit.command_line import command_group
 
@@ -94,16 +86,16 @@ def add(
     given = Given(grant_type, secret_optional_for, scope, default_scope, default_for, *lifetimes)
     own = given_secret(secret, secret_stdin)
     faults = [
-        *missing_or_unknown(client_id, dialect),
+        *RULES.faults_of_new(client_id, dialect),
         *given.faults(),
-        *faults_of_secret(own, dialect, public=public),
+        *RULES.faults_of_secret(own, dialect, public=public),
     ]
     if client_id is None or dialect is None or dialect not in DIALECTS:
         raise fail("; ".join(faults))
-    client = given.applied_to(by_default(client_id, dialect, given))
-    _refuse([*faults, *contradictions(client, public)])
+    client = given.new(client_id, dialect)
+    _refuse([*faults, *RULES.contradictions(client, public=public)])
     chosen = None if public else own or new_secret()
-    registration = Registration(client, chosen, DIALECTS[dialect].secret_signs_tokens)
+    registration = _registration(client, chosen)
     try:
         run(lambda database, keyring, _: PostgresClients(database, keyring).add(registration))
     except ClientExistsError as error:
@@ -151,12 +143,12 @@ def update(
         _refuse(
             [
                 *given.faults(),
-                *faults_of_secret(own, client.dialect, public=becomes_public),
-                *contradictions(client, becomes_public),
+                *RULES.faults_of_secret(own, client.dialect, public=becomes_public),
+                *RULES.contradictions(client, public=becomes_public),
             ]
         )
         chosen = own or (new_secret() if present.public and not becomes_public else None)
-        registration = Registration(client, chosen, DIALECTS[client.dialect].secret_signs_tokens)
+        registration = _registration(client, chosen)
         another = chosen is not None or (becomes_public and not present.public)
         if not await clients.update(registration, another_secret=another):
             raise fail("the client has been changed at the same time: run the command again")
@@ -174,6 +166,10 @@ def update(
 
 def _becomes_public(present: Client, public: bool | None, secret: str | None) -> bool:
     return public if public is not None else present.public and secret is None
+
+
+def _registration(client: Client, secret: str | None) -> Registration:
+    return Registration(client, secret, DIALECTS[client.dialect].formats.access_token.needs_secret)
 
 
 def _refuse(faults: list[str]) -> None:
@@ -249,7 +245,7 @@ def rotate_secret(
         client = await clients.fresh(client_id)
         if client is None:
             return False
-        _refuse(faults_of_secret(own, client.dialect, public=False))
+        _refuse(RULES.faults_of_secret(own, client.dialect, public=False))
         return await clients.rotate_secret(client, chosen, overlap)
 
     if not run(work):

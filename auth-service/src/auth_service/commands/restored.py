@@ -1,9 +1,9 @@
-"""`restored`: what has to be said once after a backup was restored."""
+"""`restored`: run once after a backup was restored."""
 
 import typer
 
-from auth_service.backends.session_admin import note_restored
-from auth_service.commands.output import run
+from auth_service.commands.endings import end
+from auth_service.core.endings import EverySession, Reason
 
 
 def restored() -> None:
@@ -11,5 +11,5 @@ def restored() -> None:
 
     The backup does not know which of them were ended since it was made. Any number of times does no harm but that.
     """
-    run(lambda database, _keyring, _: note_restored(database))
+    end(EverySession(restored=True), Reason.RESTORED)
     typer.echo("every session ended, and clients are read anew; look at what was changed since the backup")

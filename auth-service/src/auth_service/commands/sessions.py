@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from auth_service.backends.session_admin import end_all_sessions, end_sessions, live_sessions
+from auth_service.backends.session_list import live_sessions
+from auth_service.commands.endings import end
 from auth_service.commands.output import Json, fail, run, show
+from auth_service.core.endings import EverySession, Reason, Selection
 from auth_service.core.model import session_name
 from servicekit.command_line import command_group
 
@@ -47,12 +49,12 @@ def revoke(
     if session is not None and not _SESSION_NAME.fullmatch(session):
         raise fail("a session id is 16 hex digits")
     session_id = int(session, 16) if session is not None else None
-    ended = run(lambda database, _keyring, _: end_sessions(database, session_id, user, client))
+    ended = end(Selection(session_id, user, client), Reason.COMMAND)
     typer.echo(f"{ended} sessions ended")
 
 
 def _revoke_all(*named: object) -> None:
     if named != (None, None, None):
         raise fail("--all leaves nothing to name")
-    run(lambda database, _keyring, _: end_all_sessions(database))
+    end(EverySession(), Reason.COMMAND)
     typer.echo("every session ended")

@@ -49,16 +49,16 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """The parameters of a token request, under RFC 6749's names; absent and empty are both None (section 3.2).
+    """The parameters of a token request under RFC 6749's names; one that is absent is empty (section 3.2).
 
     `login_type` narrows what `username` may be: `any`, or `phone_number`. `address` is the client's, as text.
     """
 
-    grant_type: str | None
-    scope: str | None = None
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-    refresh_token: str | None = field(default=None, repr=False)
+    grant_type: str = ""
+    scope: str = ""
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    refresh_token: str = field(default="", repr=False)
     login_type: str = "any"
     address: str = ""
 
@@ -79,6 +79,14 @@ class Session:
     now: float
     expires_at: float
     email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """The part of a token that is kept to look it up. `drop_day` counts from 1970-01-01 (UTC)."""
+
+    digest: bytes
+    drop_day: int
 
 
 @dataclass(frozen=True, slots=True)

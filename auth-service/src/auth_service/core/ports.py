@@ -1,21 +1,20 @@
-"""What the core asks of the world outside the process. Every method may raise UnavailableError."""
+"""The ports: all that the core needs from outside the process. Every method may raise UnavailableError."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from auth_service.core.access_tokens import StoredToken
-from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, User
+from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, StoredToken, User
 
 
 class Clients(Protocol):
     async def get(self, client_id: str) -> Client | None:
-        """The registration, possibly as it stood a while ago: whoever writes on its strength names its version."""
+        """The registration, possibly as it was up to a minute ago: a statement that relies on it names its version."""
 
     async def fresh(self, client_id: str) -> Client | None:
-        """The registration as it stands now."""
+        """The registration as it is now."""
 
     async def default_for(self, path: str) -> Client | None:
-        """The client that answers at `path` for requests that name none, possibly as it stood a while ago."""
+        """The client that answers at `path` for requests that name none, possibly as it was up to a minute ago."""
 
     async def fresh_default_for(self, path: str) -> Client | None:
         """The client that answers at `path` now for requests that name none."""
@@ -38,33 +37,33 @@ class Users(Protocol):
 
 
 class Attempt(Protocol):
-    """A guess that may be made. It counts as a wrong one until its end is told."""
+    """A guess that was admitted. It counts as a wrong one until its outcome is reported."""
 
     async def succeeded(self) -> None: ...
 
     async def failed(self) -> None: ...
 
     async def withdrawn(self) -> None:
-        """Nobody found out what it was worth: it does not count."""
+        """The guess was never judged, so it does not count."""
 
 
 class Throttle(Protocol):
-    """Budgets for guesses. Every method raises TooManyRequestsError where one is used up, and none UnavailableError.
+    """Budgets for guesses. Each method raises TooManyRequestsError when a budget is used up, never UnavailableError.
 
     `address` is the client's, as text.
     """
 
     async def admit_login(self, accounts: Sequence[str], client_id: str, address: str) -> Attempt:
-        """Before a password is looked at. `accounts` is what `Users.accounts_of` says."""
+        """Admit a login before its password is checked. `accounts` comes from `Users.accounts_of`."""
 
     async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Attempt:
-        """Before anybody is told whether a client's secret is the right one."""
+        """Admit a client's secret before anybody learns whether it is the right one."""
 
     async def count_refused_refresh(self, client_id: str, address: str) -> None:
-        """For a refresh token that was not accepted."""
+        """Count a refresh token that was refused."""
 
     async def count_inactive_token(self, client_id: str, address: str) -> None:
-        """For an introspection that found nothing."""
+        """Count an introspection that found no active token."""
 
 
 class Sessions(Protocol):
@@ -99,7 +98,7 @@ class Sessions(Protocol):
         """Record an access token (`lifetime` in seconds) that could only be made once its session was known."""
 
     async def active(self, session_id: int) -> ActiveToken | None:
-        """What a token of this session may say now, with the session's scope and times; None when it has ended."""
+        """The facts of a live session, with its own scope and times; None when it has ended."""
 
     async def active_by_token(self, token: StoredToken) -> ActiveToken | None:
         """The facts of an issued token. None: not issued, or ended. Raises ExpiredTokenError when it has run out."""
@@ -107,14 +106,8 @@ class Sessions(Protocol):
     async def refreshable(self, session_id: int, counter: int) -> ActiveToken | None:
         """The facts of the refresh token `counter`, when it would still be accepted as the current one."""
 
-    async def end(self, session_id: int, client_id: str) -> None:
-        """End a session of this client; nothing happens when there is none."""
-
     async def of_user(self, user_id: int) -> Sequence[SessionSummary]:
         """The user's live sessions, newest first."""
-
-    async def end_of_user(self, user_id: int, session_id: int | None) -> int:
-        """End one live session of the user, or all (None); returns how many were ended."""
 
 
 class ServerKeys(Protocol):

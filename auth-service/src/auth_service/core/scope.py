@@ -1,4 +1,4 @@
-"""Scope as RFC 6749 section 3.3 has it: which characters, and what a client may ask for."""
+"""Scope (RFC 6749 section 3.3): its characters, and the part of it that a client is granted."""
 
 import re
 
@@ -8,9 +8,9 @@ from auth_service.core.model import Client
 _TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
-def parse(scope: str | None) -> frozenset[str] | None:
-    """The scope tokens of a parameter, None where it is omitted. Raises InvalidScopeError."""
-    if scope is None:
+def parse(scope: str) -> frozenset[str] | None:
+    """The scope tokens of a parameter, None where it is empty or omitted. Raises InvalidScopeError."""
+    if not scope:
         return None
     tokens = scope.split(" ")
     if not all(_TOKEN.fullmatch(token) for token in tokens):
@@ -18,9 +18,8 @@ def parse(scope: str | None) -> frozenset[str] | None:
     return frozenset(tokens)
 
 
-def granted(scope: str | None, client: Client) -> frozenset[str]:
-    """What a client is granted that asks for `scope`: all of it, or its default. Raises InvalidScopeError."""
-    requested = parse(scope)
+def granted(requested: frozenset[str] | None, client: Client) -> frozenset[str]:
+    """The requested scope, which the client must have, or its default scope. Raises InvalidScopeError."""
     if requested is None:
         return client.default_scope
     if not requested <= client.scope:

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from auth_service.core.access_tokens import AccessToken, SignedFacts, SignedFormat, session_of_token_id
+from auth_service.core.clients import DAY, Defaults
 from auth_service.core.errors import (
     InvalidGrantError,
     InvalidRequestError,
@@ -14,14 +14,13 @@ from auth_service.core.errors import (
     UnavailableError,
 )
 from auth_service.core.model import TokenResponse
-from auth_service.core.server import TokenFormats
+from auth_service.core.tokens.formats import AccessToken, TokenFormats
+from auth_service.core.tokens.signed import SignedFacts, SignedFormat, session_of_token_id
 from auth_service.core.verification import Verifier
 from auth_service.dialects.dialect import (
-    DAY,
     RFC6749_STATUSES,
-    Defaults,
     Dialect,
-    Words,
+    Preferences,
     bearer_token,
     challenge,
     error_headers,
@@ -36,19 +35,19 @@ CONTENT_TYPE = "application/json"
 WRONG_PASSWORD = "Wrong password"
 
 
-def claims(token: AccessToken) -> dict[str, Any]:
+def claims(token: AccessToken, token_id: str) -> dict[str, Any]:
     """`created` is in milliseconds: the document shows the time of creation so, and a JWT's `iat` is whole seconds."""
     return {
         "user_id": token.session.user_id,
         "iat": token.issued_at,
         "exp": token.expires_at,
-        "jti": token.token_id,
+        "jti": token_id,
         "created": round(token.session.now * 1000),
         "scope": sorted(token.session.access_scope),
     }
 
 
-def read(claims: dict[str, Any], _issuer: str) -> SignedFacts:
+def facts(claims: dict[str, Any], _issuer: str) -> SignedFacts:
     scope, created = claims.get("scope"), claims.get("created")
     if not isinstance(scope, list) or not isinstance(created, int):
         raise InvalidTokenError
@@ -84,17 +83,17 @@ def _error(status: int, code: str, message: str, headers: dict[str, str]) -> web
     return reply(body, status, headers, CONTENT_TYPE)
 
 
-def render_error(error: OAuthError, status: int | None, _words: Words) -> web.Response:
+def render_error(error: OAuthError, status: int | None, _preferences: Preferences) -> web.Response:
     if isinstance(error, InvalidGrantError):
         return _error(401, "unauthorized", WRONG_PASSWORD, {})
     return _error(status_of(error, STATUSES, status), error.code, error.description, error_headers(error))
 
 
-def render_deny(error: OAuthError, _words: Words) -> web.Response:
+def render_deny(error: OAuthError, _preferences: Preferences) -> web.Response:
     return _error(401, "unauthorized", InvalidTokenError.default_description, challenge(error))
 
 
-def method_not_allowed(allow: str) -> web.Response:
+def render_method_not_allowed(allow: str) -> web.Response:
     """The document's page for any other method: HTML without a body."""
     return web.Response(status=405, headers={hdrs.ALLOW: allow, hdrs.CONTENT_TYPE: "text/html;charset=utf-8"})
 
@@ -103,18 +102,18 @@ def routes(verifier: Verifier) -> list[web.RouteDef]:
     """The path that verifies a token: the bearer header's, or a posted `{"access_token": …}`."""
 
     async def verify(request: web.Request) -> web.Response:
-        words = Words.of(request)
+        preferences = Preferences.of(request)
         if request.method not in ("GET", "POST"):
-            return method_not_allowed("GET, POST")
+            return render_method_not_allowed("GET, POST")
         try:
             token = await _presented_token(request)
             active = await verifier.verify(token)
             if active.dialect != DIALECT.name or str(active.user_id) != request.match_info["user_id"]:
                 raise InvalidTokenError("The access token belongs to another user.")
         except wire.MalformedBodyError as error:
-            return render_error(InvalidRequestError(), error.status if error.status != 422 else 400, words)
+            return render_error(InvalidRequestError(), error.status if error.status != 422 else 400, preferences)
         except UnavailableError as error:
-            return render_error(error, None, words)
+            return render_error(error, None, preferences)
         except InvalidTokenError as error:
             return _error(401, "unauthorized", error.description, challenge(error))
         return reply(
@@ -136,6 +135,7 @@ async def _presented_token(request: web.Request) -> str:
 
 DIALECT = Dialect(
     name="bongo",
+    paths=("/api/oauth/access-token/v1/",),
     formats=TokenFormats(
         access_token=SignedFormat(
             algorithm="HS256",
@@ -143,7 +143,7 @@ DIALECT = Dialect(
             # The document's sample header has no kid: a token is tried under every HS256 key that is still about.
             header=lambda _kid: {"alg": "HS256", "typ": "JWT"},
             claims=claims,
-            read=read,
+            facts=facts,
         ),
         refresh_token=None,
     ),
@@ -152,4 +152,6 @@ DIALECT = Dialect(
     render_token=render_token,
     render_error=render_error,
     render_deny=render_deny,
+    render_method_not_allowed=render_method_not_allowed,
+    routes=routes,
 )

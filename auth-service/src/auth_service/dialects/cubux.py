@@ -3,12 +3,13 @@
 from aiohttp import web
 
 from auth_service.core import scope
-from auth_service.core.access_tokens import OpaqueFormat
+from auth_service.core.clients import DAY, Defaults
 from auth_service.core.model import TokenResponse
-from auth_service.core.refresh_tokens import RefreshTokenEncoding
-from auth_service.core.server import TokenFormats
+from auth_service.core.tokens.formats import TokenFormats
+from auth_service.core.tokens.opaque import OpaqueFormat
+from auth_service.core.tokens.refresh import RefreshTokenEncoding
 from auth_service.dialects import oauth_errors
-from auth_service.dialects.dialect import DAY, Defaults, Dialect, reply, token_request
+from auth_service.dialects.dialect import Dialect, reply, token_request
 
 
 def render_token(token: TokenResponse) -> web.Response:
@@ -25,6 +26,7 @@ def render_token(token: TokenResponse) -> web.Response:
 
 DIALECT = Dialect(
     name="cubux",
+    paths=("/oauth2/token",),
     formats=TokenFormats(
         access_token=OpaqueFormat(length=40),
         refresh_token=RefreshTokenEncoding("base64url", mac_bytes=18),
@@ -38,4 +40,5 @@ DIALECT = Dialect(
     render_token=render_token,
     render_error=oauth_errors.render_error,
     render_deny=oauth_errors.render_deny,
+    render_method_not_allowed=oauth_errors.render_method_not_allowed,
 )

@@ -1,10 +1,11 @@
-"""What every dialect is: its token formats, how it reads a token request, and its words."""
+"""The form of every dialect: its paths, its token formats, how it reads a token request and how it answers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
+from auth_service.core.clients import Defaults
 from auth_service.core.errors import (
     InvalidRequestError,
     InvalidTokenError,
@@ -13,11 +14,11 @@ from auth_service.core.errors import (
     TooManyRequestsError,
 )
 from auth_service.core.model import TokenRequest, TokenResponse
-from auth_service.core.server import TokenFormats
+from auth_service.core.tokens.formats import TokenFormats
+from auth_service.core.verification import Verifier
 from servicekit import http, internal_tokens, wire
 
 REALM = "parley"
-DAY = 86400
 CHARSET = "application/json; charset=utf-8"
 
 # Section 5.2; a dialect whose document says otherwise has a table that differs.
@@ -36,57 +37,58 @@ Parameters = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What of a request decides in which words it is answered: the values of these headers, empty where missing."""
+class Preferences:
+    """The client's preferences for the form of an answer: the values of these headers, empty where missing."""
 
     accept: str = ""
     accept_language: str = ""
     language: str = ""
 
+    HEADERS = "Accept, Accept-Language, language"
+
     @classmethod
-    def of(cls, request: web.Request) -> "Words":
+    def of(cls, request: web.Request) -> "Preferences":
         headers = request.headers
         return cls(headers.get(hdrs.ACCEPT, ""), headers.get(hdrs.ACCEPT_LANGUAGE, ""), headers.get("language", ""))
 
 
-@dataclass(frozen=True)
-class Defaults:
-    """What a registration gets that does not say otherwise. Lifetimes in seconds."""
-
-    grant_types: frozenset[str]
-    access_token_lifetime: int
-    scope: frozenset[str] = frozenset()
-    idle_lifetime: int = 30 * DAY
-    session_lifetime: int = 365 * DAY
+def _no_routes(_verifier: Verifier) -> list[web.RouteDef]:
+    return []
 
 
 @dataclass(frozen=True)
 class Dialect:
     """One wire API.
 
-    `render_error(error, status, words)` is the reply of a token endpoint; `status` is an HTTP status that tells more
-    than the error does (408, 413), or None. `render_deny(error, words)` is the reply to a bearer token that does not
-    verify: 401, with the challenge.
+    `paths` are those of its token endpoint; any dialect's clients may use any of them. `render_error(error, status,
+    preferences)` is the reply of a token endpoint; `status` is an HTTP status that tells more than the error does (408,
+    413), or None. `render_deny(error, preferences)` is the reply to a bearer token that does not verify: 401, with the
+    challenge. `render_method_not_allowed(allow)` is the reply to other methods at its paths, where they are no other
+    dialect's. `is_preferred` tells by the preferences that a request without a token is in this dialect. `routes` are
+    paths of its own besides.
     """
 
     name: str
+    paths: tuple[str, ...]
     formats: TokenFormats
     defaults: Defaults
     read_token_request: Callable[[Parameters], TokenRequest]
     render_token: Callable[[TokenResponse], web.Response]
-    render_error: Callable[[OAuthError, int | None, Words], web.Response]
-    render_deny: Callable[[OAuthError, Words], web.Response]
-    secret_signs_tokens: bool = False
+    render_error: Callable[[OAuthError, int | None, Preferences], web.Response]
+    render_deny: Callable[[OAuthError, Preferences], web.Response]
+    render_method_not_allowed: Callable[[str], web.Response]
+    is_preferred: Callable[[Preferences], bool] = lambda _preferences: False
+    routes: Callable[[Verifier], list[web.RouteDef]] = _no_routes
 
 
 def token_request(parameters: Parameters, *, login: str = "username", login_type: str = "any") -> TokenRequest:
-    """Read RFC 6749's parameters, the login name under the dialect's own; an empty one counts as omitted."""
+    """Read RFC 6749's parameters, the login name under the dialect's own name for it."""
     return TokenRequest(
-        grant_type=parameters.get("grant_type") or None,
-        scope=parameters.get("scope") or None,
-        username=parameters.get(login) or None,
-        password=parameters.get("password") or None,
-        refresh_token=parameters.get("refresh_token") or None,
+        grant_type=parameters.get("grant_type", ""),
+        scope=parameters.get("scope", ""),
+        username=parameters.get(login, ""),
+        password=parameters.get("password", ""),
+        refresh_token=parameters.get("refresh_token", ""),
         login_type=login_type,
     )
 

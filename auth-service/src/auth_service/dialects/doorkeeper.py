@@ -2,17 +2,18 @@
 
 from aiohttp import web
 
-from auth_service.core.access_tokens import OpaqueFormat
+from auth_service.core.clients import Defaults
 from auth_service.core.errors import ExpiredTokenError, OAuthError
 from auth_service.core.model import TokenResponse
-from auth_service.core.refresh_tokens import RefreshTokenEncoding
-from auth_service.core.server import TokenFormats
+from auth_service.core.tokens.formats import TokenFormats
+from auth_service.core.tokens.opaque import OpaqueFormat
+from auth_service.core.tokens.refresh import RefreshTokenEncoding
+from auth_service.dialects import oauth_errors
 from auth_service.dialects.dialect import (
     CHARSET,
     RFC6749_STATUSES,
-    Defaults,
     Dialect,
-    Words,
+    Preferences,
     challenge,
     error_headers,
     reply,
@@ -42,20 +43,21 @@ def render_token(token: TokenResponse) -> web.Response:
     return reply(body)
 
 
-def render_error(error: OAuthError, status: int | None, _words: Words) -> web.Response:
+def render_error(error: OAuthError, status: int | None, _preferences: Preferences) -> web.Response:
     message = INVALID_GRANT if error.code == "invalid_grant" else error.description
     body = {"error": error.code, "error_message": message}
     return reply(body, status_of(error, STATUSES, status), error_headers(error))
 
 
-def render_deny(error: OAuthError, words: Words) -> web.Response:
+def render_deny(error: OAuthError, preferences: Preferences) -> web.Response:
     """In MessagePack where the client asks for it: there only the token request is JSON."""
     body = {"error": EXPIRED_TOKEN if isinstance(error, ExpiredTokenError) else INVALID_TOKEN}
-    return reply(body, 401, challenge(error), wire.accepted_msgpack(words.accept) or CHARSET)
+    return reply(body, 401, challenge(error), wire.accepted_msgpack(preferences.accept) or CHARSET)
 
 
 DIALECT = Dialect(
     name="doorkeeper",
+    paths=("/oauth/token",),
     formats=TokenFormats(
         access_token=OpaqueFormat(length=64),
         refresh_token=RefreshTokenEncoding("hex", mac_bytes=20),
@@ -65,4 +67,6 @@ DIALECT = Dialect(
     render_token=render_token,
     render_error=render_error,
     render_deny=render_deny,
+    render_method_not_allowed=oauth_errors.render_method_not_allowed,
+    is_preferred=lambda preferences: bool(wire.accepted_msgpack(preferences.accept)),
 )

@@ -4,22 +4,23 @@ from typing import Any
 
 from aiohttp import web
 
-from auth_service.core.access_tokens import AccessToken, ClientSignedFormat
+from auth_service.core.clients import Defaults
 from auth_service.core.model import TokenResponse
-from auth_service.core.refresh_tokens import RefreshTokenEncoding
-from auth_service.core.server import TokenFormats
+from auth_service.core.tokens.client_signed import ClientSignedFormat
+from auth_service.core.tokens.formats import AccessToken, TokenFormats
+from auth_service.core.tokens.refresh import RefreshTokenEncoding
 from auth_service.dialects import oauth_errors
-from auth_service.dialects.dialect import Defaults, Dialect, reply, token_request
+from auth_service.dialects.dialect import Dialect, reply, token_request
 
 # The API's own `iss`: its clients may compare it.
 ISSUER = "rails_api_template"
 
 
-def claims(token: AccessToken) -> dict[str, Any]:
+def claims(token: AccessToken, token_id: str) -> dict[str, Any]:
     return {
         "iss": ISSUER,
         "iat": token.issued_at,
-        "jti": token.token_id,
+        "jti": token_id,
         "user": {"id": token.session.user_id, "email": token.session.email},
     }
 
@@ -40,11 +41,13 @@ def render_token(token: TokenResponse) -> web.Response:
 
 DIALECT = Dialect(
     name="doorkeeper_jwt",
+    paths=("/oauth/token",),
     formats=TokenFormats(
         access_token=ClientSignedFormat(
             algorithm="HS512",
             header=lambda client_id: {"typ": "JWT", "alg": "HS512", "kid": client_id},
             claims=claims,
+            needs_email=True,
         ),
         refresh_token=RefreshTokenEncoding("hex", mac_bytes=20),
     ),
@@ -53,5 +56,5 @@ DIALECT = Dialect(
     render_token=render_token,
     render_error=oauth_errors.render_error,
     render_deny=oauth_errors.render_deny,
-    secret_signs_tokens=True,
+    render_method_not_allowed=oauth_errors.render_method_not_allowed,
 )

@@ -4,17 +4,17 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from auth_service.core.access_tokens import AccessToken, SignedFacts, SignedFormat, session_of_token_id
+from auth_service.core.clients import DAY, Defaults
 from auth_service.core.errors import InvalidCredentialsError, InvalidTokenError, OAuthError
 from auth_service.core.model import TokenResponse
-from auth_service.core.refresh_tokens import RefreshTokenEncoding
-from auth_service.core.server import TokenFormats
+from auth_service.core.tokens.formats import AccessToken, TokenFormats
+from auth_service.core.tokens.refresh import RefreshTokenEncoding
+from auth_service.core.tokens.signed import SignedFacts, SignedFormat, session_of_token_id
+from auth_service.dialects import oauth_errors
 from auth_service.dialects.dialect import (
-    DAY,
     RFC6749_STATUSES,
-    Defaults,
     Dialect,
-    Words,
+    Preferences,
     challenge,
     error_headers,
     reply,
@@ -64,12 +64,12 @@ MESSAGES = {
 }
 
 
-def language(words: Words) -> str:
+def language(preferences: Preferences) -> str:
     """The language to answer in: the `language` header's, else the best of `Accept-Language`, else Spanish."""
-    given = words.language.strip().lower()[:2]
+    given = preferences.language.strip().lower()[:2]
     if given in MESSAGES:
         return given
-    best = max(_ranges(words.accept_language), default=(0.0, 0, DEFAULT_LANGUAGE))
+    best = max(_ranges(preferences.accept_language), default=(0.0, 0, DEFAULT_LANGUAGE))
     return best[2]
 
 
@@ -88,11 +88,11 @@ def _ranges(accept_language: str) -> list[tuple[float, int, str]]:
     return ranges
 
 
-def claims(token: AccessToken) -> dict[str, Any]:
+def claims(token: AccessToken, token_id: str) -> dict[str, Any]:
     user_id = token.session.user_id
     return {
         "aud": token.client.client_id,
-        "jti": token.token_id,
+        "jti": token_id,
         "iat": token.issued_at,
         "nbf": token.issued_at,
         "exp": token.expires_at,
@@ -101,7 +101,7 @@ def claims(token: AccessToken) -> dict[str, Any]:
     }
 
 
-def read(claims: dict[str, Any], _issuer: str) -> SignedFacts:
+def facts(claims: dict[str, Any], _issuer: str) -> SignedFacts:
     scopes = claims.get("scopes")
     if not isinstance(scopes, list):
         raise InvalidTokenError
@@ -124,32 +124,33 @@ def render_token(token: TokenResponse) -> web.Response:
     return reply(body)
 
 
-def _render(code: str, status: int, headers: dict[str, str], words: Words) -> web.Response:
-    chosen = language(words)
+def _render(code: str, status: int, headers: dict[str, str], preferences: Preferences) -> web.Response:
+    chosen = language(preferences)
     body = {"error": code, "message": MESSAGES[chosen][code]}
     varying: dict[str, str] = {hdrs.CONTENT_LANGUAGE: chosen, hdrs.VARY: "language, Accept-Language"}
     return reply(body, status, {**headers, **varying})
 
 
-def render_error(error: OAuthError, status: int | None, words: Words) -> web.Response:
+def render_error(error: OAuthError, status: int | None, preferences: Preferences) -> web.Response:
     code = "invalid_credentials" if isinstance(error, InvalidCredentialsError) else error.code
     chosen = STATUSES[code] if code == "invalid_credentials" else status_of(error, STATUSES, status)
-    return _render(code, chosen, error_headers(error), words)
+    return _render(code, chosen, error_headers(error), preferences)
 
 
-def render_deny(error: OAuthError, words: Words) -> web.Response:
-    return _render("invalid_token", 401, challenge(error), words)
+def render_deny(error: OAuthError, preferences: Preferences) -> web.Response:
+    return _render("invalid_token", 401, challenge(error), preferences)
 
 
 DIALECT = Dialect(
     name="passport",
+    paths=("/oauth/token",),
     formats=TokenFormats(
         access_token=SignedFormat(
             algorithm="RS256",
             media_type="jwt",
             header=lambda kid: {"typ": "JWT", "alg": "RS256", "kid": kid},
             claims=claims,
-            read=read,
+            facts=facts,
         ),
         refresh_token=RefreshTokenEncoding("base64url", mac_bytes=32),
     ),
@@ -162,4 +163,6 @@ DIALECT = Dialect(
     render_token=render_token,
     render_error=render_error,
     render_deny=render_deny,
+    render_method_not_allowed=oauth_errors.render_method_not_allowed,
+    is_preferred=lambda preferences: bool(preferences.language),
 )

@@ -5,16 +5,17 @@ from typing import Any
 from aiohttp import web
 
 from auth_service.core import scope
-from auth_service.core.access_tokens import AccessToken, SignedFacts, SignedFormat, session_of_token_id
+from auth_service.core.clients import Defaults
 from auth_service.core.errors import InvalidTokenError
 from auth_service.core.model import TokenResponse
-from auth_service.core.refresh_tokens import RefreshTokenEncoding
-from auth_service.core.server import TokenFormats
+from auth_service.core.tokens.formats import AccessToken, TokenFormats
+from auth_service.core.tokens.refresh import RefreshTokenEncoding
+from auth_service.core.tokens.signed import SignedFacts, SignedFormat, session_of_token_id
 from auth_service.dialects import oauth_errors
-from auth_service.dialects.dialect import Defaults, Dialect, reply, token_request
+from auth_service.dialects.dialect import Dialect, reply, token_request
 
 
-def claims(token: AccessToken) -> dict[str, Any]:
+def claims(token: AccessToken, token_id: str) -> dict[str, Any]:
     user_id = token.session.user_id
     return {
         "iss": token.issuer,
@@ -24,11 +25,11 @@ def claims(token: AccessToken) -> dict[str, Any]:
         "scope": scope.join(token.session.access_scope),
         "iat": token.issued_at,
         "exp": token.expires_at,
-        "jti": token.token_id,
+        "jti": token_id,
     }
 
 
-def read(claims: dict[str, Any], issuer: str) -> SignedFacts:
+def facts(claims: dict[str, Any], issuer: str) -> SignedFacts:
     """Internal tokens are signed with the same key: the audience tells them apart (RFC 9068 section 4)."""
     if claims.get("iss") != issuer or claims.get("aud") != issuer or not isinstance(claims.get("scope"), str):
         raise InvalidTokenError
@@ -55,13 +56,14 @@ def render_token(token: TokenResponse) -> web.Response:
 
 DIALECT = Dialect(
     name="rfc6749",
+    paths=("/oauth/token", "/oauth2/token"),
     formats=TokenFormats(
         access_token=SignedFormat(
             algorithm="ES256",
             media_type="at+jwt",
             header=lambda kid: {"typ": "at+jwt", "alg": "ES256", "kid": kid},
             claims=claims,
-            read=read,
+            facts=facts,
         ),
         refresh_token=RefreshTokenEncoding("base64url", mac_bytes=32),
     ),
@@ -72,4 +74,5 @@ DIALECT = Dialect(
     render_token=render_token,
     render_error=oauth_errors.render_error,
     render_deny=oauth_errors.render_deny,
+    render_method_not_allowed=oauth_errors.render_method_not_allowed,
 )

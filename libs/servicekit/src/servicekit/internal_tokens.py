@@ -15,6 +15,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from servicekit import http, jws, wire
+from servicekit.bounded import BoundedMap
 from servicekit.known_keys import KnownKeys, UnknownKeyError
 from servicekit.pauses import pause
 from servicekit.upstreams.calls import CallFailedError, Service
@@ -88,7 +89,7 @@ class InternalTokens:
         self._issuer = issuer
         self._keys = keys
         self._clock = clock
-        self._accepted: dict[bytes, _Accepted] = {}
+        self._accepted: BoundedMap[bytes, _Accepted] = BoundedMap(_REMEMBERED)
 
     async def verify(self, token: str) -> InternalToken:
         """What `token` says. Raises `jws.InvalidTokenError`, `ClocksDifferError` or `http.ServiceUnavailableError`."""
@@ -96,8 +97,6 @@ class InternalTokens:
         accepted = self._accepted.get(digest)
         if accepted is None:
             accepted = await self._check(token)
-            if len(self._accepted) >= _REMEMBERED:
-                self._accepted.clear()
             self._accepted[digest] = accepted
         elif await self._keys.public_key(accepted.kid, accepted.issued_at) is None:
             self._accepted.pop(digest, None)

@@ -1,1 +1,1 @@
-"""One file per grant type: what its request must hold, and how it proves a grant."""
+"""One file per grant type: the parameters that its request must have, and how they prove a grant."""

@@ -1,29 +1,55 @@
-"""The form that every grant type has."""
+"""The protocol of every grant type, and what a grant proves."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from auth_service.core.access_tokens import StoredToken
-from auth_service.core.model import Client, Session, TokenRequest
-from auth_service.core.refresh_tokens import RefreshTokenEncoding
+from auth_service.core.login import Login
+from auth_service.core.model import Client, TokenRequest, User
+from auth_service.core.tokens.formats import TokenFormats
+from auth_service.core.tokens.refresh import RefreshTokens
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session is to be opened for `user`; for the client itself where that is None."""
+
+    user: User | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Refresh token `counter` of a session is to be replaced by its successor."""
+
+    session_id: int
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Provers:
+    """The parts of the core that grants prove with. `formats` are by dialect name."""
+
+    login: Login
+    refresh_tokens: RefreshTokens
+    formats: Mapping[str, TokenFormats]
 
 
 class Grant(Protocol):
+    """Turns a token request into what is to be recorded; the server records it.
+
+    `confidential_only` keeps public clients out. `issues_refresh_token` is true where the response may have a refresh
+    token. `narrows` is true where the request may only narrow the scope of a session that exists already.
+    """
+
     grant_type: str
     confidential_only: bool
     issues_refresh_token: bool
+    narrows: bool
+
+    def __init__(self, provers: Provers) -> None: ...
 
     def check(self, request: TokenRequest) -> None:
-        """Raise InvalidRequestError when a parameter of this grant is missing. Nothing else is done before it."""
+        """Raise InvalidRequestError when a parameter of this grant is missing. It comes before everything else."""
 
-    async def authorize(
-        self,
-        request: TokenRequest,
-        client: Client,
-        encoding: RefreshTokenEncoding | None,
-        token: StoredToken | None,
-        *,
-        keep_email: bool,
-    ) -> Session:
-        """Prove the grant and record it. `token` is the access token to be stored with it, `encoding` how the
-        dialect spells refresh tokens (None: it has none), `keep_email` whether its tokens name the user's address.
-        """
+    async def prove(self, request: TokenRequest, client: Client) -> NewSession | Rotation:
+        """Prove that the request may be answered with tokens. Raises OAuthError, InvalidGrantError above all."""

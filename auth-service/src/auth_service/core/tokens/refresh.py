@@ -21,7 +21,7 @@ _PATTERNS = {"hex": re.compile(r"[0-9a-f]+"), "base64url": re.compile(r"[A-Za-z0
 
 @dataclass(frozen=True)
 class RefreshTokenEncoding:
-    """How a dialect spells refresh tokens: `text` of `mac_bytes` + 12 bytes. 16 bytes of MAC are 128 bits."""
+    """A dialect's spelling of refresh tokens: `text` of `mac_bytes` + 12 bytes. 16 bytes of MAC are 128 bits."""
 
     text: Literal["hex", "base64url"]
     mac_bytes: int

@@ -1,4 +1,4 @@
-"""The token endpoint: which dialect answers, and the frame in which core errors leave in that dialect's words."""
+"""The token endpoint: it finds the dialect that a request is in, and answers in that dialect, errors included."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -6,9 +6,15 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from auth_service.api.parameters import (
+    UnreadableRequestError,
+    check_parameters,
+    named_client,
+    read_body,
+    read_client_credentials,
+)
 from auth_service.core.errors import (
     InvalidClientError,
-    InvalidRequestError,
     OAuthError,
     StaleClientError,
     UnavailableError,
@@ -16,23 +22,14 @@ from auth_service.core.errors import (
 from auth_service.core.model import Client, TokenResponse
 from auth_service.core.ports import Clients
 from auth_service.core.server import AuthorizationServer
-from auth_service.dialects import bongo, rfc6749
-from auth_service.dialects.dialect import Dialect, Words
-from auth_service.dialects.parameters import (
-    UnreadableRequestError,
-    check_parameters,
-    named_client,
-    read_body,
-    read_client_credentials,
-)
-
-STANDARD_PATHS = ("/oauth/token", "/oauth2/token")
-BONGO_PATH = "/api/oauth/access-token/v1/"
-PATHS = (*STANDARD_PATHS, BONGO_PATH)
+from auth_service.dialects.dialect import Dialect, Preferences
 
 
 class TokenEndpoint:
-    """One handler for every token path: the client's registration names the dialect, so a path serves several."""
+    """One handler for the token paths of all dialects: the client's registration names the dialect.
+
+    The first dialect is the standard one: it answers requests whose client is not known.
+    """
 
     def __init__(
         self,
@@ -44,16 +41,19 @@ class TokenEndpoint:
         self._server = server
         self._clients = clients
         self._dialects = dialects
+        self._standard = next(iter(dialects.values()))
+        # Several dialects may share a path: the first of them answers where the client does not matter.
+        self._by_path = {path: dialect for dialect in reversed(list(dialects.values())) for path in dialect.paths}
         self._address_of = address_of
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.route("*", path, self.handle) for path in PATHS]
+        return [web.route("*", path, self.handle) for path in self._by_path]
 
     async def handle(self, request: web.Request) -> web.Response:
         if request.method != hdrs.METH_POST:
-            return _method_not_allowed(request)
-        words = Words.of(request)
-        dialect = rfc6749.DIALECT
+            return self._by_path[request.path].render_method_not_allowed(hdrs.METH_POST)
+        preferences = Preferences.of(request)
+        dialect = self._standard
         try:
             body = await read_body(request)
             named = named_client(request, body)
@@ -66,11 +66,11 @@ class TokenEndpoint:
                 dialect = self._dialects[client.dialect]
                 response = await self._token(request, body, client)
         except UnreadableRequestError as error:
-            return dialect.render_error(error, error.status, words)
+            return dialect.render_error(error, error.status, preferences)
         except StaleClientError:
-            return dialect.render_error(UnavailableError(), None, words)
+            return dialect.render_error(UnavailableError(), None, preferences)
         except OAuthError as error:
-            return dialect.render_error(error, None, words)
+            return dialect.render_error(error, None, preferences)
         return dialect.render_token(response)
 
     async def _token(self, request: web.Request, body: dict[str, Any], client: Client) -> TokenResponse:
@@ -96,12 +96,3 @@ def _known(client: Client | None) -> Client:
     if client is None:
         raise InvalidClientError
     return client
-
-
-def _method_not_allowed(request: web.Request) -> web.Response:
-    if request.path == BONGO_PATH:
-        return bongo.method_not_allowed("POST")
-    error = InvalidRequestError("The token endpoint takes POST requests only.")
-    response = rfc6749.DIALECT.render_error(error, 405, Words.of(request))
-    response.headers[hdrs.ALLOW] = "POST"
-    return response

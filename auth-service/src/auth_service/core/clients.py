@@ -1,0 +1,194 @@
+"""Client authentication (RFC 6749 section 2.3), and the rules of client registrations."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from auth_service.core.errors import InvalidClientError, UnavailableError
+from auth_service.core.model import Client
+from auth_service.core.ports import Clients, Throttle
+
+GOOD_SECRET_LENGTH = 32
+DAY = 86400
+_VISIBLE = re.compile(r"[\x20-\x7e]+")
+
+
+class ClientAuthentication:
+    """Proves who a client is. `clock` is the database's, in epoch seconds."""
+
+    def __init__(self, clients: Clients, throttle: Throttle, clock: Callable[[], float]) -> None:
+        self._clients = clients
+        self._throttle = throttle
+        self._clock = clock
+
+    async def authenticate(self, client: Client, secret: str | None, address: str, grant_type: str = "") -> Client:
+        """The client as it is now, if it has proved who it is.
+
+        No secret is needed of a public client, nor for a grant type that the registration exempts. Raises
+        InvalidClientError, or TooManyRequestsError after too many wrong secrets from this address.
+        """
+        if secret is not None and not client.public:
+            client = await self._prove_secret(client, secret, address)
+        if self._is_authenticated(client, secret, grant_type):
+            return client
+        fresh = await self.reread(client)
+        if not self._is_authenticated(fresh, secret, grant_type):
+            raise InvalidClientError
+        return fresh
+
+    async def reread(self, client: Client) -> Client:
+        """The registration as it is now. Raises InvalidClientError when it has been removed."""
+        fresh = await self._clients.fresh(client.client_id)
+        if fresh is None:
+            raise InvalidClientError
+        return fresh
+
+    async def _prove_secret(self, client: Client, secret: str, address: str) -> Client:
+        """The client, possibly disabled, whose secret it is. Only a wrong secret is a guess: see `authenticate`."""
+        right = self._is_secret_of(client, secret)
+        attempt = await self._throttle.admit_secret(client.client_id, address, right=right)
+        try:
+            fresh = client if right else await self.reread(client)
+            if not right and not self._is_secret_of(fresh, secret):
+                raise InvalidClientError
+        except UnavailableError:
+            await attempt.withdrawn()
+            raise
+        except InvalidClientError:
+            await attempt.failed()
+            raise
+        await attempt.succeeded()
+        return fresh
+
+    def _is_authenticated(self, client: Client, secret: str | None, grant_type: str) -> bool:
+        if client.disabled:
+            return False
+        if secret is None:
+            return client.public or grant_type in client.grant_types_without_secret
+        return self._is_secret_of(client, secret)
+
+    def _is_secret_of(self, client: Client, secret: str) -> bool:
+        """Both comparisons are always made: the time they take tells nothing about the client's secrets."""
+        presented = hashlib.sha256(secret.encode()).digest()
+        current = hmac.compare_digest(presented, client.secret_digest or secrets.token_bytes(32))
+        former = hmac.compare_digest(presented, client.former_secret_digest or secrets.token_bytes(32))
+        return current or (former and self._clock() < client.former_secret_expires_at)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The values of a registration that does not say otherwise. Lifetimes in seconds."""
+
+    grant_types: frozenset[str]
+    access_token_lifetime: int
+    scope: frozenset[str] = frozenset()
+    idle_lifetime: int = 30 * DAY
+    session_lifetime: int = 365 * DAY
+
+
+@dataclass(frozen=True)
+class RegistrationRules:
+    """The rules of registrations; each method answers with faults, a phrase for each.
+
+    `defaults` are by dialect. `secret_signs` names the dialects whose tokens are signed with the client's secret.
+    `grant_types` are those there are, `confidential_only` those of them that public clients cannot have, and `paths`
+    the token endpoints. `names` are what the phrases call the fields of a registration, such as `--grant-type`.
+    """
+
+    defaults: Mapping[str, Defaults]
+    secret_signs: Collection[str]
+    grant_types: Sequence[str]
+    confidential_only: Collection[str]
+    paths: Sequence[str]
+    names: Mapping[str, str]
+
+    def new(self, client_id: str, dialect: str, scope: frozenset[str] | None) -> Client:
+        """A registration with the dialect's defaults. Its default scope is all of its scope."""
+        defaults = self.defaults[dialect]
+        scope = defaults.scope if scope is None else scope
+        return Client(
+            client_id=client_id,
+            dialect=dialect,
+            version=1,
+            grant_types=defaults.grant_types,
+            scope=scope,
+            default_scope=scope,
+            access_token_lifetime=defaults.access_token_lifetime,
+            idle_lifetime=defaults.idle_lifetime,
+            session_lifetime=defaults.session_lifetime,
+        )
+
+    def faults_of_new(self, client_id: str | None, dialect: str | None) -> list[str]:
+        """The faults of the id and the dialect of a new registration."""
+        faults = []
+        if client_id is None:
+            faults.append(f"{self.names['client_id']} is missing: the id that the client sends")
+        elif not _VISIBLE.fullmatch(client_id) or len(client_id) > 255:
+            faults.append("a client id is 1 to 255 printable ASCII characters")
+        named, known = self.names["dialect"], ", ".join(self.defaults)
+        if dialect is None:
+            faults.append(f"{named} is missing: the API that the client speaks, one of {known}")
+        elif dialect not in self.defaults:
+            faults.append(f"{named} must be one of {known}")
+        return faults
+
+    def faults_of_values(
+        self, grant_types: Set[str], grant_types_without_secret: Set[str], default_for: str | None
+    ) -> list[str]:
+        """The faults of single fields, whatever else the registration has."""
+        names = self.names
+        fields = (("grant_types", grant_types), ("grant_types_without_secret", grant_types_without_secret))
+        faults = [
+            f"{names[field]} must be one of {', '.join(self.grant_types)}"
+            for field, values in fields
+            if values - set(self.grant_types)
+        ]
+        if default_for is not None and default_for not in self.paths:
+            faults.append(f"{names['default_for']} must be one of {', '.join(self.paths)}")
+        return faults
+
+    def contradictions(self, client: Client, *, public: bool) -> list[str]:
+        """The fields of a registration that contradict each other."""
+        names = self.names
+        faults = self._contradictions_of_public(client) if public else []
+        if unsigned := client.grant_types_without_secret - client.grant_types:
+            field, types = names["grant_types_without_secret"], names["grant_types"]
+            faults.append(f"{field}: {_join(unsigned)} is not among the grant types ({types})")
+        if beyond := client.default_scope - client.scope:
+            faults.append(f"the default scope is more than the scope: {names['scope']} lacks {_join(beyond)}")
+        return faults
+
+    def _contradictions_of_public(self, client: Client) -> list[str]:
+        faults = []
+        if client.dialect in self.secret_signs:
+            faults.append(
+                f"a {client.dialect} client cannot be public: "
+                f"its tokens are signed with its secret, of at least {GOOD_SECRET_LENGTH} characters"
+            )
+        if forbidden := client.grant_types & set(self.confidential_only):
+            others = [name for name in self.grant_types if name not in self.confidential_only]
+            added = " and ".join(f"{self.names['grant_types']} {name}" for name in others)
+            faults.append(f"a public client cannot have {_join(forbidden)}: add {added}, or one of them")
+        return faults
+
+    def faults_of_secret(self, secret: str | None, dialect: str | None, *, public: bool) -> list[str]:
+        """The faults of a secret that an operator chose; none where none was chosen."""
+        if secret is None:
+            return []
+        faults = []
+        if public:
+            faults.append(f"a public client has no secret: leave out {self.names['public']}, or the secret")
+        if not secret or not secret.isprintable():
+            faults.append("a secret is not empty and has printable characters only")
+        if dialect in self.secret_signs and len(secret) < GOOD_SECRET_LENGTH:
+            faults.append(
+                f"tokens of {dialect} are signed with the secret, so it needs at least {GOOD_SECRET_LENGTH} characters"
+            )
+        return faults
+
+
+def _join(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words))

@@ -1,0 +1,86 @@
+"""The one verb that ends sessions; it says who ended them and why.
+
+Two statements end sessions besides, since they must do it in one step with something else: the one that opens a session
+ends those that are too many (`backends/endings.py`), and the one that rotates refresh tokens ends a session whose
+refresh token was reused (`backends/rotation.py`).
+"""
+
+import logging
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from auth_service.core.model import session_name
+
+log = logging.getLogger(__name__)
+
+
+class EndedBy(StrEnum):
+    """The party that ends sessions."""
+
+    CLIENT = "client"
+    USER = "user"
+    USER_SERVICE = "user-service"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The sessions that match all the given ids; at least one is given."""
+
+    session_id: int | None = None
+    user_id: int | None = None
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierEpochs:
+    """The sessions that a user opened before `epoch`, but for the one that is kept."""
+
+    user_id: int
+    epoch: int
+    kept_session_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EverySession:
+    """All sessions there are; `restored` where the database, or user-service's, is an older one from a backup."""
+
+    restored: bool = False
+
+
+Ended = Selection | EarlierEpochs | EverySession
+
+
+class Reason(StrEnum):
+    """The cause of an ending."""
+
+    TOKEN_REVOKED = "token revoked"
+    SIGNED_OUT = "signed out"
+    USER_CHANGED = "user changed"
+    COMMAND = "command"
+    RESTORED = "restored"
+
+
+class EndedSessions(Protocol):
+    """The store of sessions, as far as it ends them."""
+
+    async def end(self, sessions: Ended) -> int | None:
+        """End sessions; returns how many, None where they are not counted. Raises UnavailableError."""
+
+
+class Endings:
+    """Ends sessions, and with each of them all its tokens."""
+
+    def __init__(self, store: EndedSessions) -> None:
+        self._store = store
+
+    async def end(self, sessions: Ended, by: EndedBy, reason: Reason) -> int | None:
+        """End sessions that are live; returns how many, None where they are not counted. Raises UnavailableError."""
+        number = await self._store.end(sessions)
+        if number != 0:
+            named = {name: value for name, value in asdict(sessions).items() if value is not None}
+            for name in named.keys() & {"session_id", "kept_session_id"}:
+                named[name] = session_name(named[name])
+            log.info("sessions ended", extra=named | {"by": by.value, "reason": reason.value, "sessions": number})
+        return number
