@@ -6,7 +6,7 @@ import time
 import pytest
 from aiohttp import web
 
-from auth_service.core.grants import password
+from auth_service.core import login
 from timing import KeptAlive, assert_alike
 
 from .guesses import WRONG, address, came_from, evaluated, guess, statuses, unique
@@ -309,9 +309,9 @@ async def test_an_owner_who_was_left_waiting_has_made_no_guess(throttled, partie
         async with asyncio.timeout(5):
             for _ in waiting:
                 await asked.get()
-        await asyncio.sleep(password.PATIENCE + 0.1)
-        for login in waiting:
-            login.cancel()
+        await asyncio.sleep(login.PATIENCE + 0.1)
+        for guessing in waiting:
+            guessing.cancel()
         await asyncio.wait(waiting)
     throttled[0].users.fault = None
     released.set()

@@ -13,6 +13,7 @@ from auth_service.backends import dead_sessions
 from auth_service.backends.dead_sessions import DeadSessions
 from auth_service.backends.upkeep import tidy_tables
 from auth_service.core.errors import UnavailableError
+from auth_service.core.tokens.stored import stored_token
 from servicekit.postgres import connect
 
 from .service import REFRESHING
@@ -112,7 +113,7 @@ async def test_a_day_that_is_over_is_kept_while_a_token_of_it_is_alive(own_servi
     token = FORMATS["cubux"].access_token.draft((day - 1) * DAY)
     assert token.stored.drop_day == day
     move = "UPDATE access_tokens SET digest = $1, drop_day = $2 WHERE digest = $3"
-    stored = FORMATS["cubux"].access_token.stored(login.access)
+    stored = stored_token(login.access, bytes.fromhex(login.access))
     await own_service.rows(move, token.stored.digest, day, stored.digest)
     await tidy(own_service)
     assert await own_service.verdict(token.text) == 200
