@@ -20,8 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from servicekit import migrations, wire
 from servicekit.serving import Runner
 from servicekit.testing_relay import Relay, relaying
-from user_service.app import MIGRATIONS, create_app
-from user_service.keys import ACCOUNTS
+from user_service.app import ACCOUNTS, MIGRATIONS, create_app
 from user_service.settings import Settings
 from user_service.users import User
 

@@ -11,7 +11,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from user_service.keys import ACCOUNTS
+from user_service.app import ACCOUNTS
 
 PASSWORD = "correct horse battery"
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from user_service.keys import ACCOUNTS
+from user_service.app import ACCOUNTS
 
 from .test_commands import Run, run
 

@@ -5,8 +5,8 @@ from typing import NoReturn
 from aiohttp import hdrs, web
 
 from servicekit import internal_tokens
-from servicekit.internal_tokens import InternalToken
-from user_service.keys import ACCOUNTS, SETTINGS, TOKENS
+from servicekit.internal_tokens import InternalToken, InternalTokens
+from user_service.accounts import Accounts
 from user_service.users import NoSuchUserError, User
 
 CHALLENGE = 'Bearer realm="parley"'
@@ -23,52 +23,56 @@ def _insufficient(scope: str) -> NoReturn:
     raise web.HTTPForbidden(headers={hdrs.WWW_AUTHENTICATE: challenge})
 
 
-async def token_of(request: web.Request) -> InternalToken:
-    """The request's token. Raises `web.HTTPUnauthorized`, without an error code where there is none (RFC 6750 §3.1)."""
-    if hdrs.AUTHORIZATION not in request.headers:
-        _unauthorized(CHALLENGE)
-    try:
-        return await internal_tokens.authenticate(request, request.app[TOKENS])
-    except web.HTTPUnauthorized:
-        _unauthorized()
-
-
 def _acts_as_user(token: InternalToken) -> bool:
     return token.user_id is not None and (not token.scope or USER_ACTIVITY in token.scope)
 
 
-async def _user_of(request: web.Request, token: InternalToken) -> User:
-    """The user of a token that has one. A user deleted or disabled since it was issued is nobody: 401."""
-    try:
-        user = (await request.app[ACCOUNTS].find(int(token.subject))).user
-    except NoSuchUserError:
-        _unauthorized()
-    if user.disabled:
-        _unauthorized()
-    return user
+class Callers:
+    """Finds out for whom a public request acts. `open_sign_up` is true where anybody may sign up."""
 
+    def __init__(self, accounts: Accounts, tokens: InternalTokens, *, open_sign_up: bool) -> None:
+        self._accounts = accounts
+        self._tokens = tokens
+        self._open_sign_up = open_sign_up
 
-async def acting_user(request: web.Request) -> tuple[User, InternalToken]:
-    """The user acted for, with the token. Raises `web.HTTPUnauthorized` or, for a client, `web.HTTPForbidden`."""
-    token = await token_of(request)
-    if not _acts_as_user(token):
-        _insufficient(USER_ACTIVITY)
-    return await _user_of(request, token), token
+    async def _token_of(self, request: web.Request) -> InternalToken:
+        """The request's token. Raises `web.HTTPUnauthorized`, bare where there is no token (RFC 6750 §3.1)."""
+        if hdrs.AUTHORIZATION not in request.headers:
+            _unauthorized(CHALLENGE)
+        try:
+            return await internal_tokens.authenticate(request, self._tokens)
+        except web.HTTPUnauthorized:
+            _unauthorized()
 
+    async def _user_of(self, token: InternalToken) -> User:
+        """The user of a token that has one. A user deleted or disabled since it was issued is nobody: 401."""
+        try:
+            user = (await self._accounts.find(int(token.subject))).user
+        except NoSuchUserError:
+            _unauthorized()
+        if user.disabled:
+            _unauthorized()
+        return user
 
-async def signs_up_as_admin(request: web.Request) -> bool:
-    """True if an admin signs the user up. Raises `web.HTTPUnauthorized` or `web.HTTPForbidden` for forbidden callers.
+    async def acting_user(self, request: web.Request) -> tuple[User, InternalToken]:
+        """The user acted for, with the token. Raises `web.HTTPUnauthorized` or, for a client, `web.HTTPForbidden`."""
+        token = await self._token_of(request)
+        if not _acts_as_user(token):
+            _insufficient(USER_ACTIVITY)
+        return await self._user_of(token), token
 
-    While sign-up is open, anyone may sign up. Otherwise the caller must be an admin, or a client whose own token has
-    the scope `SignUp`. A user's token may have that scope too, but there it does not count.
-    """
-    is_open = request.app[SETTINGS].open_sign_up
-    if is_open and hdrs.AUTHORIZATION not in request.headers:
+    async def signs_up_as_admin(self, request: web.Request) -> bool:
+        """True if an admin signs the user up. Raises `web.HTTPUnauthorized` or `web.HTTPForbidden`.
+
+        While sign-up is open, anyone may sign up. Otherwise the caller must be an admin, or a client whose own token
+        has the scope `SignUp`. A user's token may have that scope too, but there it does not count.
+        """
+        if self._open_sign_up and hdrs.AUTHORIZATION not in request.headers:
+            return False
+        token = await self._token_of(request)
+        user = await self._user_of(token) if token.user_id is not None else None
+        if user is not None and user.role == "admin" and _acts_as_user(token):
+            return True
+        if not self._open_sign_up and (token.user_id is not None or SIGN_UP not in token.scope):
+            _insufficient(SIGN_UP)
         return False
-    token = await token_of(request)
-    user = await _user_of(request, token) if token.user_id is not None else None
-    if user is not None and user.role == "admin" and _acts_as_user(token):
-        return True
-    if not is_open and (token.user_id is not None or SIGN_UP not in token.scope):
-        _insufficient(SIGN_UP)
-    return False

@@ -1,61 +1,58 @@
 """The composition root: everything the user-service consists of, wired in one place."""
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from aiohttp import web
 
-from servicekit import http, postgres, schema
+from servicekit import http, schema
 from servicekit.http import ServiceUnavailableError
 from servicekit.internal_tokens import InternalTokens, RemoteKeys
+from servicekit.postgres import Database, connect
 from servicekit.throttling.networks import Networks
 from servicekit.throttling.throttle import open_throttle
 from servicekit.upstreams.calls import open_service
-from user_service import api, internal_api
 from user_service.accounts import Accounts
+from user_service.acting import Callers
+from user_service.api import UsersApi
 from user_service.bodies import refusals
-from user_service.keys import ACCOUNTS, OUTBOX, SETTINGS, THROTTLES, TOKENS
+from user_service.internal_api import InternalApi
 from user_service.outbox import Outbox
 from user_service.password_policy import PasswordPolicy
 from user_service.passwords import hash_pool
+from user_service.reauthentication import Reauthentication
 from user_service.settings import Settings
 from user_service.throttles import Throttles
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-DATABASE = web.AppKey("database", postgres.Database)
+ACCOUNTS = web.AppKey("accounts", Accounts)  # for callers in the same process
 
 
 def create_app(settings: Settings) -> web.Application:
-    """The service as an aiohttp application; it connects when it starts."""
+    """The application; it connects to what is behind it when it starts, and disconnects when it stops."""
     app = web.Application(middlewares=[http.frame(), refusals])
-    app[SETTINGS] = settings
-    app.cleanup_ctx.append(_resources)
-    app.on_shutdown.append(_answer_who_waits)
 
-    async def faults() -> list[str]:
-        found = await app[DATABASE].faults()
-        if not found and not await schema.is_current(app[DATABASE], MIGRATIONS):
-            found.append("the database's schema is not current")
-        return found
+    async def behind(app: web.Application) -> AsyncIterator[None]:
+        async with _opened(settings) as (routes, accounts, outbox):
 
-    def counters() -> Mapping[str, int]:
-        return {**app[THROTTLES].counters, **app[ACCOUNTS].hash_counters}
+            async def answer_waiting_callers(_app: web.Application) -> None:
+                outbox.close()
 
-    app.add_routes(
-        [
-            *http.health_routes(faults, lambda: app[DATABASE].warnings()),
-            http.stats_route(counters),
-            *api.ROUTES,
-            *internal_api.ROUTES,
-        ]
-    )
+            app[ACCOUNTS] = accounts
+            app.add_routes(routes)
+            app.on_shutdown.append(answer_waiting_callers)
+            yield
+
+    app.cleanup_ctx.append(behind)
     return app
 
 
-async def _resources(app: web.Application) -> AsyncIterator[None]:
-    settings = app[SETTINGS]
+@contextlib.asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[tuple[list[web.RouteDef], Accounts, Outbox]]:
+    """Every route, with the database, the pool of hashes and Redis behind it for as long as the context lasts."""
     async with (
-        postgres.connect(
+        connect(
             settings.database_url, pool_size=settings.database_pool_size, unavailable=ServiceUnavailableError
         ) as database,
         open_service(settings.jwks_url) as jwks,
@@ -63,16 +60,33 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         open_throttle(settings.redis_url, Networks(settings.throttle_exempt), database.now) as throttle,
     ):
         policy = PasswordPolicy(settings.password_min_length, settings.password_blocklist)
+        accounts = Accounts(database, hashes, policy, settings.phone_region)
         outbox = Outbox(database)
-        app[THROTTLES] = Throttles(throttle, settings)
-        app[DATABASE] = database
         keys = RemoteKeys(jwks, database.now)
-        app[TOKENS] = InternalTokens(settings.issuer, keys, database.now)
-        app[ACCOUNTS] = Accounts(database, hashes, policy, settings.phone_region)
-        app[OUTBOX] = outbox
+        tokens = InternalTokens(settings.issuer, keys, database.now)
+        throttles = Throttles(throttle, settings)
+        callers = Callers(accounts, tokens, open_sign_up=settings.open_sign_up)
+        reauthentication = Reauthentication(accounts, throttles, tokens)
         async with outbox.listening(), keys.following():
-            yield
+            yield (
+                [
+                    *_operations(database, throttles, accounts),
+                    *UsersApi(accounts, outbox, throttles, callers, reauthentication).routes(),
+                    *InternalApi(accounts, outbox, tokens).routes(),
+                ],
+                accounts,
+                outbox,
+            )
 
 
-async def _answer_who_waits(app: web.Application) -> None:
-    app[OUTBOX].close()
+def _operations(database: Database, throttles: Throttles, accounts: Accounts) -> list[web.RouteDef]:
+    async def faults() -> list[str]:
+        found = await database.faults()
+        if not found and not await schema.is_current(database, MIGRATIONS):
+            found.append("the database's schema is not current")
+        return found
+
+    def counters() -> Mapping[str, int]:
+        return {**throttles.counters, **accounts.hash_counters}
+
+    return [*http.health_routes(faults, database.warnings), http.stats_route(counters)]

@@ -8,10 +8,12 @@ from aiohttp import web
 from msgspec import Meta
 
 from servicekit import http, internal_tokens, wire
+from servicekit.internal_tokens import InternalTokens
 from user_service import bodies
+from user_service.accounts import Accounts
 from user_service.bodies import reply
-from user_service.keys import ACCOUNTS, OUTBOX, TOKENS
 from user_service.login_names import LoginType
+from user_service.outbox import Outbox
 from user_service.users import InvalidFieldsError
 
 log = structlog.get_logger()
@@ -46,58 +48,76 @@ class Acknowledgement(msgspec.Struct, kw_only=True):
     ids: Annotated[list[EventId], Meta(max_length=1000)]
 
 
-async def _check_caller(request: web.Request, scope: str) -> None:
-    """Raises `web.HTTPUnauthorized`, or `web.HTTPForbidden` where it is not auth-service itself with this `scope`."""
-    token = await internal_tokens.authenticate(request, request.app[TOKENS])
-    if token.subject != CALLER or scope not in token.scope:
-        raise web.HTTPForbidden
+class InternalApi:
+    """The handlers of the requests that auth-service makes."""
 
+    def __init__(self, accounts: Accounts, outbox: Outbox, tokens: InternalTokens) -> None:
+        self._accounts = accounts
+        self._outbox = outbox
+        self._tokens = tokens
 
-async def name_accounts(request: web.Request) -> web.Response:
-    """An opaque name for each account that `login` may mean, of the same form for a login that nobody has."""
-    await _check_caller(request, "credentials:check")
-    form = bodies.read(await http.read_object(request, (wire.JSON,)), AccountsQuestion)
-    return reply(request, {"accounts": await request.app[ACCOUNTS].accounts_of(form.login, form.login_type)})
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/internal/credentials/account", self.name_accounts),
+            web.post("/internal/credentials/check", self.check_credentials),
+            web.get("/internal/events", self.events),
+            web.post("/internal/events/ack", self.acknowledge),
+        ]
 
+    async def _check_caller(self, request: web.Request, scope: str) -> None:
+        """Raises `web.HTTPUnauthorized`, or `web.HTTPForbidden` unless it is auth-service with this `scope`."""
+        token = await internal_tokens.authenticate(request, self._tokens)
+        if token.subject != CALLER or scope not in token.scope:
+            raise web.HTTPForbidden
 
-async def check_credentials(request: web.Request) -> web.Response:
-    """`{"user": null}` for every login that is not right, whatever the reason."""
-    await _check_caller(request, "credentials:check")
-    form = bodies.read(await http.read_object(request, (wire.JSON,)), CredentialCheck)
-    user = await request.app[ACCOUNTS].check_login(form.login, form.password, form.login_type, form.network)
-    found = {"id": user.id, "email": user.email, "epoch": user.epoch} if user is not None else None
-    return reply(request, {"user": found})
+    async def name_accounts(self, request: web.Request) -> web.Response:
+        """An opaque name for each account that `login` may mean, of the same form for a login that nobody has."""
+        await self._check_caller(request, "credentials:check")
+        form = bodies.read(await http.read_object(request, (wire.JSON,)), AccountsQuestion)
+        return reply(request, {"accounts": await self._accounts.accounts_of(form.login, form.login_type)})
 
+    async def check_credentials(self, request: web.Request) -> web.Response:
+        """`{"user": null}` for every login that is not right, whatever the reason."""
+        await self._check_caller(request, "credentials:check")
+        form = bodies.read(await http.read_object(request, (wire.JSON,)), CredentialCheck)
+        user = await self._accounts.check_login(form.login, form.password, form.login_type, form.network)
+        found = {"id": user.id, "email": user.email, "epoch": user.epoch} if user is not None else None
+        return reply(request, {"user": found})
 
-async def events(request: web.Request) -> web.StreamResponse:
-    """The events that are pending. Where the caller waits for one, spaces before the answer say that it is waited for.
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """The pending events. While the caller waits for one, spaces are sent before the answer.
 
-    JSON may begin with white space, and a caller can tell a replica that waits from one that hangs.
-    """
-    await _check_caller(request, "events:consume")
-    wait = _wait(request)
-    found = await request.app[OUTBOX].pending(0)
-    return reply(request, {"events": found}) if found or not wait else await _later_events(request, wait)
+        JSON may begin with white space, so the caller can tell a replica that waits from one that hangs.
+        """
+        await self._check_caller(request, "events:consume")
+        wait = _wait(request)
+        found = await self._outbox.pending(0)
+        return reply(request, {"events": found}) if found or not wait else await self._later_events(request, wait)
 
+    async def _later_events(self, request: web.Request, wait: float) -> web.StreamResponse:
+        response = web.StreamResponse(headers={**http.NO_STORE, "Content-Type": wire.JSON})
 
-async def _later_events(request: web.Request, wait: float) -> web.StreamResponse:
-    response = web.StreamResponse(headers={**http.NO_STORE, "Content-Type": wire.JSON})
+        async def beat() -> None:
+            await response.write(b" ")
 
-    async def beat() -> None:
-        await response.write(b" ")
+        try:
+            await response.prepare(request)
+            await beat()
+            found = await self._outbox.pending(wait, beat)
+            await response.write(wire.encode({"events": found}))
+        except ConnectionError:
+            pass  # the caller has left
+        except Exception:  # 200 has been said: only an answer that breaks off can tell that it is none
+            log.warning("unavailable", exc_info=True)
+            if request.transport is not None:
+                request.transport.abort()
+        return response
 
-    try:
-        await response.prepare(request)
-        await beat()
-        found = await request.app[OUTBOX].pending(wait, beat)
-        await response.write(wire.encode({"events": found}))
-    except ConnectionError:
-        pass  # the caller has left
-    except Exception:  # 200 has been said: only an answer that breaks off can tell that it is none
-        log.warning("unavailable", exc_info=True)
-        if request.transport is not None:
-            request.transport.abort()
-    return response
+    async def acknowledge(self, request: web.Request) -> web.Response:
+        await self._check_caller(request, "events:consume")
+        form = bodies.read(await http.read_object(request, (wire.JSON,)), Acknowledgement)
+        await self._outbox.acknowledge(form.ids)
+        return web.Response(status=204, headers=http.NO_STORE)
 
 
 def _wait(request: web.Request) -> float:
@@ -108,18 +128,3 @@ def _wait(request: web.Request) -> float:
     if not 0 <= wait <= LONGEST_WAIT:
         raise InvalidFieldsError({"wait": f"must be between 0 and {LONGEST_WAIT:.0f} seconds"})
     return wait
-
-
-async def acknowledge(request: web.Request) -> web.Response:
-    await _check_caller(request, "events:consume")
-    form = bodies.read(await http.read_object(request, (wire.JSON,)), Acknowledgement)
-    await request.app[OUTBOX].acknowledge(form.ids)
-    return web.Response(status=204, headers=http.NO_STORE)
-
-
-ROUTES = [
-    web.post("/internal/credentials/account", name_accounts),
-    web.post("/internal/credentials/check", check_credentials),
-    web.get("/internal/events", events),
-    web.post("/internal/events/ack", acknowledge),
-]

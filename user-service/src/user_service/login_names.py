@@ -46,7 +46,7 @@ class InvalidLoginNameError(ValueError):
     """Not a login name of its kind; the text says why, without quoting it."""
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """NFKC and case folded (Unicode D146): `Å`, `ﬁ` and `ß` in all their spellings become one."""
     folded = unicodedata.normalize("NFD", text).casefold()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded).casefold())
@@ -74,7 +74,7 @@ def _address(text: str) -> tuple[LoginName, list[str]]:
         address = email_validator.validate_email(shown, check_deliverability=False)
     except email_validator.EmailNotValidError:
         raise InvalidLoginNameError("is not an e-mail address") from None
-    local = _fold(address.local_part)
+    local = fold(address.local_part)
     key = f"{local}@{address.ascii_domain.lower()}"
     if "@" in local or len(key) > MAX_EMAIL:
         raise InvalidLoginNameError("is not an e-mail address")
@@ -89,7 +89,7 @@ def username(text: str) -> LoginName:
     shown = _composed(text, MAX_USERNAME)
     if not 1 <= len(shown) <= MAX_USERNAME:
         raise InvalidLoginNameError(f"must have 1 to {MAX_USERNAME} characters")
-    key = _fold(shown)
+    key = fold(shown)
     for form in (shown, key):
         fault = _username_fault(form)
         if fault is not None:

@@ -9,6 +9,7 @@ import unicodedata
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from user_service import password_pieces, passwords
+from user_service.login_names import fold
 from user_service.users import InvalidFieldsError, LoginNames
 
 SERVICE_NAME = "parley"
@@ -54,11 +55,7 @@ def _plain(text: str) -> str:
     """The form in which passwords are compared: lower case, no full-width letters, and Latin text without accents."""
     decomposed = unicodedata.normalize("NFKD", text)
     bare = "".join(character for character in decomposed if not unicodedata.combining(character))
-    return bare.casefold() if bare.isascii() else _folded(text)
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return bare.casefold() if bare.isascii() else fold(text)
 
 
 def _own_words(names: LoginNames) -> set[str]:
@@ -68,4 +65,4 @@ def _own_words(names: LoginNames) -> set[str]:
         words.append(names.email.key.rpartition("@")[0])
     if names.phone_number is not None:
         words.append(names.phone_number.key.removeprefix("+"))
-    return {form for word in words for form in (_plain(word), _folded(word))}
+    return {form for word in words for form in (_plain(word), fold(word))}

@@ -5,8 +5,9 @@ from typing import NoReturn
 from aiohttp import web
 
 from servicekit.http import ServiceUnavailableError
-from servicekit.internal_tokens import InternalToken
-from user_service.keys import ACCOUNTS, THROTTLES, TOKENS
+from servicekit.internal_tokens import InternalToken, InternalTokens
+from user_service.accounts import Accounts
+from user_service.throttles import Throttles
 from user_service.users import InsufficientAuthenticationError, User, WrongPasswordError
 
 MAX_AGE = 300  # seconds for which a login is proof
@@ -21,22 +22,38 @@ class LoginTimeUnknownError(ServiceUnavailableError):
     retry_after = 10
 
 
-async def has_proven(request: web.Request, acting: User, token: InternalToken, current_password: str | None) -> bool:
-    """True if the caller sent the right password, or sent none and logged in at most `MAX_AGE` seconds ago.
+class Reauthentication:
+    """Asks for the caller's own password, or for a recent login."""
 
-    Raises InsufficientAuthenticationError where the password is wrong, however recent the login, and ThrottledError
-    after too many wrong ones.
-    """
-    if current_password is None:
-        age = request.app[TOKENS].login_age(token)
-        return age is not None and age <= MAX_AGE
-    throttles = request.app[THROTTLES]
-    try:
-        async with throttles.password_guess(request, acting.id):
-            await request.app[ACCOUNTS].check_password(acting.id, current_password, throttles.network(request))
-    except WrongPasswordError:
-        _refuse(token, WRONG)
-    return True
+    def __init__(self, accounts: Accounts, throttles: Throttles, tokens: InternalTokens) -> None:
+        self._accounts = accounts
+        self._throttles = throttles
+        self._tokens = tokens
+
+    async def has_proven(
+        self, request: web.Request, acting: User, token: InternalToken, current_password: str | None
+    ) -> bool:
+        """True if the caller sent the right password, or sent none and logged in at most `MAX_AGE` seconds ago.
+
+        Raises InsufficientAuthenticationError where the password is wrong, however recent the login, and ThrottledError
+        after too many wrong ones.
+        """
+        if current_password is None:
+            age = self._tokens.login_age(token)
+            return age is not None and age <= MAX_AGE
+        try:
+            async with self._throttles.password_guess(request, acting.id):
+                await self._accounts.check_password(acting.id, current_password, self._throttles.network(request))
+        except WrongPasswordError:
+            _refuse(token, WRONG)
+        return True
+
+    async def demand(
+        self, request: web.Request, acting: User, token: InternalToken, current_password: str | None
+    ) -> None:
+        """Return if the caller has proven to be the user. Raises what `has_proven` and `refuse_unproven` raise."""
+        if not await self.has_proven(request, acting, token, current_password):
+            refuse_unproven(token)
 
 
 def refuse_unproven(token: InternalToken) -> NoReturn:
@@ -51,9 +68,3 @@ def _refuse(token: InternalToken, detail: str) -> NoReturn:
     code = InsufficientAuthenticationError.code
     challenge = f'Bearer error="{code}", error_description="{detail}", max_age={MAX_AGE}'
     raise InsufficientAuthenticationError(detail, challenge if token.dialect == STANDARD_DIALECT else None) from None
-
-
-async def demand(request: web.Request, acting: User, token: InternalToken, current_password: str | None) -> None:
-    """Return if the caller has proven to be the user. Raises what `has_proven` and `refuse_unproven` raise."""
-    if not await has_proven(request, acting, token, current_password):
-        refuse_unproven(token)
