@@ -1,4 +1,4 @@
-"""Settings from the environment or from secret files, refused at start with all their faults in one line."""
+"""Settings from environment variables or secret files; invalid ones end the start with one line that lists them."""
 
 import difflib
 import os
@@ -37,13 +37,13 @@ PostgresUrl = Annotated[str, AfterValidator(_postgres_url), Field(repr=False)]
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told; a service's own class adds to it and sets the prefix of the names."""
+    """The settings that every service has; a service's own class adds to them and sets the prefix of their names."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, populate_by_name=True)
 
-    host: str = Field("127.0.0.1", description="Address the service listens on.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe log line that is written."
+        "info", description="Minimum severity of the log lines to write: `debug`, `info`, `warning` or `error`."
     )
 
 
