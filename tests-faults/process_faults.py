@@ -1,4 +1,4 @@
-"""Processes that are killed, that stand still, and that are replaced."""
+"""Processes that are killed or stopped."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ PULSE = 0.15
 
 
 def processes(stack: Stack, *names: str) -> list[Process]:
-    """The processes of replicas such as `gateway-1`, of all of `gateway`, of `postgres` and of `redis`."""
+    """The processes of the named replicas (`gateway-1`), services (`gateway`), `postgres` or `redis`."""
     found = []
     for name in names:
         if name == "postgres":
@@ -29,7 +29,7 @@ def processes(stack: Stack, *names: str) -> list[Process]:
 
 
 def standing_still(*names: str) -> Inject:
-    """SIGSTOP, and SIGCONT at the end."""
+    """Stopped with SIGSTOP, resumed with SIGCONT at the end."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -46,7 +46,7 @@ def standing_still(*names: str) -> Inject:
 
 
 def in_turn(*names: str, seconds: float) -> Inject:
-    """SIGSTOP of one replica after another; each is stopped as soon as the previous one resumes."""
+    """One replica after another is stopped with SIGSTOP, each as soon as the previous one resumes."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -59,7 +59,7 @@ def in_turn(*names: str, seconds: float) -> Inject:
 
 
 def pulsing(*names: str) -> Inject:
-    """Stopped and continued several times a second."""
+    """Stopped and resumed several times a second."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -81,7 +81,7 @@ async def _pulse(stack: Stack, *names: str) -> None:
 
 
 def killed(*names: str) -> Inject:
-    """`kill -9`, and started again at the end."""
+    """`kill -9`, restarted at the end."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -99,13 +99,13 @@ def killed(*names: str) -> Inject:
 
 
 def worker(stack: Stack) -> psutil.Process:
-    """One worker of the gateway that has several."""
+    """A worker of the gateway that has several."""
     return family(stack.replicas["gateway-2"].process)[1]
 
 
 @contextlib.asynccontextmanager
 async def stopped_worker(stack: Stack) -> AsyncIterator[None]:
-    """One of a gateway's workers stands still."""
+    """One of a gateway's workers is stopped."""
     stopped = worker(stack)
     stopped.suspend()
     yield
@@ -115,7 +115,7 @@ async def stopped_worker(stack: Stack) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def killed_worker(stack: Stack) -> AsyncIterator[None]:
-    """One of a gateway's workers is killed; the gateway starts another."""
+    """One of a gateway's workers is killed; the gateway replaces it."""
     worker(stack).kill()
     yield
 
@@ -137,7 +137,7 @@ def _stop_rows() -> list[Fault]:
 
 
 def _one_stopped(name: str, seconds: int) -> Fault:
-    """One of several stands still. Clients see what it held; a gateway's own connections are its clients' affair."""
+    """One of several is stopped. Only requests that it held fail; clients of a gateway wait until they give up."""
     waits = seconds + 2.0 if name.startswith("gateway") else 2.0
     return Fault(
         f"{name}-stopped-{seconds}s",
@@ -151,7 +151,7 @@ def _one_stopped(name: str, seconds: int) -> Fault:
 
 
 def _all_stopped(name: str, seconds: int) -> Fault:
-    """Nobody is left who could answer: requests wait until the services, the gateway or their callers give up."""
+    """No replica can answer: requests wait until the services, the gateway or the clients give up."""
     bound = {"postgres": 10.0, "gateway": 35.0}.get(name, 32.0)
     return Fault(
         f"{name}-stopped-{seconds}s",
@@ -165,7 +165,7 @@ def _all_stopped(name: str, seconds: int) -> Fault:
 
 
 def _stopped_in_turn(kind: str) -> Fault:
-    """At any time all others are well."""
+    """At any time, all other replicas work."""
     inject = in_turn(*replicas(kind), seconds=4)
     return Fault(f"{kind}-stopped-in-turn", inject, 1, HELD, over=0.0, longest=2.0)
 

@@ -15,7 +15,7 @@ STOPPED = "user-service-1"
 
 
 async def roll(stack: Stack, *, but: str = "") -> None:
-    """Replace every replica of every service, one after the other."""
+    """Replace every replica of every service, one after another."""
     for kind in ORDER:
         for name in replicas(kind):
             if name != but:
@@ -24,14 +24,14 @@ async def roll(stack: Stack, *, but: str = "") -> None:
 
 @contextlib.asynccontextmanager
 async def rolling_update(stack: Stack) -> AsyncIterator[None]:
-    """Nothing else is wrong."""
+    """Every replica is replaced, one after another."""
     await roll(stack)
     yield
 
 
 @contextlib.asynccontextmanager
 async def while_redis_hangs(stack: Stack) -> AsyncIterator[None]:
-    """Redis stands still from before the first replica is replaced until after the last."""
+    """Redis is stopped from before the first replica is replaced until after the last."""
     async with standing_still("redis")(stack):
         await roll(stack)
         yield
@@ -49,7 +49,7 @@ async def while_postgres_restarts(stack: Stack) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def while_one_stands_still(stack: Stack) -> AsyncIterator[None]:
-    """One replica stands still; all others are replaced, and that one is killed in the end."""
+    """One replica is stopped; all others are replaced, and that one is killed at the end."""
     async with standing_still(STOPPED)(stack):
         await roll(stack, but=STOPPED)
         await kill(stack.replicas[STOPPED].process)
@@ -68,7 +68,7 @@ FAULTS = [
         while_one_stands_still,
         1,
         HELD,
-        over=1.0,  # after its end: until then each new gateway has to find out for itself that the replica hangs
+        over=1.0,  # after the end: until then, each new gateway has to detect that the replica hangs
         longest=2.0,
     ),
 ]
