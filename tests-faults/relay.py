@@ -20,8 +20,8 @@ class Weather:
 
     `latency` is added in each direction, in seconds. `loss` is the share of segments that must be retransmitted,
     each of which delays what follows, with a timeout that doubles. `stalled` directions hold data back and deliver it
-    later, like a network that is cut and heals. With `refusing`, nobody listens; with `swallowing`, connections are accepted
-    and nothing is ever forwarded. The next `replies` replies are dropped and both sides reset.
+    later, like a network that is cut and heals. With `refusing`, nobody listens; with `swallowing`, connections are
+    accepted and nothing is ever forwarded. The next `replies` replies are dropped and both sides reset.
     """
 
     latency: float = 0.0

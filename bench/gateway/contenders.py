@@ -1,4 +1,4 @@
-"""Who is measured: each proxy's name, its configuration under `peers/` and the command that starts it."""
+"""The contenders: each proxy's name, its configuration under `peers/`, and the command that starts it."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ BASELINE = "nginx auth_request"
 
 @dataclass(frozen=True)
 class Stand:
-    """What contenders are set up with. `values` stand in their configurations as @name@."""
+    """The environment of contenders. `values` replace @name@ in their configurations."""
 
     directory: Path
     programs: Programs
@@ -27,7 +27,7 @@ class Stand:
         return str(self.values["backend"])
 
     def write(self, name: str, port: int) -> Path:
-        """The file `name` of `peers/`, with everything filled in."""
+        """The file `name` from `peers/`, with all values filled in."""
         text = (PEERS / name).read_text()
         for key, value in {**self.values, "directory": self.directory, "port": port}.items():
             text = text.replace(f"@{key}@", str(value))
@@ -48,9 +48,9 @@ Command = Callable[[Stand, int], Sequence[str | Path]]
 
 @dataclass(frozen=True)
 class Contender:
-    """`command` gives the command that serves on a port; `verifies` says how it knows that a token is good.
+    """`command` returns the command that serves on a port; `verifies` says how the contender verifies tokens.
 
-    `bodies`: large bodies are sent through it as well.
+    With `bodies`, large bodies are measured too.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Contender:
 
     @contextlib.contextmanager
     def started(self, stand: Stand) -> Iterator[tuple[pinned.Pinned, int]]:
-        """The running proxy and the port it serves on."""
+        """The running proxy and its port."""
         port = pinned.free_port()
         environment = {name: value.replace("@backend@", stand.backend) for name, value in self.environment.items()}
         if environment:
@@ -79,7 +79,7 @@ class Contender:
 
 
 def _gateway(**changes: str) -> dict[str, str]:
-    """The gateway's environment: defaults, all limits on but those of one network, as there is a single client."""
+    """The gateway's environment: defaults, but no limits per network, because there is a single client."""
     settings = {
         "AUTH_URL": "http://127.0.0.1:@backend@",
         "USERS_URL": "http://127.0.0.1:@backend@",
@@ -115,7 +115,7 @@ def _caddy(stand: Stand, port: int) -> Sequence[str | Path]:
 
 
 def _go(idle_connections: int) -> Command:
-    """`idle_connections` to the backend are kept at most; Go's own default is 2."""
+    """Keeps at most `idle_connections` to the backend; Go's default is 2."""
     return lambda stand, port: [
         stand.programs.paths[PROXY_OF_GO],
         f"127.0.0.1:{port}",
