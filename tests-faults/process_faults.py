@@ -28,18 +28,18 @@ def processes(stack: Stack, *names: str) -> list[Process]:
     return found
 
 
-def standing_still(*names: str) -> Inject:
+def stopped(*names: str) -> Inject:
     """Stopped with SIGSTOP, resumed with SIGCONT at the end."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
-        stopped = processes(stack, *names)
+        chosen = processes(stack, *names)
         try:
-            for process in stopped:
+            for process in chosen:
                 suspend(process)
             yield
         finally:
-            for process in stopped:
+            for process in chosen:
                 resume(process)
 
     return inject
@@ -51,7 +51,7 @@ def in_turn(*names: str, seconds: float) -> Inject:
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
         for name in names:
-            async with standing_still(name)(stack):
+            async with stopped(name)(stack):
                 await asyncio.sleep(seconds)
         yield
 
@@ -75,7 +75,7 @@ def pulsing(*names: str) -> Inject:
 
 async def _pulse(stack: Stack, *names: str) -> None:
     while True:
-        async with standing_still(*names)(stack):
+        async with stopped(*names)(stack):
             await asyncio.sleep(PULSE)
         await asyncio.sleep(PULSE)
 
@@ -106,11 +106,11 @@ def worker(stack: Stack) -> psutil.Process:
 @contextlib.asynccontextmanager
 async def stopped_worker(stack: Stack) -> AsyncIterator[None]:
     """One of a gateway's workers is stopped."""
-    stopped = worker(stack)
-    stopped.suspend()
+    one = worker(stack)
+    one.suspend()
     yield
     with contextlib.suppress(psutil.NoSuchProcess):
-        stopped.resume()
+        one.resume()
 
 
 @contextlib.asynccontextmanager
@@ -130,7 +130,7 @@ def _stop_rows() -> list[Fault]:
     rows = [_one_stopped(name, seconds) for name in ONE_OF_SEVERAL for seconds in PAUSES]
     rows += [_all_stopped(name, seconds) for name in (*ALL, "postgres") for seconds in PAUSES]
     rows += [
-        Fault(f"redis-stopped-{seconds}s", standing_still("redis"), seconds, NOTHING, 0.0, 2.0, prepared=with_redis)
+        Fault(f"redis-stopped-{seconds}s", stopped("redis"), seconds, NOTHING, 0.0, 2.0, prepared=with_redis)
         for seconds in PAUSES
     ]
     return rows
@@ -141,7 +141,7 @@ def _one_stopped(name: str, seconds: int) -> Fault:
     waits = seconds + 2.0 if name.startswith("gateway") else 2.0
     return Fault(
         f"{name}-stopped-{seconds}s",
-        standing_still(name),
+        stopped(name),
         seconds,
         HELD,
         over=TO_NOTICE,
@@ -155,7 +155,7 @@ def _all_stopped(name: str, seconds: int) -> Fault:
     bound = {"postgres": 10.0, "gateway": 35.0}.get(name, 32.0)
     return Fault(
         f"{name}-stopped-{seconds}s",
-        standing_still(name),
+        stopped(name),
         seconds,
         UNAVAILABLE,
         over=5.0,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from fault import HELD, NOTHING, UNAVAILABLE, Fault, with_redis
 from hops import replicas
 from postgres_faults import restarted
-from process_faults import standing_still
+from process_faults import stopped
 from replicas import Stack, kill
 
 ORDER = ("user-service", "auth-service", "gateway")
@@ -32,7 +32,7 @@ async def rolling_update(stack: Stack) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def while_redis_hangs(stack: Stack) -> AsyncIterator[None]:
     """Redis is stopped from before the first replica is replaced until after the last."""
-    async with standing_still("redis")(stack):
+    async with stopped("redis")(stack):
         await roll(stack)
         yield
 
@@ -48,9 +48,9 @@ async def while_postgres_restarts(stack: Stack) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def while_one_stands_still(stack: Stack) -> AsyncIterator[None]:
+async def while_one_is_stopped(stack: Stack) -> AsyncIterator[None]:
     """One replica is stopped; all others are replaced, and that one is killed at the end."""
-    async with standing_still(STOPPED)(stack):
+    async with stopped(STOPPED)(stack):
         await roll(stack, but=STOPPED)
         await kill(stack.replicas[STOPPED].process)
         await stack.start_replicas([STOPPED])
@@ -64,8 +64,8 @@ FAULTS = [
     ),
     Fault("rolling-update-while-postgres-restarts", while_postgres_restarts, 1, UNAVAILABLE, over=3.0, longest=5.0),
     Fault(
-        f"rolling-update-while-{STOPPED}-stands-still",
-        while_one_stands_still,
+        f"rolling-update-while-{STOPPED}-is-stopped",
+        while_one_is_stopped,
         1,
         HELD,
         over=1.0,  # after the end: until then, each new gateway has to detect that the replica hangs

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.gateway import chart, report
-from bench.gateway.contenders import CONTENDERS, Contender, Stand
+from bench.gateway.contenders import CONTENDERS, Contender, Testbed
 from bench.gateway.load import LARGE, Wrk
 from bench.gateway.measuring import Measuring
 from bench.gateway.pinned import free_port, raise_open_files, two_cores
@@ -38,9 +38,9 @@ def main() -> None:
     if lacking := {"nginx", "wrk"} & programs.missing.keys():
         raise SystemExit(f"cannot measure anything without {' and '.join(sorted(lacking))}")
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as directory:
-        stand = _stand(Path(directory), programs)
-        with stand.started_backend():
-            measuring = _measure(stand, options)
+        testbed = _testbed(Path(directory), programs)
+        with testbed.started_backend():
+            measuring = _measure(testbed, options)
     _write(measuring, programs, options)
 
 
@@ -59,7 +59,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _stand(directory: Path, programs: Programs) -> Stand:
+def _testbed(directory: Path, programs: Programs) -> Testbed:
     directory.chmod(0o755)  # the backend's workers run as another user
     for kind in LARGE:
         if kind.method == "GET":
@@ -82,13 +82,13 @@ def _stand(directory: Path, programs: Programs) -> Stand:
         "files": raise_open_files(OPEN_FILES),
     }
     proxy_core, load_core = two_cores()
-    return Stand(directory, programs, values, proxy_core, load_core)
+    return Testbed(directory, programs, values, proxy_core, load_core)
 
 
-def _measure(stand: Stand, options: argparse.Namespace) -> Measuring:
-    wrk = Wrk(stand.programs.paths["wrk"], stand.load_core, str(stand.values["token"]))
-    measuring = Measuring(stand, wrk, rounds=options.rounds, seconds=options.seconds)
-    contenders = _chosen(stand.programs, options.only)
+def _measure(testbed: Testbed, options: argparse.Namespace) -> Measuring:
+    wrk = Wrk(testbed.programs.paths["wrk"], testbed.load_core, str(testbed.values["token"]))
+    measuring = Measuring(testbed, wrk, rounds=options.rounds, seconds=options.seconds)
+    contenders = _chosen(testbed.programs, options.only)
     if "requests" in options.parts:
         measuring.requests(contenders)
     if "bodies" in options.parts:

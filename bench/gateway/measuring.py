@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.gateway.contenders import Contender, Stand
+from bench.gateway.contenders import Contender, Testbed
 from bench.gateway.load import LARGE, ORDINARY, FailedLoadError, Idle, Kind, Wrk
 from bench.gateway.pinned import NotStartedError, Pinned, core_seconds
 
@@ -55,12 +55,12 @@ Work = Callable[[Contender, Pinned, int], None]
 class Measuring:
     """Starts contenders one at a time and loads them. Times are in seconds."""
 
-    def __init__(self, stand: Stand, wrk: Wrk, *, rounds: int, seconds: float) -> None:
-        self._stand = stand
+    def __init__(self, testbed: Testbed, wrk: Wrk, *, rounds: int, seconds: float) -> None:
+        self._testbed = testbed
         self._wrk = wrk
         self._rounds = rounds
         self._seconds = seconds
-        self._token = str(stand.values["token"])
+        self._token = str(testbed.values["token"])
         self.measurements = Measurements()
 
     def requests(self, contenders: Sequence[Contender]) -> None:
@@ -89,7 +89,7 @@ class Measuring:
     def _with_each(self, part: str, contender: Contender, work: Work, occasion: str) -> None:
         print(f"{occasion}: {contender.name}", flush=True)
         try:
-            with contender.started(self._stand) as (proxy, port):
+            with contender.started(self._testbed) as (proxy, port):
                 work(contender, proxy, port)
         except (NotStartedError, FailedLoadError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -98,7 +98,7 @@ class Measuring:
 
     def _ordinary(self, contender: Contender, proxy: Pinned, port: int) -> None:
         self._wrk.run(port, ORDINARY, 1)
-        core = self._stand.proxy_core
+        core = self._testbed.proxy_core
         before, core_before, started = proxy.cpu_seconds(), core_seconds(core), time.perf_counter()
         outcome = self._wrk.run(port, ORDINARY, self._seconds)
         spent, core_spent, elapsed = (
