@@ -1,4 +1,4 @@
-"""Versions agree everywhere, and documents name files that exist."""
+"""Versions agree everywhere, documents name files that exist, and the handbook lists every log event."""
 
 import re
 import tomllib
@@ -7,6 +7,7 @@ from dev.testing import REPOSITORY
 
 PACKAGES = ("auth-service", "gateway", "libs/servicekit", "user-service")
 _LINK = re.compile(r"\]\(([^)#:]+)\)")
+_EVENT = re.compile(r"\blog\.(?:debug|info|warning|error|exception)\(\s*\"([^\"]+)\"")
 _TOP = "auth-service|bench|deploy|dev|docs|examples|gateway|libs|tests-compose|tests-e2e|tests-faults|user-service"
 _PATH = re.compile(rf"`(?:\w+ )*((?:{_TOP})/[\w./-]+)")  # also behind a command, as in `pytest tests-e2e/…`
 
@@ -39,3 +40,11 @@ def test_the_files_that_documents_name_exist() -> None:
     ]
     assert len(named) > 100
     assert not [(document, str(path)) for document, path in named if not path.exists()]
+
+
+def test_the_handbook_lists_every_log_event() -> None:
+    handbook = (REPOSITORY / "docs" / "handbook" / "observe.md").read_text()
+    sources = [path for package in PACKAGES for path in (REPOSITORY / package / "src").rglob("*.py")]
+    events = {event for path in sources for event in _EVENT.findall(path.read_text())}
+    assert len(events) > 30
+    assert not [event for event in sorted(events) if f"`{event}`" not in handbook]
