@@ -94,7 +94,7 @@ def _wait_until_it_listens(pinned: Pinned, port: int, log: Path) -> None:
 
 
 def core_seconds(core: int) -> float:
-    """How long a core has been busy so far, for any process, and how much of that the host stole."""
+    """The time that a core has been busy so far, for any process, and the part of it that the host stole."""
     lines = Path("/proc/stat").read_text().splitlines()
     user, nice, system, _, _, interrupts, soft, stolen = next(
         map(int, line.split()[1:9]) for line in lines if line.startswith(f"cpu{core} ")
