@@ -26,7 +26,7 @@ _POSTGRES_URL = re.compile(rf"postgresql://([^/?#]*@)?{_HOST}(,{_HOST})*(/[^?#]*
 
 
 def _postgres_url(url: str) -> str:
-    """Refuse URLs that the driver would fail on, with the password in its error."""
+    """Refuse URLs on which the driver would fail with an error that quotes the password."""
     if not _POSTGRES_URL.fullmatch(url):
         raise ValueError("must be a postgresql:// URL, with user and password percent-encoded")
     return url
