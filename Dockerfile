@@ -1,7 +1,7 @@
-# The images, a target each: gateway, auth-service, user-service, and port, which holds the gateway's public port.
+# The images, one target each: gateway, auth-service, user-service, and port, which holds the gateways' public port.
 #
-# A service's image holds its own locked requirements and its own source, nothing of the other two. What changes rarely
-# comes first: a change of source copies two directories and installs nothing.
+# A service's image contains its own locked requirements and source, and nothing of the others. Stages that rarely
+# change come first: a change of source copies two directories and installs nothing.
 
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 FROM ${PYTHON_IMAGE} AS python
@@ -12,7 +12,7 @@ FROM python AS installer
 WORKDIR /build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/cache
 RUN python -m venv --without-pip /opt/parley
-# Only wheels: nothing is compiled, so neither stage needs a compiler. `--require-hashes` refuses what is not in the lock.
+# Wheels only, so no stage needs a compiler. `--require-hashes` refuses packages that are not in the lock file.
 ENV INSTALL="python -m pip --python /opt/parley/bin/python install --quiet --require-hashes --no-deps --only-binary :all:"
 
 FROM installer AS gateway-requirements
@@ -28,7 +28,7 @@ COPY requirements-user-service.lock requirements.lock
 RUN --mount=type=cache,target=/cache $INSTALL -r requirements.lock
 
 
-# Compiled here: the file systems of running containers are read-only, and each start would compile everything anew.
+# Compiled here, because running containers are read-only, and each start would compile everything again.
 FROM python AS source
 COPY libs/servicekit/src /source/servicekit
 COPY gateway/src /source/gateway
@@ -38,13 +38,13 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash -s /source -p /ap
 
 
 FROM python AS service
-# A number: an orchestrator can tell without the image's /etc/passwd that it is not root. `make secrets` knows it too.
+# USER is a number, so that an orchestrator can tell that it is not root. `make secrets` uses the same one.
 ENV PATH=/opt/parley/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 STOPSIGNAL SIGTERM
 
 
-# Nothing but one file: while that file and Python stay the same the image does, and its container is not replaced.
+# A single file: while it and Python stay the same, so does the image, and its container is not replaced.
 FROM service AS port
 COPY gateway/src/gateway/hold_port.py /app/gateway/
 ENV GATEWAY_HOST=0.0.0.0

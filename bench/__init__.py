@@ -1,1 +1,1 @@
-"""Benchmarks against a baseline measured in the same run; started by `make bench-…`, never by the tests."""
+"""Benchmarks, each against a baseline measured in the same run. `make bench-…` starts them, tests never do."""

@@ -1,4 +1,4 @@
-"""A load generator that costs little: raw HTTP/1.1 over kept-alive connections, one request at a time on each."""
+"""A cheap load generator: raw HTTP/1.1 over persistent connections, one request at a time on each."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ Make = Callable[[int], tuple[bytes, Respond | None]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of load achieved; latencies in milliseconds."""
+    """The outcome of a run; latencies in milliseconds."""
 
     requests: int
     seconds: float
@@ -39,7 +39,7 @@ def get(path: str, headers: str = "") -> bytes:
 
 
 class Connection:
-    """One kept-alive connection."""
+    """A persistent connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -51,7 +51,7 @@ class Connection:
         return cls(*await asyncio.open_connection(host, port, **options))
 
     async def exchange(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request; returns the status and the body of its answer."""
+        """Send a request; returns the status and body of the response."""
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
@@ -62,7 +62,7 @@ class Connection:
 
 
 async def load(port: int, make: Make, *, connections: int, seconds: float) -> Outcome:
-    """Keep `connections` busy with what `make(worker)` gives: a request and what to do with its answer, if anything."""
+    """Keep `connections` busy. `make(worker)` returns a request and, optionally, a handler for its response."""
     latencies: list[float] = []
     failures = 0
     deadline = time.perf_counter() + seconds

@@ -1,7 +1,7 @@
-"""What a user, a session and a stored access token take in PostgreSQL, indexes included.
+"""Measures the size of a user, a session and a stored access token in PostgreSQL, including indexes.
 
-Starts a stack of its own, logs in once, copies the rows that made a hundred thousand times with ids of their own, and
-asks PostgreSQL for the sizes of the tables.
+Starts its own stack, logs in once, copies the resulting rows a hundred thousand times with different ids, and asks
+PostgreSQL for the sizes of the tables.
 """
 
 import asyncio

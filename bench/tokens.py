@@ -1,7 +1,7 @@
-"""Measures the cost of tokens: logins against the bare argon2id rate, refreshes, verifications, client_credentials.
+"""Measures the cost of tokens: logins against the rate of bare argon2id, refreshes, verifications, client_credentials.
 
-Starts a stack of its own and asks auth-service directly. Prints rates, CPU per request of each process and the SQL
-statements per request that PostgreSQL logged.
+Starts its own stack and sends requests directly to auth-service. Prints rates, each process's CPU time per request, and
+the SQL statements per request that PostgreSQL logged.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ CLIENT_CREDENTIALS = post(
 
 
 def argon2id_rate(seconds: float) -> float:
-    """Hashes a second of argon2id alone, with user-service's parameters, on as many threads as cores."""
+    """Hashes per second of argon2id alone, with user-service's parameters and one thread per core."""
     counts = [0] * CORES
     deadline = time.perf_counter() + seconds
 
@@ -63,7 +63,7 @@ def argon2id_rate(seconds: float) -> float:
 
 
 def cpu_seconds(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
-    """User and system time so far of each process, that of its children included, such as PostgreSQL's backends."""
+    """User and system time of each process so far, including its children, such as PostgreSQL's backends."""
     spent = {}
     for name, process in processes.items():
         family = [process, *process.children(recursive=True)]
@@ -72,7 +72,7 @@ def cpu_seconds(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
 
 
 class StatementLog:
-    """Counts the statements that PostgreSQL logs, those of the services' background work left out."""
+    """Counts the statements that PostgreSQL logs, except those of the services' background work."""
 
     _BACKGROUND = re.compile(
         r"signing_keys|outbox|\bpg_|BEGIN|COMMIT|LISTEN|access_tokens_\d|user_epochs e\b.*interval"
@@ -91,7 +91,7 @@ class StatementLog:
 
     @contextmanager
     def counting(self) -> Iterator[list[int]]:
-        """The list that is yielded holds the count once the block is left."""
+        """Yields a list that holds the count when the block ends."""
         offset = self._path.stat().st_size
         count: list[int] = []
         yield count
@@ -109,7 +109,7 @@ class Bench:
         self.table = Table("request", "per second", "p50 ms", "p99 ms", *(f"{name} µs" for name in PROCESSES), "SQL")
 
     async def run(self, name: str, make: Make, connections: int) -> Outcome:
-        """Load for a while, then count the statements of fifty requests one after the other."""
+        """Apply load, then count the statements of fifty sequential requests."""
         await load(self.port, make, connections=connections, seconds=1)
         before = cpu_seconds(self.stack.processes())
         outcome = await load(self.port, make, connections=connections, seconds=SECONDS)
@@ -138,7 +138,7 @@ class Bench:
 
 
 async def ask(port: int, request: bytes) -> dict[str, str]:
-    """One request's JSON answer."""
+    """The JSON response to one request."""
     connection = await Connection.open(port)
     status, body = await connection.exchange(request)
     connection.close()
@@ -149,7 +149,7 @@ async def ask(port: int, request: bytes) -> dict[str, str]:
 
 
 async def refreshing(port: int, login: bytes, client: str, workers: int) -> Make:
-    """Each worker refreshes a session of its own, over and over."""
+    """Each worker refreshes its own session repeatedly."""
     tokens = [(await ask(port, login))["refresh_token"] for _ in range(workers)]
 
     def make(worker: int) -> tuple[bytes, object]:
@@ -184,7 +184,7 @@ async def bench(stack: testing.Stack, port: int, dsn: str) -> None:
 
 
 async def logins_against_argon2id(port: int) -> tuple[float, float]:
-    """Hashes and logins a second; in turn, so that whatever else the machine does meets both alike."""
+    """Hashes and logins per second, alternating, so that other load on the machine affects both alike."""
     rates = [
         (
             argon2id_rate(SECONDS / 2),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Adds an administrator to the running stack. The password is asked for, or read from standard input where that is none.
+# Adds an administrator to the running stack. Prompts for the password on a terminal, or reads it from standard input.
 set -eu
 email=$1
 [ -n "$email" ] || { echo 'usage: make admin EMAIL=you@example.com' >&2; exit 2; }

@@ -1,7 +1,7 @@
-"""Turns `docker compose config --format json` into what `docker stack deploy` understands; docs/operations.md says how.
+"""Converts `docker compose config --format json` for `docker stack deploy`; see docs/handbook/swarm.md.
 
-Swarm reads an older format and knows no conditions between services, and a secret there never changes: a new one has a
-new name, which ends in `_` and PARLEY_SECRETS (1, 2, …). Database and Redis live elsewhere, so networks have a way out.
+Swarm reads an older format, without conditions between services, and its secrets are immutable: each version has its
+own name, which ends in `_` and PARLEY_SECRETS (1, 2, …). Databases and Redis are elsewhere, so networks have a way out.
 Each gateway binds the public port itself, and Swarm spreads connections over all of them.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def with_a_port_of_its_own(gateway: dict[str, Any], port: dict[str, Any], **_others: Any) -> dict[str, Any]:
-    """The gateway, without the container that holds the public port for it."""
+    """The gateway, binding the public port itself instead of getting it from the container `port`."""
     environment = {name: value for name, value in gateway["environment"].items() if name != "GATEWAY_LISTENER"}
     networks = {**port["networks"], **gateway["networks"]}
     volumes = [volume for volume in gateway["volumes"] if volume not in port["volumes"]]
@@ -44,13 +44,13 @@ def service(composed: dict[str, Any]) -> dict[str, Any]:
     one["secrets"] = [secret(entry) for entry in one.get("secrets", ())]
     if "ports" in one:
         one["ports"] = [port_of_every_node(port) for port in one["ports"]]
-    else:  # the name stands for all replicas, not for one address before them: gateways choose by themselves
+    else:  # the name resolves to all replicas, not to one address in front of them: gateways choose
         one["deploy"]["endpoint_mode"] = "dnsrr"
     return one
 
 
 def port_of_every_node(port: dict[str, Any]) -> dict[str, Any]:
-    """Swarm publishes on every address of a node: it knows no other choice."""
+    """Swarm can publish on all addresses of a node only."""
     return {**{name: port[name] for name in port if name != "host_ip"}, "published": int(port["published"])}
 
 

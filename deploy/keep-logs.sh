@@ -1,8 +1,8 @@
 #!/bin/sh
-# Keeps what containers have written in `logs/`, a file for each, since Docker deletes a container's log with it. Without
-# arguments these are all containers of the stack. When the files exceed PARLEY_LOGS_MB, the oldest are deleted.
+# Saves containers' logs to `logs/`, one file each, because Docker deletes a log together with its container. Without
+# arguments it saves those of all containers of the stack. When the files exceed PARLEY_LOGS_MB, it deletes the oldest.
 #
-# What a log driver sends elsewhere is not kept: docs/logs.md says how to choose one.
+# It saves nothing that a log driver sends elsewhere: see docs/handbook/observe.md.
 set -eu
 umask 077
 
@@ -28,7 +28,7 @@ case $megabytes in '' | 0* | *[!0-9]*) echo "PARLEY_LOGS_MB must be a number of 
 mkdir -p "$directory"
 failed=0
 for one in ${*:-$(docker compose ps --all --quiet)}; do
-    keep "$one" || { echo "the log of container $one cannot be kept" >&2; failed=1; }
+    keep "$one" || { echo "cannot save the log of container $one" >&2; failed=1; }
 done
 taken=0
 ls -t "$directory" | { grep -E '^[a-z-]+-[0-9T:-]{19}-[0-9a-f]{12}\.log\.gz$' || true; } | while read -r file; do

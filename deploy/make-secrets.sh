@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes the secrets that compose.yaml names, in `secrets/` or in the directory that is given. Never replaces one.
+# Creates the secrets that compose.yaml names, in `secrets/` or the given directory. Never replaces one.
 #
-# Each file has mode 0600 and belongs to the user that the one container runs as which reads it: compose mounts files as
-# they are. Their owners are given by a container, so that you need not be root; to read one afterwards you must be.
+# Each file has mode 0600 and belongs to the user of the container that reads it, because Compose mounts files as they
+# are. A container sets the owners, so that you need not be root; to read a secret afterwards you must be.
 set -eu
 umask 077
 directory=${1:-secrets}
@@ -29,15 +29,15 @@ if [ -z "$missing" ]; then
     echo "$directory holds every secret already"
     exit 0
 fi
-if [ -n "$there" ]; then # a new password or key would not fit the databases there are
-    echo "$directory: missing:$missing; put them back from where you keep copies, or remove the directory and the" \
-        "databases (docker compose down --volumes) and start again" >&2
+if [ -n "$there" ]; then # a new password or key would not fit the existing databases
+    echo "$directory: missing:$missing; restore them from your copies, or remove the directory and the databases" \
+        "(docker compose down --volumes) and start over" >&2
     exit 1
 fi
 
-docker version >/dev/null # says itself what is wrong
+docker version >/dev/null # reports its own errors
 postgres=$(image postgres) redis=$(image redis)
-for image in "$postgres" "$redis"; do # before anything is written: without them no file gets its owner
+for image in "$postgres" "$redis"; do # before anything is written: files get their owners by them
     docker image inspect "$image" >/dev/null 2>&1 || docker pull --quiet "$image" >/dev/null
 done
 mkdir -p "$directory"
@@ -53,4 +53,4 @@ write AUTH_MASTER_KEYS "k1:$(head -c 32 /dev/urandom | base64)"
 give "$service_user" "$postgres" $service_files
 give postgres "$postgres" $postgres_files
 give redis "$redis" $redis_files
-echo "made in $directory: keep a copy elsewhere of AUTH_MASTER_KEYS, without which the auth database cannot be read"
+echo "created in $directory: keep a copy of AUTH_MASTER_KEYS elsewhere, or the auth database may become unreadable"

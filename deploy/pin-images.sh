@@ -1,11 +1,11 @@
 #!/bin/sh
-# Writes the base images with the digests that their tags have today to `.env`, so that builds and starts use no others.
-# Run it again for newer ones. An image that `.env` names already keeps its name and tag.
+# Pins the base images in `.env` by the digests that their tags have today, for all builds and starts. Run it again for
+# newer ones. An image that `.env` already names keeps its name and tag.
 set -eu
 
 pinned() { # VARIABLE TAG
     digest=$(docker pull "$2" | sed -n 's/^Digest: //p')
-    [ -n "$digest" ] || { echo "$2: no digest found; .env stays as it is" >&2; exit 1; }
+    [ -n "$digest" ] || { echo "$2: no digest found; .env is unchanged" >&2; exit 1; }
     echo "$1=$2@$digest"
 }
 

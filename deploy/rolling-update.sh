@@ -1,18 +1,18 @@
 #!/bin/sh
-# Replaces every replica by one of the newest image and settings, one after the other: a new one is started and healthy,
-# and known to whoever asks for its name, before an old one is told to stop. Services may be named: the default is all.
+# Replaces every replica, one after another, by one with the newest image and settings. A new one is healthy, and known
+# to everyone who resolves its name, before an old one is stopped. The arguments are services; the default is all.
 #
-# The container `port`, which holds the public port for all gateways, stays as it is.
+# The container `port`, which holds the public port for all gateways, is not replaced.
 set -eu
-NAME_KNOWN_AFTER=3 # seconds; gateways ask for the names every two (GATEWAY_DNS_INTERVAL: raise both together)
+NAME_KNOWN_AFTER=3 # seconds; gateways resolve names every two (GATEWAY_DNS_INTERVAL: raise both together)
 HEALTHY_WITHIN=120
 
 say() { echo "deploy: $*"; }
 replicas() { docker compose ps --quiet "$1"; }
 count() { echo "$1" | wc -w; }
-keep_log() { "$(dirname "$0")/keep-logs.sh" "$1" || true; } # it says so itself
+keep_log() { "$(dirname "$0")/keep-logs.sh" "$1" || true; } # it reports its own errors
 
-start_one_more() { # SERVICE OLD_REPLICAS; names the new one
+start_one_more() { # SERVICE OLD_REPLICAS; prints the new one
     output=$(docker compose up --detach --no-deps --no-recreate --scale "$1=$(($(count "$2") + 1))" "$1" 2>&1) ||
         { echo "$output" >&2; exit 1; }
     for replica in $(replicas "$1"); do
@@ -30,7 +30,7 @@ until_healthy() { # REPLICA
 }
 
 replace_all() { # SERVICE
-    # Left by an update that was interrupted, or stopped by hand: `up` would start it in place of a new one.
+    # `up` would start these, left by an interrupted update or stopped by hand, instead of a new one.
     for stopped in $(docker compose ps --all --quiet --status exited --status created --status dead "$1"); do
         keep_log "$stopped"
         docker rm "$stopped" >/dev/null
@@ -43,11 +43,11 @@ replace_all() { # SERVICE
             docker logs --tail 5 "$new" >&2
             keep_log "$new"
             docker rm --force "$new" >/dev/null
-            say "$1: the new replica is not healthy after $HEALTHY_WITHIN s; it is removed, the old ones go on" >&2
+            say "$1: the new replica is not healthy after $HEALTHY_WITHIN s; it was removed, the old ones continue" >&2
             exit 1
         fi
         sleep $NAME_KNOWN_AFTER
-        docker stop "$old" >/dev/null # with the grace that compose.yaml gives
+        docker stop "$old" >/dev/null # with the grace period in compose.yaml
         keep_log "$old"
         docker rm "$old" >/dev/null
         say "$1: $(printf %.12s "$new") in place of $(printf %.12s "$old")"
@@ -55,11 +55,11 @@ replace_all() { # SERVICE
 }
 
 docker compose build --quiet
-for migrations in auth-migrate users-migrate; do # they work while the previous version still runs
+for migrations in auth-migrate users-migrate; do # they work while the previous version runs
     docker compose run --rm --no-deps "$migrations"
 done
 docker compose up --detach --no-deps --no-recreate --wait port
-# A user-service of this version wants to know of each session what only an auth-service of this version tells it.
+# user-service and the gateway of this version need what only auth-service of this version sends.
 for service in ${*:-auth-service user-service gateway}; do
     replace_all "$service"
 done

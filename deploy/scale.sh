@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs N replicas of a service from now on: the number is kept in `.env`, so that `make up` keeps to it.
+# Sets the number of a service's replicas, and keeps it in `.env` for `make up`.
 set -eu
 service=$1 number=$2
 case $service in gateway | auth-service | user-service) ;; *)

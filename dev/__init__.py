@@ -1,1 +1,1 @@
-"""The whole of Parley on one machine, for development: `make run`, and the stack under the end-to-end tests."""
+"""The whole stack on one machine, for development (`make run`) and for the end-to-end tests."""

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules are loaded Ctrl-C just ends, without a traceback
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules load ends without a traceback
 
 from dev.run import main  # noqa: E402
 

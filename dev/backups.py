@@ -1,4 +1,4 @@
-"""`python -m dev.backups save DIRECTORY | restore DIRECTORY`: both embedded databases by `pg_dump` and `pg_restore`."""
+"""`python -m dev.backups save DIRECTORY | restore DIRECTORY`: dumps and restores both embedded databases."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ STOP_PATIENCE = 10.0
 
 
 async def save(data: DataDirectory, directory: Path) -> None:
-    """Dump both databases, each consistent in itself, whether the stack runs or not. Only the owner reads the files."""
+    """Dump both databases, whether the stack runs or not. Only the owner can read the files."""
     async with _running(data) as postgres:
         for name in DATABASES:
             await _dump(postgres, name, directory / f"{name}.dump")
@@ -34,7 +34,7 @@ async def _dump(postgres: Postgres, name: str, path: Path) -> None:
 
 
 async def restore(settings: Settings, data: DataDirectory, directory: Path) -> None:
-    """Replace each database of which there is a dump, and say so to the services. Refused while the stack runs."""
+    """Replace each database that has a dump, and run `restored` of both services. Refused while the stack runs."""
     dumps = [path for name in DATABASES if (path := directory / f"{name}.dump").exists()]
     if not dumps:
         raise StartError(f"{directory}: there is neither {' nor '.join(f'{name}.dump' for name in DATABASES)}")
@@ -46,7 +46,7 @@ async def restore(settings: Settings, data: DataDirectory, directory: Path) -> N
 
 
 async def _restore(postgres: Postgres, path: Path) -> None:
-    """The database is dropped and made anew: nothing of it is left, and whoever is connected makes that impossible."""
+    """Drop and recreate the database. Fails while anyone is connected to it."""
     options = ("--clean", "--if-exists", "--create", "--exit-on-error")
     await _run(postgres, "pg_restore", *options, f"--dbname={postgres.url('postgres', 'postgres')}", str(path))
 
@@ -65,7 +65,7 @@ async def _say_restored(service: Service) -> None:
 
 @contextlib.asynccontextmanager
 async def _running(data: DataDirectory) -> AsyncIterator[Postgres]:
-    """The server of the stack that runs, else one that is started for as long as the context lasts."""
+    """The server of the running stack, or else one that runs for as long as the context lasts."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(data.held())
@@ -97,11 +97,11 @@ async def _run(postgres: Postgres, program: str, *arguments: str) -> None:
 
 
 def main() -> int:
-    """Returns the exit status, 1 with one line on standard error."""
+    """Returns the exit status: 1, with one line on standard error, after a failure."""
     parser = argparse.ArgumentParser(prog="python -m dev.backups", description="Save and restore both databases.")
     parser.add_argument("what", choices=("save", "restore"))
     parser.add_argument(
-        "directory", type=Path, help="holds auth.dump and users.dump; one that is missing is left alone"
+        "directory", type=Path, help="directory of auth.dump and users.dump; a database without a dump is left alone"
     )
     given = parser.parse_args()
     try:

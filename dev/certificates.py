@@ -1,4 +1,4 @@
-"""Certificates that sign themselves, for tests and benchmarks."""
+"""Self-signed certificates for tests and benchmarks."""
 
 import datetime
 
@@ -23,6 +23,6 @@ def certificate(name: str, key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The key in PEM, not encrypted."""
+    """The key in PEM, unencrypted."""
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())

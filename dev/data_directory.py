@@ -1,4 +1,4 @@
-"""The data directory: who holds it, the secrets made at the first start, and the file to source in a shell."""
+"""The data directory: its lock, the secrets made at the first start, and the file to source in a shell."""
 
 import base64
 import contextlib
@@ -15,7 +15,7 @@ _MASTER_KEYS = "AUTH_MASTER_KEYS"
 
 
 class DataDirectory:
-    """Paths below one directory, all absolute: the services run elsewhere and shells source the file anywhere."""
+    """Paths below one directory, all absolute, because services and shells use them from elsewhere."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -26,7 +26,7 @@ class DataDirectory:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Make the directory, and keep other stacks out as long as the context lasts. Raises `StartError`."""
+        """Create the directory and lock it against other stacks while the context lasts. Raises `StartError`."""
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
             self.secrets.mkdir(mode=0o700, exist_ok=True)
@@ -43,22 +43,22 @@ class DataDirectory:
             yield
 
     def make_secrets(self) -> None:
-        """Make the key that auth-service encrypts with, at the first start. Raises `StartError` when it was lost."""
+        """Create auth-service's master key at the first start. Raises `StartError` if it was lost."""
         path = self.secrets / _MASTER_KEYS
         if path.exists():
             return
         if self.postgres.exists():
-            raise StartError(f"DATA_DIR: {path} is gone, and {self.postgres} cannot be read without it; remove both")
+            raise StartError(f"DATA_DIR: {path} is missing, and {self.postgres} cannot be read without it; remove both")
         _write_private(path, "dev:" + base64.b64encode(secrets.token_bytes(32)).decode())
 
     def write_environment(self, variables: Mapping[str, str]) -> None:
-        """Write the shell file that gives the services' command lines their settings."""
+        """Write the shell file with the settings of the services' command lines."""
         lines = [f"{name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())]
         _write_private(self.environment, "".join(lines))
 
 
 def _write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+    """Write a file atomically that only its owner can read."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.unlink(missing_ok=True)
     with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,5 +1,5 @@
-"""The one error of a start that cannot go on."""
+"""The error of a failed start."""
 
 
 class StartError(Exception):
-    """Why the stack cannot start, in one line for the person who started it."""
+    """The stack cannot start; the message is one line for the user."""

@@ -1,4 +1,4 @@
-"""One request per dialect, as its document shows it, ready to paste into a shell."""
+"""One request per dialect, as in its document, ready to paste into a shell."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ CLIENT_SECRET = "fb1e8c880cee7e76827a32d1368b0a68a6bf04e5493e8a2b6c03261a2e7a8b9
 
 
 def examples(url: str) -> dict[str, str]:
-    """The title and the command of each example, for the gateway at `url`."""
+    """The command of each example by its title, for the gateway at `url`."""
     token = f"{url}/oauth/token"
     standard = (
         f"curl -u demo:demo-secret -d grant_type=password -d username=person1@example.com -d password=password {token}"
@@ -47,7 +47,7 @@ def examples(url: str) -> dict[str, str]:
             phone_number="+8801700000000",
             password="password",
         ),
-        "the user a token was given for": _with_token(standard, f"{url}/api/v1/users/me"),
+        "the user of a token": _with_token(standard, f"{url}/api/v1/users/me"),
     }
 
 
@@ -56,6 +56,6 @@ def _post(url: str, **members: Any) -> str:
 
 
 def _with_token(request: str, url: str) -> str:
-    """A request to `url` with the token that another one gives."""
+    """A request to `url` with the token that `request` returns."""
     silent = request.replace("curl", "curl -s", 1)
     return f"""curl -H "Authorization: Bearer $({silent} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')" {url}"""

@@ -1,4 +1,4 @@
-"""Install the packages of a lock file, and tell how far it is. Needs nothing but an interpreter that has pip."""
+"""Installs the packages of a lock file and reports progress. Needs only an interpreter with pip."""
 
 import signal
 import subprocess
@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-_STEP = 10  # packages between two lines where standard output is no terminal
+_STEP = 10  # packages between two lines if standard output is not a terminal
 
 
 def main(lock: Path) -> int:
-    """Install them; returns pip's exit status. What pip printed is shown when that is not 0."""
+    """Install the packages; returns pip's exit status, and prints pip's output unless that is 0."""
     packages = sum("==" in line for line in lock.read_text().splitlines())
     command = [sys.executable, "-m", "pip", "install", "--progress-bar", "off", "--require-hashes", "-r", str(lock)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
@@ -22,11 +22,11 @@ def main(lock: Path) -> int:
 
 
 def _tell(lines: Iterable[str], packages: int) -> Iterable[str]:
-    """Pass on what pip prints, and tell of each package out of so many that are in the lock file."""
+    """Yield pip's output, and report each of the lock file's `packages` as pip fetches it."""
     fetched = 0
     for line in lines:
         yield line
-        if line.startswith("Ignoring "):  # it is for another system
+        if line.startswith("Ignoring "):  # for another platform
             packages -= 1
         elif line.startswith(("Collecting ", "Requirement already satisfied: ")):
             fetched += 1
@@ -36,7 +36,7 @@ def _tell(lines: Iterable[str], packages: int) -> Iterable[str]:
 
 
 def _say(words: str, *, passing: bool) -> None:
-    """Print a line. On a terminal one that is `passing` is overwritten by the next one; elsewhere it is left out."""
+    """Print a line. A `passing` line is overwritten by the next one on a terminal, and omitted elsewhere."""
     if sys.stdout.isatty():
         print(f"\r\033[K  {words}", end="" if passing else "\n", flush=True)
     elif not passing:
@@ -44,5 +44,5 @@ def _say(words: str, *, passing: bool) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C just ends, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends without a traceback
     sys.exit(main(Path(sys.argv[1])))

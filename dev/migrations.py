@@ -1,4 +1,4 @@
-"""A service's database brought to the newest schema, by the service's own command line where that is needed."""
+"""Migrations of a service's database, by the service's own command line."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ from servicekit import postgres, schema
 
 
 async def migrate(service: Service, database_url: str) -> None:
-    """Migrate the database at `database_url` if it is behind: the command takes a second. Raises `StartError`."""
+    """Migrate the database at `database_url` unless its schema is current. Raises `StartError`."""
     async with postgres.connect(database_url, pool_size=1, unavailable=StartError) as database:
         if await schema.is_current(database, _directory(service)):
             return

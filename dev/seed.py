@@ -1,4 +1,4 @@
-"""The development clients and users: the examples of the five APIs' documents, and one client of the standard's own."""
+"""The development clients and users: examples from the five APIs' documents, and a client of the standard dialect."""
 
 import asyncio
 import hashlib
@@ -72,12 +72,12 @@ USERS: dict[str, tuple[tuple[str, ...], str]] = {
     "admin@example.com": (("--email=admin@example.com", "--role=admin"), "password"),
 }
 
-# The note stands in the database itself, so it is there exactly as long as what it speaks of.
+# The note is in the database itself, so it exists exactly as long as the seeded data.
 _NOTE = "seeded " + hashlib.sha256(repr((CLIENTS, USERS)).encode()).hexdigest()
 
 
 async def is_done(connection: asyncpg.Connection) -> bool:
-    """Whether these very clients and users were seeded before, even if some were removed since."""
+    """True if exactly these clients and users were seeded before, even if some were removed since."""
     note = await connection.fetchval(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'auth'"
     )
@@ -85,12 +85,12 @@ async def is_done(connection: asyncpg.Connection) -> bool:
 
 
 async def note_done(connection: asyncpg.Connection) -> None:
-    """Note that everything is seeded."""
+    """Note in the database that everything is seeded."""
     await connection.execute(f"COMMENT ON DATABASE auth IS '{_NOTE}'")
 
 
 async def seed(auth: Service, users: Service) -> None:
-    """Add the clients and users that are missing, by the services' own command lines. Raises `StartError`."""
+    """Add missing clients and users with the services' own command lines. Raises `StartError`."""
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def add(service: Service, *arguments: str, stdin: str = "") -> None:
@@ -113,7 +113,7 @@ async def seed(auth: Service, users: Service) -> None:
 
 
 async def _listed(service: Service, what: str) -> set[str]:
-    """Every text that stands in the list of what a service holds, the ids and login names among them."""
+    """Every string in a service's list, including ids and login names."""
     output = await processes.run(service.name, service.command(what, "list", "--json"), service.environment)
     return set(_texts(json.loads(output)))
 

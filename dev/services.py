@@ -1,4 +1,4 @@
-"""The three services: their environment, their command lines and their processes."""
+"""The three services: their environments, command lines and processes."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from dev.postgres import Postgres
 from dev.processes import Process, Program
 from dev.settings import HOST, Settings
 
-# A variable of one service that another one reads too.
+# Variables of one service that another one reads too.
 SHARED = ("GATEWAY_READ_TIMEOUT",)
 READY_TIMEOUT = 30.0
 POLL_EVERY = 0.03
@@ -23,7 +23,7 @@ POLL_EVERY = 0.03
 
 @dataclass(frozen=True)
 class Service:
-    """A service's command line, what it is told, and where it says whether it is ready."""
+    """A service's command line, settings, and URL of `/readyz`."""
 
     name: str
     module: str
@@ -33,18 +33,18 @@ class Service:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment without what belongs to the other services, and what the stack decides."""
+        """This process's environment without other services' variables, plus the stack's settings."""
         prefix = next(iter(self.variables)).partition("_")[0] + "_"
         others = tuple({"AUTH_", "USERS_", "GATEWAY_", "REDIS_URL", "SECRETS_DIR"} - {prefix})
         inherited = {name: value for name, value in os.environ.items() if name in SHARED or not name.startswith(others)}
         return {**inherited, **self.variables}
 
     def command(self, *arguments: str) -> list[str]:
-        """The service's command line, run by the interpreter that runs this."""
+        """The service's command line, run by this interpreter."""
         return [sys.executable, "-m", self.module, *arguments]
 
     def process(self, data: DataDirectory) -> Process:
-        """The service itself, not yet started."""
+        """The service's process, not yet started."""
         log = data.logs / f"{self.name}.log"
         return Process(Program(self.name, self.command(*self.serve), self.environment, log, data.root))
 
@@ -68,7 +68,7 @@ def auth_service(settings: Settings, data: DataDirectory, postgres: Postgres, re
 
 
 def user_service(settings: Settings, postgres: Postgres, redis: Mapping[str, str]) -> Service:
-    """Its password policy admits the documents' own examples."""
+    """user-service, with a password policy that allows the documents' own examples."""
     return Service(
         "user-service",
         "user_service",
@@ -100,14 +100,14 @@ def gateway(settings: Settings) -> Service:
             "GATEWAY_OPS_PORT": str(settings.gateway_ops_port),
             "GATEWAY_AUTH_URL": f"http://{HOST}:{settings.auth_port}",
             "GATEWAY_USERS_URL": f"http://{HOST}:{settings.users_port}",
-            "GATEWAY_DRAIN_DELAY": "0",  # no load balancer has to hear of it first
+            "GATEWAY_DRAIN_DELAY": "0",  # there is no load balancer to notice first
         },
         f"http://{HOST}:{settings.gateway_ops_port}/readyz",
     )
 
 
 async def until_ready(session: aiohttp.ClientSession, service: Service, process: Process) -> None:
-    """Wait until a service that was started says that it is ready. Raises `StartError` when it ends instead."""
+    """Wait until a started service is ready. Raises `StartError` if it ends instead or takes too long."""
     deadline = time.monotonic() + READY_TIMEOUT
     while process.runs and time.monotonic() < deadline:
         try:

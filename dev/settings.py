@@ -1,4 +1,4 @@
-"""Where the development stack listens and keeps its data, checked before anything is started."""
+"""The development stack's ports and data directory, checked before anything is started."""
 
 import socket
 from pathlib import Path
@@ -14,7 +14,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseSettings):
-    """Each field is the environment variable of its name in capitals; an empty one counts as absent."""
+    """Each field is the environment variable with its name in capitals; an empty one counts as absent."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the environment. Raises `StartError` that names every faulty variable."""
+    """Read the environment. Raises `StartError` that names every invalid variable."""
     try:
         return Settings()
     except ValidationError as error:
@@ -62,7 +62,7 @@ def _words(fault: Any) -> str:
 
 
 def check_ports(settings: Settings) -> None:
-    """Raises `StartError` that names each port which cannot be listened on, and its variable."""
+    """Raises `StartError` that names each port that cannot be bound, and its variable."""
     faults, taken = [], []
     for variable, port in settings.ports.items():
         with socket.socket() as probe:

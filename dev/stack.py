@@ -1,4 +1,4 @@
-"""The stack from its first process to its last: started in order, watched, stopped in the reverse order."""
+"""The stack's processes: started in order, kept running, stopped in reverse order."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ STOP_PATIENCE = 3.0
 
 
 class Stack:
-    """PostgreSQL, Redis and the three services on one data directory. `say` tells a person what happens."""
+    """PostgreSQL, Redis and the three services on one data directory. `say` reports progress to the user."""
 
     def __init__(self, settings: Settings, data: DataDirectory, say: Callable[[str], None]) -> None:
         self._settings = settings
@@ -39,8 +39,8 @@ class Stack:
         auth = services.auth_service(self._settings, self._data, self._postgres, shared)
         users = services.user_service(self._settings, self._postgres, shared)
         gateway = services.gateway(self._settings)
-        self._write_environment(auth, users)  # not the gateway's, which has no commands: `make up` would read them
-        self._say("bringing the databases up to date")
+        self._write_environment(auth, users)  # without the gateway's, which has no commands: `make up` would read them
+        self._say("migrating the databases")
         await processes.together(
             migrate(auth, self._postgres.url("auth", "auth")), migrate(users, self._postgres.url("users", "users"))
         )
@@ -48,21 +48,21 @@ class Stack:
         await self._start_services(auth, users, gateway)
 
     async def _start_redis(self) -> dict[str, str]:
-        """What the services are told of Redis: nothing where this machine has none."""
+        """The services' setting for Redis; nothing if this machine has none."""
         server = redis.executable()
         if server is None:
-            self._say("no redis-server on this machine: each process throttles by itself")
+            self._say("no redis-server on this machine: each process throttles on its own")
             return {}
         self._redis = redis.process(server, self._settings.redis_port, self._data)
         await self._redis.start()
         return {"REDIS_URL": redis.url(self._settings.redis_port)}
 
     async def watch(self) -> None:
-        """Start again what dies, for ever."""
+        """Restart processes that die, until cancelled."""
         await processes.together(*(process.keep_running(self._say) for process in self._started()))
 
     async def stop(self) -> None:
-        """Stop whatever runs: first what takes requests, last what keeps the data."""
+        """Stop everything that runs: the gateway first, the database last."""
         if self._gateway is not None:
             await self._gateway.stop(STOP_PATIENCE)
         await asyncio.gather(*(process.stop(STOP_PATIENCE) for process in self._behind))

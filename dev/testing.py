@@ -1,4 +1,4 @@
-"""The stack as a test runs it: `python -m dev` on free ports and a data directory of the test's own."""
+"""The stack under test: `python -m dev` on free ports and with its own data directory."""
 
 import contextlib
 import os
@@ -24,9 +24,9 @@ START_TIMEOUT, STOP_TIMEOUT = 120.0, 30.0
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack that answers at `url`; what is None is unknown of one that runs elsewhere.
+    """A stack that answers at `url`; fields are None if they are unknown of a stack that runs elsewhere.
 
-    `compose` is the `docker compose …` that speaks to it, where it runs in containers.
+    `compose` is the `docker compose …` command for a stack in containers.
     """
 
     url: str
@@ -37,7 +37,7 @@ class Stack:
 
     @property
     def has_command_line(self) -> bool:
-        """Whether the services' own command lines can be run here."""
+        """True if the services' command lines can be run here."""
         return self.data_dir is not None or bool(self.compose)
 
     def processes(self) -> dict[str, psutil.Process]:
@@ -46,7 +46,7 @@ class Stack:
         return {_name(child): child for child in psutil.Process(self.supervisor.pid).children()}
 
     def environment(self) -> dict[str, str]:
-        """What `env` in the data directory sets in the shell that sources it."""
+        """The variables that the data directory's `env` sets in a shell."""
         assert self.data_dir is not None
         return dict(entry.split("=", 1) for entry in shlex.split((self.data_dir / "env").read_text()))
 
@@ -57,7 +57,7 @@ class Stack:
         return self.supervisor.wait(STOP_TIMEOUT)
 
     def stop(self) -> None:
-        """End it, whatever state it is in."""
+        """Stop it, whatever its state."""
         assert self.supervisor is not None
         if self.supervisor.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -67,11 +67,11 @@ class Stack:
 
 
 def _name(process: psutil.Process) -> str:
-    """The module of `python -m module`, else the program's own name."""
+    """The module of `python -m module`, or the program's own name."""
     arguments = process.cmdline()
     if "-m" in arguments:
         return str(arguments[arguments.index("-m") + 1])
-    return Path(arguments[0].split()[0]).name  # Redis writes what it listens on behind it
+    return Path(arguments[0].split()[0]).name  # Redis appends what it listens on
 
 
 def free_ports() -> dict[str, str]:
@@ -86,11 +86,11 @@ def free_ports() -> dict[str, str]:
 
 
 def command(data_dir: Path, **variables: str) -> tuple[list[str], dict[str, str]]:
-    """The command that starts a stack and its environment; `variables` go before the rest.
+    """The command that starts a stack, and its environment; `variables` take precedence.
 
-    The gateway asks for a verdict at every request: a test would else have to wait until one is forgotten. Nothing is
-    throttled, and one network may have all places: all tests come from one address. A session is refreshed as fast as a
-    test or a benchmark can. A hundred at once wait to be hashed also where a machine is slow.
+    The gateway caches no verdicts, so that tests need not wait for them to expire. Nothing is throttled, and one
+    network may use all capacity, because all tests come from one address. A session may be refreshed as fast as a
+    test or benchmark can. A hundred passwords may wait to be hashed at once, even on a slow machine.
     """
     ours = {
         **free_ports(),
@@ -106,7 +106,7 @@ def command(data_dir: Path, **variables: str) -> tuple[list[str], dict[str, str]
 
 
 def start(data_dir: Path, **variables: str) -> Stack:
-    """Start a stack and wait until it is ready. Raises AssertionError with what it wrote when it ends instead."""
+    """Start a stack and wait until it is ready. Raises AssertionError with its output if it ends instead."""
     arguments, environment = command(data_dir, **variables)
     data_dir.mkdir(parents=True, exist_ok=True)
     output = data_dir / "output"
@@ -141,7 +141,7 @@ def running(data_dir: Path, **variables: str) -> Iterator[Stack]:
 
 @contextlib.contextmanager
 def module(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of `python -m` with these arguments for as long as the context lasts; `log` gets what it writes."""
+    """A process of `python -m` with these arguments for as long as the context lasts; its output goes to `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", *arguments], env=environment, stdout=output, stderr=output)
     try:
@@ -156,7 +156,7 @@ def module(arguments: Sequence[str], environment: Mapping[str, str], log: Path) 
 
 
 def wait_until_ready(url: str) -> None:
-    """Wait until the page is answered with 200. Raises AssertionError where it is not in time."""
+    """Wait until the page returns 200. Raises AssertionError if it does not in time."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2):

@@ -25,7 +25,8 @@ def test_the_oldest_kept_logs_make_room(containers, scaled, tmp_path):
 
 def test_the_handbooks_override_replaces_driver_and_options(tmp_path):
     """Options of one driver are errors to another, so none may be left of what compose.yaml says."""
-    (sample,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs" / "logs.md").read_text(), re.DOTALL)
+    page = REPOSITORY / "docs" / "handbook" / "observe.md"
+    (sample,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
     (tmp_path / "override.yaml").write_text(sample)
     files = ("--file", "compose.yaml", "--file", str(tmp_path / "override.yaml"))
     services = json.loads(run("docker", "compose", *files, "config", "--format", "json"))["services"]

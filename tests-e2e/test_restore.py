@@ -225,7 +225,7 @@ async def test_a_restore_is_refused_while_the_services_run(world: World) -> None
 
 
 async def restored_by_hand(world: World, name: str) -> str:
-    """What `pg_restore` says as docs/operations.md calls it, on the server that the services are connected to."""
+    """The errors of `pg_restore`, run as docs/handbook/backup.md says, while services are connected to the server."""
     programs = Path(world.stack.processes()["postgres"].exe()).parent
     url = world.stack.environment()["AUTH_DATABASE_URL"].replace("auth@/auth", "postgres@/postgres")
     process = await asyncio.create_subprocess_exec(

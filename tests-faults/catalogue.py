@@ -1,4 +1,4 @@
-"""All faults, in the order in which they are brought upon one running stack."""
+"""All faults, in the order in which they are injected into one running stack."""
 
 import certificate_faults
 import key_faults
@@ -21,7 +21,7 @@ FAULTS: list[Fault] = [
     *network_faults.FAULTS,
 ]
 
-# The short form: of each kind of fault one, where it shows most.
+# The short form: one fault of each kind, where it has the most effect.
 SHORT = {
     "auth-service-1-stopped-3s",
     "user-service-1-stopped-3s",

@@ -1,4 +1,4 @@
-"""A certificate of the gateways that runs out, and one that is replaced again and again while it is in use."""
+"""A certificate of the gateways that expires, and one that is renewed repeatedly while in use."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ RENEWALS_PAUSE = 0.05
 
 
 class Authority:
-    """The authority that signs the gateways' certificates, and that clients trust."""
+    """The certificate authority that signs the gateways' certificates and that clients trust."""
 
     def __init__(self, directory: Path) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -40,12 +40,12 @@ class Authority:
         self.key_file = directory / "gateway.key"
 
     def context(self) -> ssl.SSLContext:
-        """The context that clients check the gateways with."""
+        """The context with which clients verify the gateways."""
         pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ssl.create_default_context(cadata=pem)
 
     def renew(self, seconds: float, *, after_key: float = 0.0) -> None:
-        """Write a new key and a certificate that lasts so long, one file after the other."""
+        """Write a new key and, `after_key` seconds later, a certificate that is valid for `seconds`."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway")])
         addresses = [x509.IPAddress(ipaddress.ip_address(address(name))) for name in replicas("gateway")]
@@ -80,7 +80,7 @@ def _builder(
 
 @contextlib.asynccontextmanager
 async def with_tls(stack: Stack) -> AsyncIterator[None]:
-    """The gateways speak TLS, with a certificate that lasts; every request of a client is a handshake."""
+    """Have the gateways speak TLS with a valid certificate; every request of a client makes a handshake."""
     authority = Authority(stack.data.root)
     authority.renew(LONG)
     stack.authority = authority
@@ -104,7 +104,7 @@ def _reload(stack: Stack) -> None:
 
 @contextlib.asynccontextmanager
 async def run_out(stack: Stack) -> AsyncIterator[None]:
-    """The gateways have a certificate that has run out, and then get a new one."""
+    """The gateways' certificate has expired; they get a new one at the end."""
     stack.authority.renew(-1)
     _reload(stack)
     yield
@@ -114,7 +114,7 @@ async def run_out(stack: Stack) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def renewed_again_and_again(stack: Stack) -> AsyncIterator[None]:
-    """Files are written and SIGHUP is sent without regard for one another."""
+    """The certificate is renewed repeatedly, and SIGHUP is sent at any moment, even between its two files."""
     renewing = asyncio.create_task(_renew(stack))
     try:
         yield

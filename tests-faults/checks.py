@@ -10,7 +10,7 @@ from history import Effect
 from ledger import Attempt, Ledger
 
 EARLY = 0.05
-# How much longer than its bound a request may take on a machine that is busy with the test itself.
+# Allowance in seconds for a machine that is busy with the test itself.
 SLACK = 0.3
 SHOWN = 6
 ACKNOWLEDGED_ONCE = {"sign-up": 200, "name change": 200, "password change": 204}
@@ -18,9 +18,9 @@ ACKNOWLEDGED_ONCE = {"sign-up": 200, "name change": 200, "password change": 204}
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one fault: requests, failures by kind, the longest wait, and when the last failure was sent.
+    """The result of one fault: requests, failures by kind, the longest wait, and when the last failed request was sent.
 
-    `over` counts from the fault's end, or from its beginning where the stack gets over it of itself.
+    `over` is in seconds from the fault's end, or from its start if the stack recovers on its own.
     """
 
     requests: int
@@ -42,7 +42,7 @@ def outcome(ledger: Ledger, fault: Fault, ended_at: float) -> Outcome:
 
 
 def check(ledger: Ledger, fault: Fault, ended_at: float, effects: list[Effect]) -> None:
-    """Note in the ledger every promise that does not hold."""
+    """Note every broken promise in the ledger."""
     _failures_are_allowed(ledger, fault)
     _fault_is_over(ledger, fault, ended_at)
     _nobody_waits_long(ledger, fault)
@@ -54,7 +54,7 @@ def _failures_are_allowed(ledger: Ledger, fault: Fault) -> None:
     before = [attempt for attempt in failed if attempt.end < ledger.fault_at]
     _each(ledger, "a request fails before the fault", before)
     strange = [one for one in failed if one.end >= ledger.fault_at and one.outcome not in fault.sees]
-    _each(ledger, f"clients see something else than {fault.sees or 'nothing'}", strange)
+    _each(ledger, f"clients see something other than {fault.sees or 'nothing'}", strange)
     spared = [one for one in failed if one.operation in fault.spares]
     _each(ledger, f"a fault that spares {', '.join(fault.spares)} does not", spared)
 
@@ -77,7 +77,7 @@ def _each(ledger: Ledger, promise: str, attempts: list[Attempt]) -> None:
 
 
 def _executed_in_time(ledger: Ledger, effects: list[Effect]) -> None:
-    """Each write is one request's, which was still waited for. What was acknowledged was written."""
+    """Each write belongs to one request whose caller was still waiting, and each acknowledged request was written."""
     by_subject: dict[tuple[str, str], list[Attempt]] = {}
     for attempt in ledger.attempts:
         if attempt.outcome != "refused":  # then nothing was sent
@@ -100,11 +100,11 @@ def _executed_in_time(ledger: Ledger, effects: list[Effect]) -> None:
             _not_waited_for(ledger, effect, attempts)
     acknowledged = [one for one in ledger.attempts if ACKNOWLEDGED_ONCE.get(one.operation) == one.outcome]
     lost = [attempt for attempt in acknowledged if not any(_may_be(effect, attempt) for effect in effects)]
-    _each(ledger, "what was acknowledged was never written", lost)
+    _each(ledger, "an acknowledged request was never written", lost)
 
 
 def _may_be(effect: Effect, attempt: Attempt) -> bool:
-    """True if the write is what the attempt asked for, or an earlier one that asked for the same."""
+    """True if the write is what this attempt, or an earlier one for the same, asked for."""
     same = effect.operation == attempt.operation and effect.subject == str(attempt.subject)
     return same and effect.argument in ("", attempt.argument) and effect.at <= attempt.end + LATE
 

@@ -1,4 +1,4 @@
-"""Clients of the steady load: each signs somebody up and then does one kind of thing for as long as it lives."""
+"""Clients of the steady load: each signs a user up and then repeats one kind of operation."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ from exchange import Reply, bearer, post_form, post_json, send
 from ledger import Attempt, LostError
 
 REVOKED_WITHIN = 2.0
-# By when a write that was begun in time has reached the database.
+# Seconds within which a write that was started in time reaches the database.
 LATE = 0.5
 CALM = 2.0
-# A login is proof enough to change names by for five minutes.
+# In seconds. A login permits name changes for five minutes.
 LOGIN_IS_KEPT = 200.0
 
 
@@ -36,14 +36,14 @@ class Session:
 
 
 def _sign_up() -> tuple[str, str, Request]:
-    """An e-mail address that nobody has had, a password, and the request that signs both up."""
+    """A new e-mail address, a password, and the request that signs the user up."""
     email, password = f"{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(9)
     body = {"user": {"email": email, "password": password}}
     return email, password, lambda http: post_json(http, "/api/v1/users", body)
 
 
 class Client:
-    """One client: `patience` is how long it waits for an answer before it gives up, `pause` what it does in between."""
+    """One client. It waits `patience` seconds for a response, and `pause` seconds between turns."""
 
     pause = 0.2
 
@@ -57,10 +57,10 @@ class Client:
         self._numbers = itertools.count(1)
 
     async def live(self, stop: asyncio.Event, entrance: asyncio.Semaphore) -> None:
-        """Take one turn after the other. A client that has lost its session begins again as somebody else.
+        """Take one turn after another. A client that has lost its session starts over as another user.
 
-        `entrance` lets only some begin at a time: more would be a flood of sign-ups from one address, of which the
-        queue for hashes refuses a part.
+        `entrance` limits how many start at a time: more would be a flood of sign-ups from one address, some of which
+        the hashing queue would refuse.
         """
         async with entrance:
             await self.begin()
@@ -87,11 +87,11 @@ class Client:
         raise NotImplementedError
 
     async def audit(self) -> None:
-        """Once all is well again: what was acknowledged is so."""
+        """After recovery, check that what was acknowledged holds."""
         await self.must_be_accepted(self.session)
 
     def fail(self, promise: str, *attempts: Attempt) -> LostError:
-        """Note a promise that is broken; returns what to raise."""
+        """Note a broken promise; returns the exception to raise."""
         self._ledger.broken(promise, *attempts)
         return LostError(promise)
 
@@ -101,14 +101,14 @@ class Client:
     async def try_once(
         self, operation: str, subject: int | str, argument: str, request: Request
     ) -> tuple[Attempt, Reply | None]:
-        """Send a request once, and give up where it fails."""
+        """Send a request once, and do not repeat it if it fails."""
         attempt, reply, _ = await self._doors.attempt(
             self.name, self._patience, (operation, subject, argument), request
         )
         return attempt, reply
 
     async def sign_up(self) -> User:
-        """A user that exists. An address that an attempt may have taken which nobody heard of is not used again."""
+        """Sign a user up. An address that an unanswered attempt may have registered is not used again."""
         while True:
             email, password, request = _sign_up()
             answer = await self.answer("sign-up", email, email, request)
@@ -126,7 +126,7 @@ class Client:
         return Session(self._driver, user, tokens.access_token, str(tokens.refresh_token))
 
     async def must_be_accepted(self, session: Session) -> None:
-        """The access token gets its user's record."""
+        """Check that the access token is accepted."""
         answer = await self.answer(
             "read", session.user.id, "", lambda http: session.driver.me(http, session.access_token)
         )
@@ -134,7 +134,7 @@ class Client:
             raise self.fail("a good access token is refused", answer.attempt)
 
     async def must_be_refused_soon(self, session: Session, ended: Attempt) -> None:
-        """From two seconds after the acknowledgement on, no request that is sent with the access token is accepted."""
+        """Check that no request with the access token is accepted that is sent two seconds after `ended`, or later."""
         while True:
             probe, _ = await self.try_once(
                 "probe", session.user.id, "", lambda http: session.driver.me(http, session.access_token)
@@ -144,14 +144,14 @@ class Client:
             if probe.outcome == 200 and probe.start > ended.end + REVOKED_WITHIN:
                 late = probe.start - ended.end
                 self._ledger.broken(
-                    f"what was revoked is accepted {late:.1f} s after it was acknowledged", ended, probe
+                    f"a revoked token is accepted {late:.1f} s after the revocation was acknowledged", ended, probe
                 )
                 return
             await asyncio.sleep(0.05)
 
 
 class Refresher(Client):
-    """Exchanges its refresh token, again at another gateway when it was not answered, and reads now and then."""
+    """Refreshes, at another gateway if the first did not respond, and reads now and then."""
 
     async def turn(self) -> None:
         session, spent = self.session, self.session.refresh_token
@@ -170,7 +170,7 @@ class Refresher(Client):
 
 
 class Reader(Client):
-    """Reads its own record with one access token."""
+    """Reads its own user record with one access token."""
 
     pause = 0.1
 
@@ -203,7 +203,7 @@ class Visitor(Client):
 
 
 class PasswordChanger(Client):
-    """Changes its password, which ends its other session; where it had to give up it stays with what holds."""
+    """Changes its password, which ends its other session. After a failure it finds out which password is valid."""
 
     async def begin(self) -> None:
         await super().begin()
@@ -226,7 +226,7 @@ class PasswordChanger(Client):
         self.other = await self.log_in(self.user)
 
     async def _find_out(self, new: str) -> None:
-        """The password that holds soon after a change was given up still holds later."""
+        """Check that the password that is valid soon after a failed change stays valid."""
         await asyncio.sleep(LATE)
         request = self._driver.password_request(**{self._driver.login_name: self.user.email, "password": new})
         answer = await self.answer("login", self.user.id, new, lambda http: post_json(http, self._driver.path, request))
@@ -240,9 +240,9 @@ class PasswordChanger(Client):
 
 
 class NameChanger(Client):
-    """Sets one user name after the other, each once; what it gave up it does not ask for again.
+    """Sets one user name after another, each once, and does not repeat a failed change.
 
-    It logs in again before its login is too old to change names by.
+    It logs in again before its login becomes too old for name changes.
     """
 
     async def log_in(self, user: User) -> Session:
@@ -263,7 +263,7 @@ class NameChanger(Client):
 
 
 class Newcomers(Client):
-    """Signs up one user after the other, each once."""
+    """Signs up one user after another, each once."""
 
     def __init__(self, name: str, doors: Doors, driver: Driver, patience: float) -> None:
         super().__init__(name, doors, driver, patience)
@@ -278,6 +278,6 @@ class Newcomers(Client):
             raise self.fail("a sign-up is refused", attempt)
 
     async def audit(self) -> None:
-        """The user who was signed up last can log in."""
+        """Check that the users who signed up last can log in."""
         for user in self._signed_up[-8:]:
             await self.log_in(user)

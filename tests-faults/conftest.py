@@ -1,4 +1,4 @@
-"""The running stack that one fault after the other is brought upon, in a network of its own."""
+"""The running stack into which one fault after the other is injected, in its own network namespace."""
 
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -15,9 +15,9 @@ from replicas import Stack
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--form", choices=("short", "whole"), default="whole", help="which faults to bring about")
-    parser.addoption("--only", default="", help="names of faults, separated by commas")
-    parser.addoption("--record", action="store_true", help="write what is measured into docs/faults.md")
+    parser.addoption("--form", choices=("short", "whole"), default="whole", help="which faults to inject")
+    parser.addoption("--only", default="", help="comma-separated names of faults")
+    parser.addoption("--record", action="store_true", help="write the measurements to docs/faults.md")
 
 
 DISK_MEGABYTES, LOG_MEGABYTES = 640, 128
@@ -28,14 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what was measured in each fault, whether the test passed or not."""
+    """Print the measurements of each fault, whether its test passed or not."""
     terminalreporter.section("measured")
     for line in config.stash[MEASURED]:
         terminalreporter.write_line(line)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not asked for, and put what needs relays last: the stack is started again for it."""
+    """Deselect what was not asked for, and run faults that need relays last, because they restart the stack."""
     faults = {item: item.callspec.params["fault"] for item in items if item.name.startswith("test_fault[")}
     only = set(filter(None, config.getoption("--only").split(",")))
     unknown = only - {fault.name for fault in faults.values()}
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def disk() -> Iterator[Path]:
-    """A directory on a small file system of its own; pytest's own directories are not for other users to enter."""
+    """A directory on its own small file system; other users cannot enter pytest's directories."""
     with tempfile.TemporaryDirectory(prefix="parley-faults-", ignore_cleanup_errors=True) as directory:
         namespaces.enter(Path(directory))
         disk = Path(directory) / "disk"

@@ -1,4 +1,4 @@
-"""The gateways as a load balancer reaches them: requests go to those that say they are ready."""
+"""The gateways behind a load balancer: requests go to those that say they are ready."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ Request = Callable[[aiohttp.ClientSession], Awaitable[Reply]]
 
 @dataclass
 class Door:
-    """One gateway: an HTTP session with it, and where it says whether it is ready."""
+    """One gateway: an HTTP session with it, and the URL of its `/readyz`."""
 
     name: str
     http: aiohttp.ClientSession
@@ -34,7 +34,7 @@ class Door:
 
 @dataclass
 class Answer:
-    """An answer that is not a failure. `repeated` says that an earlier attempt may have been carried out, too."""
+    """A response that is not a failure. `repeated` means that an earlier attempt may have been executed too."""
 
     reply: Reply
     attempt: Attempt
@@ -42,7 +42,7 @@ class Answer:
 
 
 class Doors:
-    """Behaviour that all clients share."""
+    """The load balancer that all clients use."""
 
     def __init__(self, doors: list[Door], ledger: Ledger) -> None:
         self.ledger = ledger
@@ -50,14 +50,14 @@ class Doors:
         self._turn = itertools.count()
 
     async def watch(self) -> None:
-        """Ask every gateway again and again whether it is ready, for ever."""
+        """Poll the readiness of every gateway until cancelled."""
         async with aiohttp.ClientSession(timeout=LOOK_TIMEOUT) as session:
             while True:
                 await asyncio.gather(*(self._look(session, door) for door in self._doors))
                 await asyncio.sleep(LOOK_EVERY)
 
     async def _look(self, session: aiohttp.ClientSession, door: Door) -> None:
-        """Ready is what says so and answers by the way that clients take, where 404 is an answer."""
+        """A gateway is ready if it says so and responds on the clients' route, where 404 counts as a response."""
         try:
             async with session.get(door.ready_url) as ready, door.http.get("/", timeout=LOOK_TIMEOUT):
                 door.ready = ready.status == 200
@@ -65,7 +65,7 @@ class Doors:
             door.ready = False
 
     def _next(self, *, but: Door | None = None) -> Door:
-        """The next one that is ready, another one than `but` where there is one; where none is, any."""
+        """The next ready gateway, if possible not `but`; any gateway if none is ready."""
         ready = [door for door in self._doors if door.ready] or self._doors
         others = [door for door in ready if door is not but] or ready
         return others[next(self._turn) % len(others)]
@@ -73,7 +73,7 @@ class Doors:
     async def attempt(
         self, client: str, patience: float, what: tuple[str, int | str, str], request: Request, but: Door | None = None
     ) -> tuple[Attempt, Reply | None, Door]:
-        """Send a request once. A gateway that takes no connection is passed over: nothing was sent to it."""
+        """Send a request once. A gateway that refuses the connection is skipped, because nothing was sent to it."""
         for _ in self._doors:
             door = self._next(but=but)
             attempt = self.ledger.begin(client, *what, door.name)
@@ -101,7 +101,7 @@ class Doors:
         return attempt, reply, door
 
     async def answer(self, client: str, patience: float, what: tuple[str, int | str, str], request: Request) -> Answer:
-        """Send a request until it is answered with something else than a failure, each time to another gateway."""
+        """Send a request, each time to another gateway, until the response is not a failure."""
         started, door, pause = time.monotonic(), None, PAUSE
         repeated = False
         while True:
@@ -120,9 +120,9 @@ class Doors:
 async def opened(
     gateways: dict[str, tuple[str, str]], ledger: Ledger, context: ssl.SSLContext | None
 ) -> AsyncIterator[Doors]:
-    """Doors to gateways, each a name, a base URL and where it says whether it is ready.
+    """Doors to `gateways`: by name, the base URL and the URL of `/readyz`.
 
-    With a `context` every request has a connection of its own, so that every one is a handshake.
+    With a `context`, every request has its own connection, and so its own TLS handshake.
     """
     async with contextlib.AsyncExitStack() as sessions:
         doors = []

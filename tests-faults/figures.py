@@ -1,4 +1,4 @@
-"""The results of faults, kept in `results.json`, and the table in `docs/faults.md` that is written from it."""
+"""The results of faults in `results.json`, and the table in `docs/faults.md` that is generated from them."""
 
 import datetime
 import inspect
@@ -19,8 +19,8 @@ RESULTS = Path(__file__).with_name("results.json")
 DOCUMENT = Path(__file__).parent.parent / "docs" / "faults.md"
 BEGIN, END = "<!-- The table below is written by `make test-faults`. -->\n", "<!-- The end of the table. -->\n"
 _HEAD = (
-    "| row | what happens | for | clients may see | over within | no request waits longer than"
-    " | clients saw | over after | longest wait | measured |\n"
+    "| row | fault | for | clients may see | recovers within | maximum wait"
+    " | clients saw | recovered after | longest wait | measured |\n"
     "|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
@@ -32,7 +32,7 @@ def read() -> dict[str, Any]:
 
 
 def record(fault: Fault, outcome: Outcome, *, holds: bool) -> None:
-    """Keep a result."""
+    """Store a result."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     results = {**read(), fault.name: {**asdict(outcome), "holds": holds, "measured": today}}
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
@@ -48,7 +48,7 @@ def document(faults: Iterable[Fault]) -> str:
 
 
 def _row(fault: Fault, result: dict[str, Any] | None) -> str:
-    counted = "its beginning" if fault.of_itself else "its end"
+    counted = "the start" if fault.of_itself else "the end"
     promised = (
         f"`{fault.name}`",
         description(fault),
@@ -68,10 +68,10 @@ def _allowed(fault: Fault) -> str:
 def _measured(result: dict[str, Any] | None) -> tuple[str, ...]:
     if result is None:
         return ("-", "-", "-", "not yet")
-    seen = ", ".join(f"{kind}: {number}" for kind, number in sorted(result["failures"].items())) or "nothing"
+    seen = ", ".join(f"{kind}: {number}" for kind, number in sorted(result["failures"].items())) or "no failures"
     broken = "" if result["holds"] else " **A promise was broken.**"
     return (
-        f"{seen} of {result['requests']} requests.{broken}",
+        f"{seen} in {result['requests']} requests.{broken}",
         f"{result['over']:.1f} s",
         f"{result['longest']:.1f} s",
         result["measured"],
@@ -79,7 +79,7 @@ def _measured(result: dict[str, Any] | None) -> tuple[str, ...]:
 
 
 def description(fault: Fault) -> str:
-    """The docstring of what brings the fault about; of the function that made it, where it has none of its own."""
+    """The docstring of the fault's injector, or else of the function that made the injector."""
     injected = inspect.unwrap(fault.inject)
     maker = injected.__qualname__.partition(".")[0]
     words = injected.__doc__ or getattr(sys.modules[injected.__module__], maker).__doc__

@@ -1,10 +1,10 @@
-"""A history of what was really done: triggers note every write of sessions and users in the databases."""
+"""A history of what was really done: database triggers record every write to sessions and users."""
 
 from dataclasses import dataclass
 
 import asyncpg
 
-# Owned by the superuser and run as that one: the services' roles need no rights for it, and see nothing of it.
+# Owned and run by the superuser: the services' roles need no privileges on it and do not notice it.
 _TABLE = """
     CREATE SCHEMA history;
     CREATE TABLE history.effects (
@@ -46,7 +46,7 @@ _USERS = """
 
 @dataclass(frozen=True)
 class Effect:
-    """A write: what kind of request makes it, for whom, what it set, and when by the database's clock."""
+    """A write: the kind of request that makes it, its user, the value set, and the time by the database's clock."""
 
     operation: str
     subject: str
@@ -56,13 +56,13 @@ class Effect:
 
 
 async def record(auth: asyncpg.Connection, users: asyncpg.Connection) -> None:
-    """From now on writes are noted."""
+    """Start recording writes."""
     await auth.execute(_TABLE + _SESSIONS)
     await users.execute(_TABLE + _USERS)
 
 
 async def since(moment: float, *connections: asyncpg.Connection) -> list[Effect]:
-    """The writes since a moment of the database's clock, in the order of time."""
+    """The writes since a moment of the database's clock, in chronological order."""
     rows = [
         row
         for connection in connections

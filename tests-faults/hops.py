@@ -1,4 +1,4 @@
-"""The ways between processes: the names that callers know, the addresses behind them, and a relay for each way."""
+"""The routes between processes: the names that callers use, the addresses behind them, and a relay for each route."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ Ways = Literal["direct", "relayed"]
 
 
 def address(name: str) -> str:
-    """The address on which a replica such as `auth-service-1` listens."""
+    """The address that a replica such as `auth-service-1` listens on."""
     kind, _, number = name.rpartition("-")
     return "127.0.0.1" if kind == "redis" else f"127.0.{_KINDS.index(kind) + 1}.{number}"
 
@@ -29,9 +29,9 @@ def replicas(kind: str) -> list[str]:
 
 
 class Hops:
-    """A caller finds a service under a name of the caller's own, such as `auth-service.gateway-1`.
+    """Each caller has its own name for a service, such as `auth-service.gateway-1`.
 
-    The name leads to the replicas themselves, or, once they are `relayed`, to relays in front of each.
+    The name resolves to the replicas themselves, or, if `relayed`, to a relay in front of each.
     """
 
     def __init__(self, names: NameServer) -> None:
@@ -50,7 +50,7 @@ class Hops:
         return f"postgresql://{database}@postgres.{caller}:5432/{database}"
 
     async def relay(self) -> None:
-        """From now on names lead to relays; a caller that keeps its connections has to be started again."""
+        """Make names resolve to relays; a caller with open connections must be restarted."""
         for kind, callees in CALLS.items():
             for caller in replicas(kind):
                 for callee in (one for name in callees for one in replicas(name)):
@@ -63,7 +63,7 @@ class Hops:
         self._publish()
 
     async def close(self) -> None:
-        """From now on names lead to the replicas themselves."""
+        """Make names resolve to the replicas themselves."""
         for relay in self._relays.values():
             await relay.stop()
         self._relays.clear()
@@ -72,7 +72,7 @@ class Hops:
         self._publish()
 
     def between(self, caller: str, callee: str) -> list[Relay]:
-        """The relays from a caller to a callee, each a replica such as `gateway-1` or all of them, `gateway`."""
+        """The relays from a caller to a callee, each a replica (`gateway-1`) or a service (`gateway`)."""
         found = [
             relay
             for (one, other), relay in self._relays.items()

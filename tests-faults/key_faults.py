@@ -1,4 +1,4 @@
-"""Signing keys that are replaced at once, while every replica still knows the old ones only."""
+"""Signing keys that are rotated faster than replicas normally learn of them."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from replicas import Stack
 
 @contextlib.asynccontextmanager
 async def rotated_again_and_again(stack: Stack) -> AsyncIterator[None]:
-    """`keys rotate --now`, and again as soon as it is done."""
+    """`keys rotate --now`, repeated as soon as it returns."""
     rotating = asyncio.create_task(_rotate(stack))
     try:
         yield

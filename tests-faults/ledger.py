@@ -1,4 +1,4 @@
-"""Everything that clients sent: what, when, by which gateway, and what came of it."""
+"""Every request that clients sent: what, when, to which gateway, and its outcome."""
 
 import itertools
 import time
@@ -6,19 +6,19 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# An answer that tells a client to try again later, or none at all.
+# A response that tells a client to try again later, or no response.
 FAILURES = ("timeout", "reset", "refused", 502, 503, 504)
 
 
 class LostError(Exception):
-    """A promise was broken so that a client cannot go on as it is. It has been noted."""
+    """A promise was broken and has been noted; the client cannot continue with its session."""
 
 
 @dataclass
 class Attempt:
-    """One request of one client. Times are the machine's, in seconds since 1970; `outcome` None is still waited for.
+    """One request of one client. Times are in seconds since 1970; `outcome` is None while the client waits.
 
-    `subject` is what it is about: a user's id, or for a sign-up the e-mail address. `argument` is what it would set.
+    `subject` is the user's id, or for a sign-up the e-mail address; `argument` is the value to set.
     """
 
     number: int
@@ -41,7 +41,7 @@ class Attempt:
         return (self.end or time.time()) - self.start
 
     def told(self, since: float) -> str:
-        """One line for a person; times count from `since`."""
+        """One line for people; times are relative to `since`."""
         end = f"{self.end - since:8.3f}" if self.end else "   never"
         return (
             f"#{self.number:<5} {self.start - since:8.3f} →{end} s  {self.client:<22} {self.operation:<16} "
@@ -51,7 +51,7 @@ class Attempt:
 
 @dataclass
 class Ledger:
-    """All attempts, and every promise that was broken, in words."""
+    """All attempts, and descriptions of all broken promises."""
 
     attempts: list[Attempt] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -65,12 +65,12 @@ class Ledger:
         return attempt
 
     def broken(self, promise: str, *attempts: Attempt) -> None:
-        """Note that a promise does not hold, and which requests show it."""
+        """Note a broken promise and the requests that show it."""
         lines = (attempt.told(self.fault_at) for attempt in attempts)
         self.violations.append("\n        ".join((promise, *lines)))
 
     def successor(self, spent: str, successor: str, attempt: Attempt) -> None:
-        """Note what a refresh token was exchanged for: always the same."""
+        """Note the successor of a refresh token, which must always be the same."""
         self.successors[spent].add(successor)
         if len(self.successors[spent]) > 1:
             self.broken("a refresh token has two successors", attempt)

@@ -1,4 +1,4 @@
-"""The steady load: some clients of each kind at work for as long as a fault is watched."""
+"""The steady load: clients of each kind that work for as long as a fault is watched."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from doors import Doors
 from drivers import REFRESHING
 from ledger import LostError
 
-# An impatient client gives up after two seconds and asks another gateway. A patient one waits for the gateway's 504.
+# In seconds. Impatient clients then ask another gateway; patient ones wait for the gateway's 504.
 IMPATIENT, PATIENT = 2.0, 35.0
 KINDS: tuple[tuple[type[Client], int, int], ...] = (
     (Refresher, 4, 3),
@@ -26,7 +26,7 @@ LOOK_EVERY = 0.05
 
 
 class Load:
-    """The clients. `latest` is how late the event loop was at the worst, in seconds: then this machine was busy."""
+    """The clients. `latest` is the event loop's greatest delay in seconds; a large one means a busy machine."""
 
     def __init__(self, doors: Doors) -> None:
         self.doors = doors
@@ -41,14 +41,14 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """At work, and each has taken some turns; when the context ends each finishes its turn."""
+        """Run all clients. Enters once each has taken some turns; on exit, each finishes its turn."""
         entrance = asyncio.Semaphore(AT_A_TIME)
         async with asyncio.TaskGroup() as group:
             aside = [group.create_task(self.doors.watch()), group.create_task(self._look_at_loop())]
             for client in self.clients:
                 group.create_task(client.live(self._stop, entrance))
             warm = await self.until(lambda: all(client.turns >= WARM for client in self.clients), WARM_WITHIN)
-            assert warm, "clients get nowhere though there is no fault yet"
+            assert warm, "clients make no progress, although there is no fault yet"
             try:
                 yield
             finally:
@@ -57,20 +57,20 @@ class Load:
                     task.cancel()
 
     async def until(self, check: Callable[[], bool], seconds: float) -> bool:
-        """Wait until something is so; returns whether it was within so many seconds."""
+        """Wait until `check()` is true, for at most `seconds`; returns its last result."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not check():  # noqa: ASYNC110 - every turn of every client may make it so
+                while not check():  # noqa: ASYNC110 - any turn of any client may make it true
                     await asyncio.sleep(LOOK_EVERY)
         return check()
 
     async def has_turned(self, times: int, seconds: float) -> bool:
-        """Wait until every client has taken so many turns more."""
+        """Wait until every client has taken `times` more turns."""
         goals = {client: client.turns + times for client in self.clients}
         return await self.until(lambda: all(client.turns >= goal for client, goal in goals.items()), seconds)
 
     async def audit(self) -> None:
-        """Once the load has stopped: everything that was acknowledged is still so."""
+        """After the load has stopped, check that everything acknowledged still holds."""
         for client in self.clients:
             with contextlib.suppress(LostError):
                 await client.audit()

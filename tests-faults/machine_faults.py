@@ -1,4 +1,4 @@
-"""Machines with a wrong clock, without file descriptors or memory, and with nobody who reads the log."""
+"""Machines with a wrong clock, without file descriptors or memory, and with a log that nobody reads."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ READ = ("auth-service-1", "user-service-1", "gateway-1")
 
 
 def clock(name: str, seconds: int) -> Inject:
-    """A replica is replaced by one whose clock is wrong by so much; its monotonic clock is not."""
+    """A replica is replaced by one whose wall clock is wrong; its monotonic clock is right."""
     wrong = {
         "LD_PRELOAD": str(_LIBRARY),
         "FAKETIME": f"{seconds:+d}s",
@@ -39,7 +39,7 @@ def clock(name: str, seconds: int) -> Inject:
     async def inject(stack: Stack) -> AsyncIterator[None]:
         stack.variables[name] = wrong
         try:
-            await stack.replace(name, wait=False)  # it may well say that it is not ready
+            await stack.replace(name, wait=False)  # it may not become ready
             yield
         finally:
             del stack.variables[name]
@@ -49,7 +49,7 @@ def clock(name: str, seconds: int) -> Inject:
 
 
 def without_descriptors(name: str) -> Inject:
-    """Connections take the last file descriptors that a process may have."""
+    """Connections use up the process's file descriptors."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -79,7 +79,7 @@ async def _until_used_up(process: psutil.Process) -> None:
 
 
 def without_memory(name: str) -> Inject:
-    """A process gets no more memory than it has. Where it ends for that, it is started again."""
+    """The process can allocate no more memory. If it ends because of that, it is restarted."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -96,7 +96,7 @@ def without_memory(name: str) -> Inject:
 
 @contextlib.asynccontextmanager
 async def with_clocks(_stack: Stack) -> AsyncIterator[None]:
-    """The stack as it is, where a process can be given a clock of its own."""
+    """Leave the stack as it is; skip the test if a process cannot be given its own clock."""
     if not _LIBRARY.exists():
         pytest.skip("needs libfaketime, which has no build for this machine")
     yield
@@ -104,7 +104,7 @@ async def with_clocks(_stack: Stack) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def log_readers(stack: Stack) -> AsyncIterator[None]:
-    """A replica of each service writes its log into a pipe."""
+    """Have one replica of each service write its log to a pipe."""
     async with contextlib.AsyncExitStack() as pipes:
         for name in READ:
             stack.readers[name] = await pipes.enter_async_context(_reader(stack.data.root / f"{name}.pipe"))
@@ -120,7 +120,7 @@ async def log_readers(stack: Stack) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def _reader(pipe: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Somebody who reads a pipe that holds little."""
+    """A process that reads from a small pipe."""
     os.mkfifo(pipe)
     end = os.open(pipe, os.O_RDWR)
     fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, SMALL_PIPE)
@@ -136,7 +136,7 @@ async def _reader(pipe: Path) -> AsyncIterator[asyncio.subprocess.Process]:
 
 @contextlib.asynccontextmanager
 async def log_readers_stopped(stack: Stack) -> AsyncIterator[None]:
-    """Nobody reads what these replicas write, but the pipes stay open."""
+    """Nobody reads the logs of three replicas, but their pipes stay open."""
     for reader in stack.readers.values():
         reader.send_signal(signal.SIGSTOP)
     try:
@@ -147,7 +147,7 @@ async def log_readers_stopped(stack: Stack) -> AsyncIterator[None]:
 
 
 def _clock_rows() -> list[Fault]:
-    """A service that finds that clocks differ says so; nobody is sent away for good."""
+    """A service that detects clock skew says so with 503, and no client loses its session."""
     return [
         Fault(
             f"{name}-clock-{word}",

@@ -1,4 +1,4 @@
-"""A DNS server for the names of replicas, which can be silent, lie, or change its answers."""
+"""A DNS server for the names of replicas that can be silent, lie, or vary its answers."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ _TTL = 0
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers questions for A records out of `addresses`; a name that it does not know does not exist."""
+    """Answers queries for A records from `addresses`; unknown names do not exist."""
 
     def __init__(self) -> None:
         self.addresses: dict[str, list[str]] = {}
@@ -43,7 +43,7 @@ class NameServer(asyncio.DatagramProtocol):
         return head + question[12:end] + b"".join(records)
 
     def _told(self, addresses: list[str]) -> list[str]:
-        """In turn. A liar names an address where nobody listens, or adds it; a shuffler leaves one out."""
+        """The addresses in rotation. As the mode says, a dead one replaces or joins them, or one is missing."""
         turn = self.questions % max(len(addresses), 1)
         addresses = addresses[turn:] + addresses[:turn]
         if self.mode == "lying":
@@ -54,7 +54,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 def _read(question: bytes) -> tuple[str, int, int]:
-    """The name asked for, the type of record, and where the question ends."""
+    """The queried name, the record type, and the offset of the question's end."""
     labels, position = [], 12
     while length := question[position]:
         labels.append(question[position + 1 : position + 1 + length].decode("ascii"))

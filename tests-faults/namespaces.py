@@ -1,4 +1,4 @@
-"""A network and a table of mounts of this process's own, which the processes that it starts inherit."""
+"""Network and mount namespaces for this process and the processes that it starts."""
 
 import ctypes
 import fcntl
@@ -20,16 +20,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enter(directory: Path) -> None:
-    """Leave the machine's network and mounts: all that is left is a loopback interface, and our name server is asked.
+    """Enter new namespaces, with only a loopback interface and with `NAME_SERVER` as the resolver.
 
-    Must be called while the process has one thread only, since a namespace belongs to a thread. Skips the test where
-    the kernel does not allow it: it needs root or user namespaces.
+    The process must have a single thread, because namespaces belong to threads. Skips the test if the kernel forbids
+    it: root or user namespaces are required.
     """
     user, group = os.getuid(), os.getgid()
     try:
         _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWNET | (0 if user == 0 else _CLONE_NEWUSER)))
     except OSError as error:
-        pytest.skip(f"needs namespaces of its own, which this machine does not allow: {error.strerror}")
+        pytest.skip(f"needs its own namespaces, which this machine does not allow: {error.strerror}")
     if user != 0:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
@@ -42,7 +42,7 @@ def enter(directory: Path) -> None:
 
 
 def mount_small(directory: Path, megabytes: int) -> None:
-    """Mount a file system in memory that holds so much."""
+    """Mount an in-memory file system of this size."""
     _check(_libc.mount(b"none", bytes(directory), b"tmpfs", 0, f"size={megabytes}m,mode=0777".encode()))
 
 

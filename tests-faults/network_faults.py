@@ -1,4 +1,4 @@
-"""Networks that are cut, half open, slow or lossy between any two processes, and names that are not resolved."""
+"""Networks that are cut, half-open, slow or lossy between any two processes, and names that do not resolve."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from replicas import Stack
 
 Hop = tuple[str, str]
 _LOST_REPLIES = 6
-# From whom to whom, each a replica or all of a service.
+# Caller and callee, each a replica or all replicas of a service.
 ONE_OF_SEVERAL: tuple[Hop, ...] = (
     ("client", "gateway-1"),
     ("gateway", "auth-service-1"),
@@ -34,7 +34,7 @@ CUTS: dict[str, Weather] = {
 
 
 def weather(hop: Hop, what: Weather) -> Inject:
-    """This happens to every byte between two processes, and then no more; what was held back is delivered then."""
+    """The network is as the row's name says; data held back is delivered at the end."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -51,7 +51,7 @@ def weather(hop: Hop, what: Weather) -> Inject:
 
 
 def refused(hop: Hop) -> Inject:
-    """Every connection is reset, and nobody takes another one."""
+    """Every connection is reset, and new ones are refused."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -64,7 +64,7 @@ def refused(hop: Hop) -> Inject:
 
 
 def half_open(hop: Hop) -> Inject:
-    """One end of every connection has forgotten it, and the other does not know. New connections are well."""
+    """The callee has lost every connection without the caller's knowledge. New connections work."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -76,7 +76,7 @@ def half_open(hop: Hop) -> Inject:
 
 
 def losing_replies(hop: Hop) -> Inject:
-    """One reply after the other is lost once it was sent: the request was carried out and nobody hears of it."""
+    """Replies are lost one after another: the request was executed, and its caller does not learn of it."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -87,7 +87,7 @@ def losing_replies(hop: Hop) -> Inject:
 
 
 def names(mode: Mode) -> Inject:
-    """The name server does this to every question."""
+    """The name server answers every query as the row's name says."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -116,8 +116,8 @@ def _cut_row(name: str, hop: Hop, inject: Inject) -> Fault:
     if hop in NOBODY_ELSE:
         spares = SPARED.get(hop, ())
         return Fault(name, inject, 5, UNAVAILABLE, 5.0, longest=10.0, spares=spares, ways="relayed")
-    # On a connection that was forgotten, a gateway waits four seconds before it asks another replica. Nobody can tell a
-    # client that its own was.
+    # On a half-open connection, a gateway waits four seconds before it asks another replica. A client whose own
+    # connection is half-open has no way to know.
     forgotten = name.endswith("half-open")
     by_client = hop[0] == "client"
     longest = (36.0 if by_client else 7.0) if forgotten else (7.0 if by_client else 2.0)
@@ -126,14 +126,14 @@ def _cut_row(name: str, hop: Hop, inject: Inject) -> Fault:
 
 
 def _late_reply() -> Fault:
-    """The gateway waits for half a minute, and then so has the client. Its refresh token is good all the same."""
+    """The client gets no response for half a minute, and its refresh token is valid nonetheless."""
     hop = ("gateway", "auth-service-1")
     inject = weather(hop, CUTS["cut-back"])
     return Fault(f"{_name(hop)}-cut-back-34s", inject, 34, HELD, 4.0, longest=2.0, of_itself=True, ways="relayed")
 
 
 def _slow_rows() -> list[Fault]:
-    """Slow or lossy ways cost time, and no failures but where a verdict takes too long."""
+    """Slow or lossy networks cost time, and cause failures only if a verdict takes too long."""
     hops = [hop for hop in (*NOBODY_ELSE, *UNNOTICED) if hop != ("user-service", "postgres")]
     slow = [
         Fault(
@@ -163,7 +163,7 @@ def _slow_rows() -> list[Fault]:
 
 
 def _name_rows() -> list[Fault]:
-    """Replicas that are known stay known. A new connection to a database needs an answer, though."""
+    """Known replicas stay known, but a new connection to a database needs an answer."""
     unanswered: tuple[Mode, ...] = ("silent", "failing")
     unnoticed: tuple[Mode, ...] = ("dead-replica", "shuffling")
     return [

@@ -1,4 +1,4 @@
-"""PostgreSQL that restarts, is locked, has no connections left, cannot be written to, or gives way to its replica."""
+"""PostgreSQL that restarts, is locked, has no connections left, accepts no writes, or fails over to its replica."""
 
 import asyncio
 import contextlib
@@ -16,20 +16,20 @@ TABLES = {
     "auth": ("clients", "sessions", "access_tokens", "user_epochs", "global_epoch", "signing_keys"),
     "users": ("users", "outbox", "epoch_base"),
 }
-# Backends of the services, not of this suite.
+# The services' connections, not this suite's.
 _BACKENDS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ('auth', 'users')"
 
 
 @contextlib.asynccontextmanager
 async def restarted(stack: Stack) -> AsyncIterator[None]:
-    """A clean stop, which ends every connection, and a start."""
+    """A clean stop, which ends every connection, and a restart."""
     await stack.postgres.process.stop(3)
     await stack.postgres.start()
     yield
 
 
 def locked(database: str, table: str) -> Inject:
-    """Another transaction holds a lock that no statement on the table gets past."""
+    """Another transaction holds a lock that blocks every statement on the table."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -42,7 +42,7 @@ def locked(database: str, table: str) -> Inject:
 
 @contextlib.asynccontextmanager
 async def no_connections_left(stack: Stack) -> AsyncIterator[None]:
-    """Others take every connection there is, and the services lose theirs."""
+    """Others take every connection, and the services lose theirs."""
     async with contextlib.AsyncExitStack() as others, stack.superuser("postgres") as superuser:
         taking = asyncio.create_task(_take_all(others))
         await asyncio.sleep(0.5)
@@ -72,7 +72,7 @@ async def _close(connection: asyncpg.Connection) -> None:
 
 @contextlib.asynccontextmanager
 async def read_only(stack: Stack) -> AsyncIterator[None]:
-    """Connections made meanwhile are read-only and stay so afterwards, as after a failover."""
+    """Connections opened during the fault are read-only and stay so afterwards, as after a failover."""
     async with stack.superuser("postgres") as superuser:
         for database in TABLES:
             await superuser.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
@@ -86,7 +86,7 @@ async def read_only(stack: Stack) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def read_only_server(stack: Stack) -> AsyncIterator[None]:
-    """Every connection becomes read-only, and then is not any more."""
+    """Every connection becomes read-only until the end."""
     async with stack.superuser("postgres") as superuser:
         await superuser.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         await superuser.execute("SELECT pg_reload_conf()")
@@ -100,7 +100,7 @@ async def read_only_server(stack: Stack) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def filled(directory: Path) -> AsyncIterator[None]:
-    """Not a byte is left on the file system of a directory."""
+    """Fill the file system of a directory."""
     ballast = directory / "ballast"
     await asyncio.to_thread(_fill, ballast)
     try:
@@ -118,7 +118,7 @@ def _fill(ballast: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def disk_full(stack: Stack) -> AsyncIterator[None]:
-    """PostgreSQL's disk is full. Once there is room again it is started, where it has stopped."""
+    """PostgreSQL's disk is full. If it has stopped, it is restarted once there is room."""
     async with filled(stack.data.root):
         yield
     if not stack.postgres.process.runs:
@@ -127,13 +127,13 @@ async def disk_full(stack: Stack) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def log_disk_full(stack: Stack) -> AsyncIterator[None]:
-    """The disk that all logs go to is full."""
+    """The disk for all logs is full."""
     async with filled(stack.data.logs):
         yield
 
 
 def _lock_rows() -> list[Fault]:
-    """Statements give up before the lock does."""
+    """Statements time out before the lock is released."""
     return [
         Fault(
             f"{table}-locked",

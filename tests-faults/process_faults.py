@@ -1,4 +1,4 @@
-"""Processes that are killed, that stand still, and that are replaced."""
+"""Processes that are killed or stopped."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ PULSE = 0.15
 
 
 def processes(stack: Stack, *names: str) -> list[Process]:
-    """The processes of replicas such as `gateway-1`, of all of `gateway`, of `postgres` and of `redis`."""
+    """The processes of the named replicas (`gateway-1`), services (`gateway`), `postgres` or `redis`."""
     found = []
     for name in names:
         if name == "postgres":
@@ -28,30 +28,30 @@ def processes(stack: Stack, *names: str) -> list[Process]:
     return found
 
 
-def standing_still(*names: str) -> Inject:
-    """SIGSTOP, and SIGCONT at the end."""
+def stopped(*names: str) -> Inject:
+    """Stopped with SIGSTOP, resumed with SIGCONT at the end."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
-        stopped = processes(stack, *names)
+        chosen = processes(stack, *names)
         try:
-            for process in stopped:
+            for process in chosen:
                 suspend(process)
             yield
         finally:
-            for process in stopped:
+            for process in chosen:
                 resume(process)
 
     return inject
 
 
 def in_turn(*names: str, seconds: float) -> Inject:
-    """SIGSTOP of one replica after another; each is stopped as soon as the previous one resumes."""
+    """One replica after another is stopped with SIGSTOP, each as soon as the previous one resumes."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
         for name in names:
-            async with standing_still(name)(stack):
+            async with stopped(name)(stack):
                 await asyncio.sleep(seconds)
         yield
 
@@ -59,7 +59,7 @@ def in_turn(*names: str, seconds: float) -> Inject:
 
 
 def pulsing(*names: str) -> Inject:
-    """Stopped and continued several times a second."""
+    """Stopped and resumed several times a second."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -75,13 +75,13 @@ def pulsing(*names: str) -> Inject:
 
 async def _pulse(stack: Stack, *names: str) -> None:
     while True:
-        async with standing_still(*names)(stack):
+        async with stopped(*names)(stack):
             await asyncio.sleep(PULSE)
         await asyncio.sleep(PULSE)
 
 
 def killed(*names: str) -> Inject:
-    """`kill -9`, and started again at the end."""
+    """`kill -9`, restarted at the end."""
 
     @contextlib.asynccontextmanager
     async def inject(stack: Stack) -> AsyncIterator[None]:
@@ -99,23 +99,23 @@ def killed(*names: str) -> Inject:
 
 
 def worker(stack: Stack) -> psutil.Process:
-    """One worker of the gateway that has several."""
+    """A worker of the gateway that has several."""
     return family(stack.replicas["gateway-2"].process)[1]
 
 
 @contextlib.asynccontextmanager
 async def stopped_worker(stack: Stack) -> AsyncIterator[None]:
-    """One of a gateway's workers stands still."""
-    stopped = worker(stack)
-    stopped.suspend()
+    """One of a gateway's workers is stopped."""
+    one = worker(stack)
+    one.suspend()
     yield
     with contextlib.suppress(psutil.NoSuchProcess):
-        stopped.resume()
+        one.resume()
 
 
 @contextlib.asynccontextmanager
 async def killed_worker(stack: Stack) -> AsyncIterator[None]:
-    """One of a gateway's workers is killed; the gateway starts another."""
+    """One of a gateway's workers is killed; the gateway replaces it."""
     worker(stack).kill()
     yield
 
@@ -130,18 +130,18 @@ def _stop_rows() -> list[Fault]:
     rows = [_one_stopped(name, seconds) for name in ONE_OF_SEVERAL for seconds in PAUSES]
     rows += [_all_stopped(name, seconds) for name in (*ALL, "postgres") for seconds in PAUSES]
     rows += [
-        Fault(f"redis-stopped-{seconds}s", standing_still("redis"), seconds, NOTHING, 0.0, 2.0, prepared=with_redis)
+        Fault(f"redis-stopped-{seconds}s", stopped("redis"), seconds, NOTHING, 0.0, 2.0, prepared=with_redis)
         for seconds in PAUSES
     ]
     return rows
 
 
 def _one_stopped(name: str, seconds: int) -> Fault:
-    """One of several stands still. Clients see what it held; a gateway's own connections are its clients' affair."""
+    """One of several is stopped. Only requests that it held fail; clients of a gateway wait until they give up."""
     waits = seconds + 2.0 if name.startswith("gateway") else 2.0
     return Fault(
         f"{name}-stopped-{seconds}s",
-        standing_still(name),
+        stopped(name),
         seconds,
         HELD,
         over=TO_NOTICE,
@@ -151,11 +151,11 @@ def _one_stopped(name: str, seconds: int) -> Fault:
 
 
 def _all_stopped(name: str, seconds: int) -> Fault:
-    """Nobody is left who could answer: requests wait until the services, the gateway or their callers give up."""
+    """No replica can answer: requests wait until the services, the gateway or the clients give up."""
     bound = {"postgres": 10.0, "gateway": 35.0}.get(name, 32.0)
     return Fault(
         f"{name}-stopped-{seconds}s",
-        standing_still(name),
+        stopped(name),
         seconds,
         UNAVAILABLE,
         over=5.0,
@@ -165,7 +165,7 @@ def _all_stopped(name: str, seconds: int) -> Fault:
 
 
 def _stopped_in_turn(kind: str) -> Fault:
-    """At any time all others are well."""
+    """At any time, all other replicas work."""
     inject = in_turn(*replicas(kind), seconds=4)
     return Fault(f"{kind}-stopped-in-turn", inject, 1, HELD, over=0.0, longest=2.0)
 

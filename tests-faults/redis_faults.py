@@ -1,4 +1,4 @@
-"""Redis that is full, or has forgotten everything. Where it is away or hangs stands with the processes."""
+"""Redis that is full or flushed. `process_faults` stops and kills it."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from replicas import Stack
 
 @contextlib.asynccontextmanager
 async def full(stack: Stack) -> AsyncIterator[None]:
-    """It refuses every write for want of memory."""
+    """Redis is out of memory and refuses every write."""
     async with Redis.from_url(redis.url(6379)) as client:
         await client.config_set("maxmemory", 1)
         yield
@@ -21,7 +21,7 @@ async def full(stack: Stack) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def flushed(stack: Stack) -> AsyncIterator[None]:
-    """It has forgotten everything."""
+    """Redis has lost all its data."""
     async with Redis.from_url(redis.url(6379)) as client:
         await client.flushall()
         yield

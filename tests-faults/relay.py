@@ -1,4 +1,4 @@
-"""A TCP relay between two processes that does to their bytes what a bad network does."""
+"""A TCP relay between two processes that behaves like a bad network."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ FIRST_TIMEOUT, SEGMENT = 0.2, 1448
 
 @dataclass
 class Weather:
-    """The treatment of bytes at the moment; by default they pass untouched.
+    """The relay's present behaviour; by default it forwards everything unchanged.
 
-    `latency` is added in each direction, in seconds. `loss` is the share of segments that have to be sent again, each
-    of which holds back what follows it for a time that doubles. `stalled` directions pass nothing on but keep it, as a
-    network does that is cut and healed. With `refusing` nobody listens; with `swallowing` connections are taken and
-    nothing is ever passed on. `replies` that were seen are cut off and both sides reset, as many as it says.
+    `latency` is added in each direction, in seconds. `loss` is the share of segments that must be retransmitted,
+    each of which delays what follows, with a timeout that doubles. `stalled` directions hold data back and deliver it
+    later, like a network that is cut and heals. With `refusing`, nobody listens; with `swallowing`, connections are
+    accepted and nothing is ever forwarded. The next `replies` replies are dropped and both sides reset.
     """
 
     latency: float = 0.0
@@ -33,7 +33,7 @@ class Weather:
 
 
 class Relay:
-    """Listens at `listen` and passes on to `target`, both an address and a port."""
+    """Listens on `listen` and forwards to `target`, both an address and a port."""
 
     def __init__(self, listen: tuple[str, int], target: tuple[str, int]) -> None:
         self.listen = listen
@@ -52,7 +52,7 @@ class Relay:
         self.reset()
 
     async def become(self, weather: Weather) -> None:
-        """From now on this happens, also to connections that are open."""
+        """Change the behaviour, for open connections too."""
         self.weather = weather
         self._changed.set()
         self._changed = asyncio.Event()
@@ -68,7 +68,7 @@ class Relay:
             connection.reset()
 
     def half_close(self) -> None:
-        """End every open connection for the side that listens, without a word to the side that opened it."""
+        """End every open connection for the callee, without telling the caller."""
         for connection in tuple(self._connections):
             connection.half_close()
 
@@ -100,7 +100,7 @@ class Relay:
     ) -> None:
         while data := await reader.read(PIECE):
             await self._pass(direction, len(data))
-            if reader.exception() is not None:  # a sender that resets the connection sends nothing again
+            if reader.exception() is not None:  # a sender that resets the connection retransmits nothing
                 connection.reset()
                 return
             if direction == "back" and self.weather.replies > 0:
@@ -115,7 +115,7 @@ class Relay:
             writer.write_eof()
 
     async def _pass(self, direction: Direction, size: int) -> None:
-        """Wait for as long as the network takes."""
+        """Wait as long as the network would take."""
         delay, wait = self.weather.latency, FIRST_TIMEOUT
         for _ in range(-(-size // SEGMENT)):
             while random.random() < self.weather.loss:

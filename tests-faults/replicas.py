@@ -1,4 +1,4 @@
-"""The stack under test: several replicas of each service as real processes, each at a loopback address of its own."""
+"""The stack under test: several replicas of each service as real processes, each on its own loopback address."""
 
 import asyncio
 import contextlib
@@ -30,17 +30,17 @@ COUNTS = {"gateway": 2, "auth-service": 2, "user-service": 3}
 ISSUER = "http://parley.test"
 STOP_PATIENCE = 40.0
 READY_TIMEOUT = aiohttp.ClientTimeout(total=2)
-# All clients have one address. Redis is asked all the same.
+# All clients share one address. Redis is still asked.
 NO_LIMIT = "1000000/minute"
 AUTH_BUDGETS = ("LOGIN_PAIR", "LOGIN_NETWORK", "LOGIN_ATTEMPTS", "SECRET_PAIR", "SECRET_NETWORK", "REFRESH")
 USERS_BUDGETS = ("SIGN_UP", "PASSWORD_PAIR", "PASSWORD_NETWORK", "PASSWORD_ATTEMPTS")
-# So that what PostgreSQL keeps of a load of hours fits onto a small disk.
+# Hours of load must fit on a small disk.
 SMALL = ("ALTER SYSTEM SET max_wal_size = '96MB'", "ALTER SYSTEM SET min_wal_size = '32MB'", "SELECT pg_reload_conf()")
 
 
 @dataclass
 class Replica:
-    """One process of a service, and what runs below it."""
+    """One process of a service, with its children."""
 
     name: str
     service: Service
@@ -51,7 +51,7 @@ class Replica:
         return self.name.rpartition("-")[0]
 
     def family(self) -> list[psutil.Process]:
-        """Its process and all that descend from it."""
+        """Its process and all descendants."""
         return family(self.process)
 
 
@@ -62,7 +62,7 @@ def family(process: Process) -> list[psutil.Process]:
 
 @dataclass(frozen=True)
 class Piped(Service):
-    """A service that writes its log into a pipe."""
+    """A service that writes its log to a pipe."""
 
     pipe: Path
 
@@ -71,20 +71,20 @@ class Piped(Service):
 
 
 class Authority(Protocol):
-    """The authority that signs the gateways' certificates."""
+    """The certificate authority that signs the gateways' certificates."""
 
     def context(self) -> ssl.SSLContext:
-        """The context that clients check the gateways with."""
+        """The context with which clients verify the gateways."""
 
     def renew(self, seconds: float, *, after_key: float = 0.0) -> None:
-        """Write a new certificate that lasts so long."""
+        """Write a new certificate that is valid for `seconds`."""
 
 
 class Stack:
     """PostgreSQL, Redis and all replicas.
 
-    What replicas get when they are next started: `variables`, settings by service or replica, and `pipes`, which a
-    replica's log goes into; `readers` read them. With an `authority` the gateways speak TLS.
+    Replicas get these when they next start: `variables`, settings by service or replica, and `pipes`, to which they
+    write their logs and from which `readers` read. With an `authority`, the gateways speak TLS.
     """
 
     def __init__(self, directory: Path, names: NameServer) -> None:
@@ -137,7 +137,7 @@ class Stack:
         return [f"{kind}-{number}" for number in range(1, COUNTS[kind] + 1)]
 
     async def start_replicas(self, names: Iterable[str]) -> None:
-        """Start these and wait until each says that it is ready."""
+        """Start these replicas and wait until each is ready."""
         started = [await self._start_replica(name) for name in names]
         async with aiohttp.ClientSession(timeout=READY_TIMEOUT) as session:
             await processes.together(
@@ -152,7 +152,7 @@ class Stack:
         return replica
 
     def _service(self, name: str) -> Service:
-        """A replica as it is started now."""
+        """The service with the settings of one replica."""
         kind = name.rpartition("-")[0]
         host = address(name)
         shared = {"REDIS_URL": f"redis://redis.{name}:6379/0"} if self.redis is not None else {}
@@ -185,8 +185,8 @@ class Stack:
                     "GATEWAY_OPS_HOST": host,
                     "GATEWAY_AUTH_URL": f"http://auth-service.{name}:8081",
                     "GATEWAY_USERS_URL": f"http://user-service.{name}:8082",
-                    "GATEWAY_DRAIN_DELAY": "2",  # by then the load's doors know
-                    "GATEWAY_WORKERS": name.rpartition("-")[2],  # the second one has two, as there is a fault of one
+                    "GATEWAY_DRAIN_DELAY": "2",  # longer than the load's doors take to notice
+                    "GATEWAY_WORKERS": name.rpartition("-")[2],  # gateway-2 has two, for faults of a worker
                 }
                 ready_url = f"http://{host}:8090/readyz"
         variables = {**service.variables, **changed, **self.variables.get(kind, {}), **self.variables.get(name, {})}
@@ -194,15 +194,15 @@ class Stack:
         return Piped(**vars(started), pipe=self.pipes[name]) if name in self.pipes else started
 
     async def restart(self, *kinds: str) -> None:
-        """End all replicas of these services and start them, in no particular way: nobody is served meanwhile."""
+        """Stop all replicas of these services and start them; nobody is served meanwhile."""
         names = [name for kind in kinds for name in self.of(kind)]
         await asyncio.gather(*(self.replicas[name].process.stop(STOP_PATIENCE) for name in names))
         await self.start_replicas(names)
 
     async def replace(self, name: str, *, wait: bool = True) -> None:
-        """End a replica as a container is ended, start another in its place, and `wait` until that one is ready."""
+        """Stop a replica as a container is stopped, start another, and if `wait`, wait until that one is ready."""
         process = self.replicas[name].process
-        psutil.Process(process.pid).terminate()  # not those below it: they are for their parent to end
+        psutil.Process(process.pid).terminate()  # not its children, which their parent must stop
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), STOP_PATIENCE)
         await process.stop(STOP_PATIENCE)
@@ -212,16 +212,16 @@ class Stack:
             await self._start_replica(name)
 
     async def lead(self, ways: Ways) -> None:
-        """Let names lead to the replicas or to relays in front of them, and start again all that keep connections."""
+        """Make names resolve to the replicas or to relays in front of them, and restart all services."""
         if self.hops.relayed == (ways == "relayed"):
             return
         await (self.hops.relay() if ways == "relayed" else self.hops.close())
         await self.restart(*COUNTS)
 
     async def recover(self) -> None:
-        """Start what has ended, and in the place of what is not ready in time another. Raises `StartError`.
+        """Restart processes that have ended or are not ready in time. Raises `StartError`.
 
-        Logs are emptied: the disk for them is small.
+        Logs are truncated, because their disk is small.
         """
         for log in self.data.logs.iterdir():
             os.truncate(log, 0)
@@ -239,7 +239,7 @@ class Stack:
                     await self.start_replicas([name])
 
     async def stop(self) -> None:
-        """End everything."""
+        """Stop everything."""
         for replica in self.replicas.values():
             resume(replica.process)
         await asyncio.gather(*(replica.process.stop(1) for replica in self.replicas.values()))
@@ -252,7 +252,7 @@ class Stack:
 
     @contextlib.asynccontextmanager
     async def superuser(self, database: str) -> AsyncIterator[asyncpg.Connection]:
-        """A connection on the server's own socket, whatever becomes of the network."""
+        """A connection through the server's Unix socket, which network faults do not affect."""
         connection = await asyncpg.connect(self.postgres.url(database, "postgres"), timeout=5)
         try:
             yield connection
@@ -261,7 +261,7 @@ class Stack:
 
 
 def suspend(process: Process) -> None:
-    """Stop a process and what descends from it, the first one first, so that it starts no other."""
+    """Stop a process and then its descendants, so that it cannot start others."""
     psutil.Process(process.pid).suspend()
     for one in family(process):
         one.suspend()
@@ -275,7 +275,7 @@ def resume(process: Process) -> None:
 
 
 async def kill(process: Process) -> None:
-    """`kill -9` of a process and of what descends from it."""
+    """`kill -9` a process and its descendants."""
     for one in family(process):
         with contextlib.suppress(psutil.NoSuchProcess):
             os.kill(one.pid, signal.SIGKILL)

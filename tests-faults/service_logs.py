@@ -1,4 +1,4 @@
-"""The warnings and errors in the logs of all services, for the report of a fault that broke a promise."""
+"""Warnings and errors from all services' logs, to report with a broken promise."""
 
 import json
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ _SEVERE = {"warning", "error", "critical"}
 
 
 def utc(seconds: float) -> str:
-    """A time in seconds since 1970 as log lines write it."""
+    """A time in seconds since 1970 in the format of log lines."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def severe_lines(logs: Path, since: float) -> list[str]:
-    """The first such lines of all logs since a time in seconds since 1970, in order of time."""
+    """The first warnings and errors of all logs after `since` (seconds since 1970), in chronological order."""
     return [line for _, line in sorted(_severe(logs, utc(since)))[:SHOWN]]
 
 

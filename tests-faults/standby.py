@@ -1,4 +1,4 @@
-"""A streaming replica of PostgreSQL, which services know of, and its promotion."""
+"""A streaming replica of PostgreSQL, known to the services, and its promotion."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ _STREAMING = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'
 
 @contextlib.asynccontextmanager
 async def with_standby(stack: Stack) -> AsyncIterator[None]:
-    """A replica that has what was committed before anybody is told so. Services are given both addresses."""
+    """Add a synchronous replica, and give the services both addresses."""
     directory = stack.data.postgres.with_name("standby")
     first = stack.postgres
     await _copy(first, directory)
@@ -47,7 +47,7 @@ def _make(directory: Path, user: str | None) -> None:
 
 
 async def _copy(first: Postgres, directory: Path) -> None:
-    """Make the backup that a standby starts from, as the user that the server runs as."""
+    """Take the base backup that the standby starts from, as the server's user."""
     _make(directory, first.user)
     program = str(first.programs / "pg_basebackup")
     host, name = address("postgres-1"), "application_name=standby"
@@ -63,7 +63,7 @@ async def _copy(first: Postgres, directory: Path) -> None:
 
 
 def _remove_locks(directory: Path) -> None:
-    """Those of the first one's socket, which stands among its files, are copied with them."""
+    """Remove the lock files of the first server's socket, which were copied with its data."""
     for lock in directory.glob(".s.PGSQL.*"):
         lock.unlink()
 
@@ -77,7 +77,7 @@ async def _until_it_streams(connection: asyncpg.Connection) -> None:
 
 @contextlib.asynccontextmanager
 async def failing_over(stack: Stack) -> AsyncIterator[None]:
-    """The server is killed and stays away; its replica takes over."""
+    """The server is killed for good; its replica is promoted."""
     await kill(stack.postgres.process)
     assert stack.standby is not None
     stack.postgres, stack.standby = stack.standby, None
@@ -87,7 +87,7 @@ async def failing_over(stack: Stack) -> AsyncIterator[None]:
 
 
 async def _only_one_again(stack: Stack, first: Postgres, standby: Postgres) -> None:
-    """The files of the one that was written to last become the first one's; services are started again."""
+    """Keep the data of the server that was written to last as the first server's, and restart the services."""
     last = stack.postgres
     for server in (first, standby):
         await server.process.stop(5)

@@ -1,4 +1,4 @@
-"""The checks themselves: each finds what it is there for, and nothing else."""
+"""Each check reports the breakage that it is for, and nothing else."""
 
 import pytest
 
@@ -18,13 +18,13 @@ def _attempt(operation: str, end: float, outcome: int | str, *, number: int = 1)
     ("attempt", "written_at", "promise"),
     [
         pytest.param(_attempt("name change", 102.0, 200), [101.5], None, id="as it should be"),
-        pytest.param(_attempt("name change", 102.0, 200), [], "acknowledged was never written", id="lost"),
+        pytest.param(_attempt("name change", 102.0, 200), [], "acknowledged request was never written", id="lost"),
         pytest.param(_attempt("name change", 102.0, "timeout"), [], None, id="given up and not executed"),
         pytest.param(_attempt("name change", 102.0, "timeout"), [102.2], None, id="executed as it was given up"),
         pytest.param(_attempt("name change", 102.0, "timeout"), [105.0], "3.00 s after its caller", id="executed late"),
         pytest.param(_attempt("login", 102.0, 200), [101.3, 101.4], "executed twice", id="executed twice"),
         pytest.param(_attempt("read", 102.0, 200), [101.3], "nobody asked for it", id="nobody asked"),
-        pytest.param(_attempt("read", 102.0, 502), [], "clients see something else", id="a failure that may not be"),
+        pytest.param(_attempt("read", 102.0, 502), [], "clients see something other", id="a failure that may not be"),
         pytest.param(_attempt("read", 104.0, 200), [], "wait longer than 2 s", id="a long wait"),
     ],
 )

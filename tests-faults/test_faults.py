@@ -1,4 +1,4 @@
-"""Each fault under a steady load: nothing that was promised is broken, and all is well again in time."""
+"""Under a steady load, no fault breaks a promise, and the stack recovers in time."""
 
 import asyncio
 import contextlib
@@ -24,13 +24,13 @@ SETTLES_WITHIN = 60.0
 
 @pytest.fixture
 async def load(stack: Stack, fault: Fault):
-    """Clients of a stack that is well again, whatever the fault before has left, and prepared for this one."""
+    """Clients of a stack that has recovered from the previous fault and is prepared for this one."""
     await stack.recover()
     await stack.lead(fault.ways)
     async with fault.prepared(stack), _load(stack) as load:
         yield load
     if load.ledger.violations:
-        await stack.restart(*COUNTS)  # what this fault has left must not be taken for the next one's doing
+        await stack.restart(*COUNTS)  # the next fault must not be blamed for what this one has left behind
 
 
 @contextlib.asynccontextmanager
@@ -54,7 +54,7 @@ async def test_fault(stack: Stack, load: Load, fault: Fault, request: pytest.Fix
             await asyncio.sleep(fault.hold)
         ended_at = time.time()
         if not await load.has_turned(2, SETTLES_WITHIN):
-            ledger.broken(f"clients do not get anywhere in {SETTLES_WITHIN:g} s after the fault")
+            ledger.broken(f"clients make no progress within {SETTLES_WITHIN:g} s of the fault")
         await asyncio.sleep(max(0.0, ended_at + min(fault.over, 3.0) - time.time()))
     await load.audit()
     async with stack.superuser("auth") as auth, stack.superuser("users") as users:
@@ -69,6 +69,6 @@ async def test_fault(stack: Stack, load: Load, fault: Fault, request: pytest.Fix
 
 
 def _told(ledger: Ledger, ended_at: float, logged: list[str]) -> str:
-    head = f"{len(ledger.violations)} promises broken; times count from the fault, which began at "
+    head = f"{len(ledger.violations)} promises broken; times are relative to the fault, which began at "
     head += f"{utc(ledger.fault_at)} and ended at {ended_at - ledger.fault_at:.3f} s:"
-    return "\n    ".join((head, *ledger.violations[:12], "warnings and errors that services logged:", *logged))
+    return "\n    ".join((head, *ledger.violations[:12], "warnings and errors in the services' logs:", *logged))

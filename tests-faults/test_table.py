@@ -1,4 +1,4 @@
-"""The table in `docs/faults.md` is what the suite wrote of its rows."""
+"""The table in `docs/faults.md` is the one that the suite writes."""
 
 import re
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from fault import HELD, NOTHING, UNAVAILABLE, Fault, with_redis
 from hops import replicas
 from postgres_faults import restarted
-from process_faults import standing_still
+from process_faults import stopped
 from replicas import Stack, kill
 
 ORDER = ("user-service", "auth-service", "gateway")
@@ -15,7 +15,7 @@ STOPPED = "user-service-1"
 
 
 async def roll(stack: Stack, *, but: str = "") -> None:
-    """Replace every replica of every service, one after the other."""
+    """Replace every replica of every service, one after another."""
     for kind in ORDER:
         for name in replicas(kind):
             if name != but:
@@ -24,15 +24,15 @@ async def roll(stack: Stack, *, but: str = "") -> None:
 
 @contextlib.asynccontextmanager
 async def rolling_update(stack: Stack) -> AsyncIterator[None]:
-    """Nothing else is wrong."""
+    """Every replica is replaced, one after another."""
     await roll(stack)
     yield
 
 
 @contextlib.asynccontextmanager
 async def while_redis_hangs(stack: Stack) -> AsyncIterator[None]:
-    """Redis stands still from before the first replica is replaced until after the last."""
-    async with standing_still("redis")(stack):
+    """Redis is stopped from before the first replica is replaced until after the last."""
+    async with stopped("redis")(stack):
         await roll(stack)
         yield
 
@@ -48,9 +48,9 @@ async def while_postgres_restarts(stack: Stack) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def while_one_stands_still(stack: Stack) -> AsyncIterator[None]:
-    """One replica stands still; all others are replaced, and that one is killed in the end."""
-    async with standing_still(STOPPED)(stack):
+async def while_one_is_stopped(stack: Stack) -> AsyncIterator[None]:
+    """One replica is stopped; all others are replaced, and that one is killed at the end."""
+    async with stopped(STOPPED)(stack):
         await roll(stack, but=STOPPED)
         await kill(stack.replicas[STOPPED].process)
         await stack.start_replicas([STOPPED])
@@ -64,11 +64,11 @@ FAULTS = [
     ),
     Fault("rolling-update-while-postgres-restarts", while_postgres_restarts, 1, UNAVAILABLE, over=3.0, longest=5.0),
     Fault(
-        f"rolling-update-while-{STOPPED}-stands-still",
-        while_one_stands_still,
+        f"rolling-update-while-{STOPPED}-is-stopped",
+        while_one_is_stopped,
         1,
         HELD,
-        over=1.0,  # after its end: until then each new gateway has to find out for itself that the replica hangs
+        over=1.0,  # after the end: until then, each new gateway has to detect that the replica hangs
         longest=2.0,
     ),
 ]

@@ -1,4 +1,4 @@
-"""A new master key takes the old one's place, by the steps of docs/operations.md, and nobody has to log in again."""
+"""Replacing the master key by the steps of docs/handbook/rotate.md logs nobody out."""
 
 import base64
 import secrets

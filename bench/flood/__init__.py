@@ -1,1 +1,1 @@
-"""Attacks on a stack of its own, each for ten seconds, and what honest clients get meanwhile."""
+"""Attacks on the benchmark's own stack, ten seconds each, and what honest clients get meanwhile."""

@@ -1,4 +1,4 @@
-"""`python -m bench.flood [--only NAME,…]`: makes each attack on a stack of its own, and prints a table in Markdown."""
+"""`python -m bench.flood [--only NAME,…]`: runs each attack on its own stack and prints a Markdown table."""
 
 import argparse
 import asyncio
@@ -28,7 +28,7 @@ LOOK_EVERY = 0.5
 
 
 class Attacker:
-    """An attack in a process of its own; `result` is what it wrote in the end."""
+    """An attack in its own process; `result` is its final output."""
 
     def __init__(self, name: str, aim: Aim) -> None:
         self._name = name
@@ -56,7 +56,7 @@ class Attacker:
 
 
 class Measurement:
-    """One attack on a world of its own."""
+    """One attack on its own world."""
 
     def __init__(self, name: str, at: World) -> None:
         self._name = name
@@ -109,10 +109,10 @@ class Measurement:
 
 
 def _check_idle(idle: dict[str, Service]) -> None:
-    """Without an attack all is well: otherwise there would be nothing to compare with."""
+    """Check that everything works without an attack: otherwise there is nothing to compare with."""
     for kind, service in idle.items():
         if service.answered < LEAST_ANSWERED * service.asked:
-            raise SystemExit(f"only {service.answered} of {service.asked} {kind} are answered without any attack")
+            raise SystemExit(f"only {service.answered} of {service.asked} {kind} succeed without any attack")
 
 
 def measure(name: str) -> Row:
@@ -124,9 +124,9 @@ def measure(name: str) -> Row:
 
 
 def _chosen() -> list[str]:
-    """The attacks that were asked for, which are all where none is named."""
+    """The attacks that were named, or all."""
     parser = argparse.ArgumentParser(prog="python -m bench.flood")
-    parser.add_argument("--only", default="", help=f"names with commas between them, of: {', '.join(ATTACKS)}")
+    parser.add_argument("--only", default="", help=f"comma-separated names of attacks: {', '.join(ATTACKS)}")
     names = [name for name in parser.parse_args().only.split(",") if name]
     if unknown := set(names) - set(ATTACKS):
         parser.error(f"no such attack: {', '.join(sorted(unknown))}")
@@ -139,7 +139,7 @@ def main() -> None:
         without = [name for name in chosen if ATTACKS[name].ipv6]
         chosen = [name for name in chosen if name not in without]
         if without:
-            print(f"left out, since only root can give this machine IPv6 addresses: {', '.join(without)}")
+            print(f"skipped, because only root can add IPv6 addresses: {', '.join(without)}")
     print(report.head(), flush=True)
     rows = []
     for name in chosen:

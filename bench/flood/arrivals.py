@@ -1,4 +1,4 @@
-"""Requests at fixed times, whatever becomes of those before them (an open loop)."""
+"""Requests at fixed times, regardless of the fate of earlier ones (an open loop)."""
 
 import asyncio
 import time
@@ -7,9 +7,9 @@ from typing import Any
 
 
 async def arrivals(rate: float, seconds: float, act: Callable[[int, float], Coroutine[Any, Any, None]]) -> None:
-    """Start `act(number, due)` `rate` times a second, and wait for all of them.
+    """Start `act(number, due)` `rate` times per second, and wait for all calls.
 
-    `due` is when the act should have started, by `time.perf_counter`: a generator that is late counts as waiting time.
+    `due` is when the call should have started, by `time.perf_counter`, so that the generator's delays count.
     """
     start = time.perf_counter()
     async with asyncio.TaskGroup() as group:

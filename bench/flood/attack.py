@@ -1,4 +1,4 @@
-"""The parts that all attacks share: where one goes, how it sends, and the record of what came back."""
+"""The parts that all attacks share: the target, sending, and the record of responses."""
 
 import abc
 import asyncio
@@ -13,7 +13,7 @@ from bench.flood.arrivals import milliseconds_since
 from bench.flood.honest import unchecked_tls
 from bench.http_load import Connection
 
-# After a refusal an attacker's worker waits so long: a generator without a pause would use a core by itself.
+# Seconds that an attacker's worker waits after a refusal: without a pause, the generator alone would use up a core.
 REFUSED_PAUSE = 0.2
 MOST_CONNECTIONS = 2000
 PATIENCE = 30.0
@@ -21,9 +21,9 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Aim:
-    """The target of an attack, and its attacker's means: an account, a session, and addresses of one network.
+    """The target of an attack, and the attacker's means: an account, a session, and addresses of one network.
 
-    `hash_rate` is how many passwords this machine hashes in a second when the stack is idle; 0 where nobody asked.
+    `hash_rate` is the number of passwords that this machine hashes per second when the stack is idle, or 0 if unknown.
     """
 
     host: str
@@ -39,10 +39,10 @@ class Aim:
 
 
 class Attack(abc.ABC):
-    """An attack, made from one network until it is cancelled. A subclass's docstring describes it in the report.
+    """An attack from one network that runs until cancelled. The docstring of a subclass describes it in the report.
 
-    `gateway` are settings of the gateway that it is made on, `open_files` how many files that may open. `by_hash_rate`
-    has the rate of hashes measured before and after. Honest clients start `lead` seconds after `begun` is set.
+    `gateway` are settings of the attacked gateway, `open_files` its limit on open files. With `by_hash_rate`, the rate
+    of hashes is measured before and after. Honest clients start `lead` seconds after `begun` is set.
     """
 
     gateway: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -68,7 +68,7 @@ class Attack(abc.ABC):
         """Attack until the task is cancelled."""
 
     def outcomes(self) -> dict[str, list[float]]:
-        """Milliseconds by what came back: a status, or the words for something else."""
+        """Milliseconds by outcome: a status, or words for anything else."""
         return self.times
 
     def note(self, outcome: int | str, milliseconds: float = 0.0) -> None:
@@ -80,7 +80,7 @@ class Attack(abc.ABC):
         return await Connection.open(self.aim.port, self.aim.host, local_addr=source, ssl=self._tls)
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The same, for what is not requests and answers."""
+        """A connection from the next address, as streams."""
         source = (next(self._addresses), 0)
         return await asyncio.open_connection(self.aim.host, self.aim.port, local_addr=source, ssl=self._tls)
 
@@ -91,7 +91,7 @@ class Attack(abc.ABC):
         return status, body
 
     async def send(self, request: bytes, due: float) -> None:
-        """Send a request over a connection that is idle, or a new one; to be called from `arrivals`."""
+        """Send a request over an idle connection or a new one; `arrivals` calls this."""
         async with self._slots:
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -103,7 +103,7 @@ class Attack(abc.ABC):
                 self.note("broken", milliseconds_since(due))
 
     async def keep_asking(self, make: Callable[[], bytes], respond: Callable[[bytes], None] = lambda _: None) -> None:
-        """Send one request after the other, on a new connection where one broke; pause after each refusal."""
+        """Send one request after another, on a new connection if one broke; pause after each refusal."""
         while True:
             try:
                 connection = await self.connect()

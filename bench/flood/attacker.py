@@ -1,6 +1,6 @@
-"""`python -m bench.flood.attacker NAME`: makes one attack until its standard input ends, and writes what came back.
+"""`python -m bench.flood.attacker NAME`: attacks until its standard input ends, then writes the outcomes.
 
-The first line of the input is the aim in JSON; a line is written once the attack has begun.
+The first line of the input is the aim in JSON. A line of output says that the attack has begun.
 """
 
 import asyncio
@@ -37,14 +37,14 @@ ATTACKS: dict[str, type[Attack]] = {
 
 
 async def make(attack: Attack) -> dict[str, Any]:
-    """Attack until the standard input ends; the counts, median and 99 % quantile of each outcome, and CPU seconds."""
+    """Attack until standard input ends; returns count, median and 99 % quantile of each outcome, and CPU seconds."""
     attacking = asyncio.ensure_future(attack.run())
     await asyncio.wait([attacking, asyncio.ensure_future(attack.begun.wait())], return_when=asyncio.FIRST_COMPLETED)
     print("begun", flush=True)
     ending = asyncio.ensure_future(asyncio.to_thread(sys.stdin.read))
     await asyncio.wait([attacking, ending], return_when=asyncio.FIRST_COMPLETED)
     if attacking.done():
-        await attacking  # it does not end by itself: this raises what ended it
+        await attacking  # it does not end by itself: raise its exception
     outcomes = {
         what: (len(times), quantile(times, 0.5), quantile(times, 0.99)) for what, times in attack.outcomes().items()
     }

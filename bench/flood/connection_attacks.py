@@ -1,4 +1,4 @@
-"""Attacks that are made of connections: slow bodies, heads in pieces, silent sockets, WebSockets and their frames."""
+"""Attacks by connections: slow bodies, heads in pieces, silent sockets, WebSockets and their frames."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,14 @@ from bench.flood.arrivals import milliseconds_since
 from bench.flood.attack import Aim, Attack
 from bench.flood.honest import read_request
 
-LEAST_BETWEEN = 1.0  # seconds from when a connection was tried to when the next one is that takes its place
+LEAST_BETWEEN = 1.0  # seconds between attempts to open one of the connections
 FRAMES = b"\x82\x80\0\0\0\0" * 1000  # masked, binary and empty
 
 
 class Holding(Attack):
-    """An attack that holds `number` connections, and opens another one wherever one was ended.
+    """An attack that holds `number` connections and replaces those that end.
 
-    They are opened within `spread` seconds or a little more; it has begun once each was tried.
+    They are opened over about `spread` seconds; the attack has begun once each was tried.
     """
 
     number: int
@@ -35,7 +35,7 @@ class Holding(Attack):
         await asyncio.gather(*(self._keep_holding(number) for number in range(self.number)))
 
     async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:  # noqa: ARG002
-        """Send what there is to be sent, nothing here. Returns, or raises EOFError, when the connection has ended."""
+        """Send the attack's data, none here. Returns, or raises EOFError, when the connection has ended."""
         await self.answered(reader)
 
     async def _keep_holding(self, number: int) -> None:
@@ -46,7 +46,7 @@ class Holding(Attack):
             try:
                 reader, writer = await self.open()
             except (OSError, EOFError):
-                self.note("not let in")
+                self.note("not accepted")
             else:
                 await self._hold_one(reader, writer)
             await asyncio.sleep(max(0.0, started + LEAST_BETWEEN - time.perf_counter()))
@@ -68,7 +68,7 @@ class Holding(Attack):
 
     @contextlib.asynccontextmanager
     async def answering(self, reader: asyncio.StreamReader) -> AsyncIterator[asyncio.Task[None]]:
-        """The answer, or the end: the context can be busy meanwhile, and then waits for it."""
+        """Run the block while waiting for a response or the end of the connection."""
         answer = asyncio.ensure_future(self.answered(reader))
         try:
             yield answer
@@ -77,14 +77,14 @@ class Holding(Attack):
             answer.cancel()
 
     async def answered(self, reader: asyncio.StreamReader) -> None:
-        """Wait for an answer, or for the end, and note it."""
+        """Wait for a response or the end of the connection, and note it."""
         started = time.perf_counter()
         head = await reader.readuntil(b"\r\n")
         self.note(head[9:12].decode(), milliseconds_since(started))
 
 
 class SlowBodies(Holding):
-    """256 logins of which only the head and one byte of the body come, then a byte every two seconds"""
+    """256 logins that send only their head and one byte of body, then a byte every two seconds"""
 
     number = 256
     head = (
@@ -100,7 +100,7 @@ class SlowBodies(Holding):
 
 
 class SplitHeads(Holding):
-    """8 connections that each send a head that does not end, 1,500 packets of one byte a second"""
+    """8 connections that each send an endless head, 1,500 packets of one byte per second"""
 
     number = 8
     packets = 1500
@@ -114,13 +114,13 @@ class SplitHeads(Holding):
                     break
                 if (pause := start + number / self.packets - time.perf_counter()) > 0:
                     await asyncio.sleep(pause)
-                # A line that goes on: a header field has a length of its own that it may not exceed.
+                # A continuing line: the length of a single header field is limited.
                 writer.write(b"x-a: b\r\n"[number % 8 : number % 8 + 1])
 
 
 class Silent(Holding):
-    """11,000 connections, where 10,000 are allowed in all, from 12 addresses of one IPv6 /64; each sends nothing but
-    one byte, after eight seconds"""
+    """11,000 connections, of which 10,000 are allowed, from 12 addresses of one IPv6 /64; each sends a single byte,
+    after eight seconds"""
 
     number = 11_000
     ipv6 = True
@@ -133,7 +133,7 @@ class Silent(Holding):
 
 
 class SilentTls(Holding):
-    """1,007 sockets that never begin their TLS handshake, where 5 of an address and 50 in all are allowed and the
+    """1,007 sockets that never start their TLS handshake, where 5 per address and 50 in all are allowed and the
     gateway may open 1,024 files"""
 
     number = 1007
@@ -146,7 +146,7 @@ class SilentTls(Holding):
 
 
 class WebSockets(Holding):
-    """512 WebSockets of one user that are quiet"""
+    """512 silent WebSockets of one user"""
 
     number = 512
     web_sockets = True
@@ -156,7 +156,7 @@ class WebSockets(Holding):
         await reader.readexactly(1)
 
     async def open_web_socket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Raises EOFError where it is refused."""
+        """Raises EOFError if the WebSocket is refused."""
         lines = (
             b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
@@ -170,7 +170,7 @@ class WebSockets(Holding):
 
 
 class EmptyFrames(WebSockets):
-    """4 WebSockets of one user that each send 150,000 empty frames a second, 900 KB"""
+    """4 WebSockets of one user that each send 150,000 empty frames per second, 900 KB"""
 
     number = 4
     frames = 150_000

@@ -1,25 +1,25 @@
-"""The arithmetic of the report: quantiles, and whether honest clients were served as they are without an attack."""
+"""The arithmetic of the report: quantiles, and whether honest clients were served as without an attack."""
 
 from collections import Counter
 from dataclasses import dataclass
 
 from bench.flood.honest import Outcomes
 
-LEAST_ANSWERED = 0.95  # of what is answered without an attack
+LEAST_ANSWERED = 0.95  # share of the successes without an attack
 MOST_SLOWER = 2.0  # times the 99 % quantile without an attack
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value that `share` of them do not exceed; not a number where there are none."""
+    """The value that `share` of the values do not exceed; NaN if there are none."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
 
 
 @dataclass(frozen=True)
 class Service:
-    """The service that one kind of honest request got; times in milliseconds, of those that were answered 200.
+    """The service that one kind of honest request got; times in milliseconds, of responses with status 200.
 
-    `others` counts the rest by status.
+    `others` counts all other requests by status.
     """
 
     asked: int
@@ -29,7 +29,7 @@ class Service:
     others: dict[int, int]
 
     def kept_by(self, attacked: "Service") -> bool:
-        """True if nearly as large a share is answered under an attack, in at most twice the time."""
+        """True if nearly as large a share succeeds under attack, in at most twice the time."""
         enough = attacked.answered * self.asked >= LEAST_ANSWERED * self.answered * attacked.asked
         return enough and attacked.p99 <= MOST_SLOWER * self.p99
 

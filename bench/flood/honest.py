@@ -1,6 +1,6 @@
-"""Honest clients: logins, refreshes and reads at a constant rate, each over a connection from a network of its own.
+"""Honest clients: logins, refreshes and reads at a constant rate, each over a connection from a different network.
 
-As a program it reads a plan from its standard input, a `Plan` in JSON, and writes the outcomes and the sessions.
+Run as a program, it reads a `Plan` in JSON from standard input and writes the outcomes and sessions.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from bench.flood.arrivals import arrivals, milliseconds_since
 from bench.http_load import Connection, get, post
 
 SECONDS = 10.0
-# Requests a second. In ten seconds each session is refreshed once and no user logs in twice: none comes near a limit.
+# Requests per second. In ten seconds each session is refreshed once and no user logs in twice: no limit is near.
 LOGINS, REFRESHES, READS, OPERATIONS = 5.0, 10.0, 20.0, 2.0
 RATES = {"logins": LOGINS, "refreshes": REFRESHES, "reads": READS, "operations": OPERATIONS}
 PATIENCE = 10.0
 SESSIONS = 100
 PASSWORD = "password"
-BROKEN = 0  # the status of what was not answered
+BROKEN = 0  # the status of requests without a response
 
 Outcomes = dict[str, list[tuple[int, float]]]
 
 
 @dataclass
 class Plan:
-    """`first_login` is the number of the user who logs in first; `sessions` are those to refresh and to read with."""
+    """`first_login` is the number of the first user to log in; `sessions` are for refreshing and reading."""
 
     host: str
     port: int
@@ -43,7 +43,7 @@ class Plan:
 
 
 def email(number: int) -> str:
-    """The login name of an honest user; there is one for each network."""
+    """The login name of an honest user; each network has one."""
     return f"honest{number}@example.com"
 
 
@@ -60,7 +60,7 @@ def read_request(token: str) -> bytes:
 
 
 def unchecked_tls() -> ssl.SSLContext:
-    """For the certificate that the benchmark made itself a moment ago."""
+    """A TLS context for the benchmark's own certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -79,14 +79,14 @@ class HonestClients:
         await asyncio.gather(*(arrivals(RATES[kind], self._plan.seconds, act) for kind, act in acts.items()))
 
     async def begin(self) -> list[dict[str, str]]:
-        """Log in the users who are to have a session, four at a time."""
+        """Log in the users who need a session, four at a time."""
         slots = asyncio.Semaphore(4)
 
         async def log_in(number: int) -> dict[str, str]:
             async with slots:
                 status, body = await self._exchange(number, login_request(email(number), PASSWORD))
             if status != 200:
-                raise SystemExit(f"an honest login was answered {status} before any attack")
+                raise SystemExit(f"an honest login got {status} before any attack")
             return json.loads(body)  # type: ignore[no-any-return]
 
         return list(await asyncio.gather(*map(log_in, range(SESSIONS))))
@@ -96,7 +96,7 @@ class HonestClients:
         await self._ask("logins", due, number, login_request(email(number), PASSWORD))
 
     async def _refresh(self, _turn: int, due: float) -> None:
-        """Refresh the session that was refreshed longest ago. Who got no answer tries with the same token next time."""
+        """Refresh the session that was refreshed longest ago. Without a response, it keeps its token."""
         number, session = self._waiting.popleft()
         answer = await self._ask("refreshes", due, number, refresh_request(session["refresh_token"]))
         if answer:
@@ -108,7 +108,7 @@ class HonestClients:
         await self._ask("reads", due, number, read_request(self._plan.sessions[number]["access_token"]))
 
     async def _look(self, _turn: int, due: float) -> None:
-        """Ask at the port for operations, as a load balancer does."""
+        """Query the operations port, as a load balancer does."""
         status = BROKEN
         try:
             async with asyncio.timeout(PATIENCE):
@@ -120,7 +120,7 @@ class HonestClients:
         self.outcomes["operations"].append((status, milliseconds_since(due)))
 
     async def _ask(self, kind: str, due: float, number: int, request: bytes) -> bytes:
-        """The body of a good answer; empty where there was none in time."""
+        """The body of a successful response; empty if there was none in time."""
         try:
             status, body = await self._exchange(number, request)
         except (OSError, EOFError):  # a timeout is an OSError
@@ -139,14 +139,14 @@ class HonestClients:
 
 
 async def live(plan: Plan) -> Outcomes:
-    """Let honest clients live for so many seconds in a process of their own; brings the sessions up to date."""
+    """Run honest clients in their own process for `seconds`; updates the sessions."""
     result = await _run_program("bench.flood.honest", asdict(plan))
     plan.sessions = result["sessions"]
     return {kind: [(status, took) for status, took in outcomes] for kind, outcomes in result["outcomes"].items()}
 
 
 async def _run_program(module: str, plan: dict[str, Any]) -> dict[str, Any]:
-    """The output of a module of ours, run as a program with this plan as its input; both are JSON."""
+    """The JSON output of a module run as a program with this plan as its input."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, stdin=pipe, stdout=pipe)
     try:

@@ -1,4 +1,4 @@
-"""Addresses for the stack, the attacker and the honest clients, in a network namespace of the benchmark's own."""
+"""Addresses for the stack, the attacker and the honest clients, in the benchmark's own network namespace."""
 
 import ctypes
 import os
@@ -6,14 +6,14 @@ import subprocess
 from dataclasses import dataclass
 
 HONEST = 200
-# An address may have 1,000 connections, and all together 10,000: so many addresses can take them all.
+# An address may have 1,000 connections, and all together 10,000: this many addresses can use them up.
 ATTACKER_ADDRESSES = 12
 _CLONE_NEWNET = 0x40000000
 
 
 @dataclass(frozen=True)
 class Networks:
-    """`honest` are addresses of as many networks, no two in one IPv4 /24 or IPv6 /48; `attacker` are all of one."""
+    """`honest` addresses are each in a different IPv4 /24 or IPv6 /48; `attacker` addresses are in one network."""
 
     host: str
     attacker: list[str]
@@ -29,10 +29,10 @@ IPV6 = Networks(
 
 
 def leave_the_machines_network() -> bool:
-    """Move this process, and those that it starts, to a network of their own that has the addresses of IPV6.
+    """Move this process and its children to a network namespace with the addresses of IPV6.
 
-    Returns False, and changes nothing, where this is not Linux or the user is not root. To be called before the
-    process has a second thread, since a namespace belongs to a thread.
+    Returns False, and changes nothing, unless this is Linux and the user is root. Call it before the process has a
+    second thread, because namespaces belong to threads.
     """
     if os.uname().sysname != "Linux" or os.geteuid() != 0 or ctypes.CDLL(None).unshare(_CLONE_NEWNET) != 0:
         return False

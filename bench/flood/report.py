@@ -1,4 +1,4 @@
-"""The table: for each attack, what honest clients got before it and during it, and what the attack took."""
+"""The table: for each attack, what honest clients got before and during it, and the resources it took."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -18,22 +18,22 @@ PROCESSES = {
     "postgres": "PostgreSQL",
 }
 LEGEND = f"""
-Honest clients send {LOGINS:.0f} logins, {REFRESHES:.0f} refreshes and {READS:.0f} reads a second, each user from a
-network of their own and each request over a new connection. Their cells have the requests that were
-answered 200, those that were sent, p50 / p99 in ms of those answered, and what the others got ("none": no
-answer within {PATIENCE:.0f} s, or a connection that broke): idle → under attack. ✗: fewer than
-{LEAST_ANSWERED:.0%} of what is answered when idle, or p99 more than {MOST_SLOWER:.0f} times as long. "operations":
-requests to the port for operations. What the attacker got: the number of each status or outcome, with
-p50 / p99 in ms. Memory in MB: before → the most during the attack. Cores: CPU seconds a second during the
-attack; "elsewhere" are honest clients and whatever else this machine does, which has to be little for the
-times to mean anything. Rows: before → after; honest clients add about {LOGINS * SECONDS:.0f} sessions and
-{(LOGINS + REFRESHES) * SECONDS:.0f} digests of these. "over a day": keys in Redis that are kept for longer than that.
+Honest clients send {LOGINS:.0f} logins, {REFRESHES:.0f} refreshes and {READS:.0f} reads per second, each user from a
+different network and each request over a new connection. Their cells show the requests with status 200, the
+requests sent, p50 / p99 of the former in ms, and what the others got ("none": no response within
+{PATIENCE:.0f} s, or a broken connection): idle → under attack. ✗: fewer than {LEAST_ANSWERED:.0%} of the
+successes when idle, or p99 more than {MOST_SLOWER:.0f} times as long. "operations": requests to the operations
+port. What the attacker got: the number of each status or outcome, with p50 / p99 in ms. Memory in MB: before →
+maximum during the attack. Cores: CPU seconds per second during the attack; "elsewhere" is honest clients and
+everything else on this machine, which must be small for the times to mean anything. Rows: before → after;
+honest clients add about {LOGINS * SECONDS:.0f} of the sessions and {(LOGINS + REFRESHES) * SECONDS:.0f} of the digests.
+"over a day": keys in Redis that are kept for longer than that.
 """
 
 
 @dataclass(frozen=True)
 class Row:
-    """The measurements of one attack, which lasted `seconds`; `outcomes` have a count, p50 and p99 each."""
+    """The measurements of one attack, which lasted `seconds`; each of `outcomes` has a count, p50 and p99."""
 
     name: str
     attack: type[Attack]
@@ -74,7 +74,7 @@ def line(row: Row) -> str:
 
 
 def notes(rows: list[Row]) -> str:
-    """A legend of the table, and the number of attacks that harm nobody."""
+    """The table's legend, and the number of attacks that harm nobody."""
     harmless = sum(all(map(row.holds, KINDS)) for row in rows)
     floods = [_of_bare_hashes(row) for row in rows if row.hash_rate]
     attacks = [f"- `{row.name}`: {_sentence(row.attack)}" for row in rows]
@@ -86,7 +86,7 @@ def _of_bare_hashes(row: Row) -> str:
     completed = row.outcomes.get("200", [0])[0] + row.attacked["logins"].answered
     rate = completed / row.seconds
     return (
-        f"`{row.name}`: {rate:.1f} logins a second completed against {row.hash_rate:.1f} of bare argon2id: "
+        f"`{row.name}`: {rate:.1f} logins per second completed, against {row.hash_rate:.1f} of bare argon2id: "
         f"{rate / row.hash_rate:.2f} (goal 0.9)."
     )
 

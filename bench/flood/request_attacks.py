@@ -1,4 +1,4 @@
-"""Attacks that are made of whole requests: logins, guesses, refreshes, sessions, changes of names, junk."""
+"""Attacks by whole requests: logins, guesses, refreshes, sessions, name changes, junk."""
 
 import asyncio
 import itertools
@@ -38,10 +38,10 @@ class PasswordChanges(Attack):
 
 class LoginFlood(Attack):
     """ten times as many logins as can be hashed, to 400 accounts, from 400 networks that a trusted proxy names: with
-    so many there is no fair share that would serve honest logins, but refreshes and reads go on"""
+    so many, no fair share can serve honest logins, but refreshes and reads continue"""
 
     gateway = (TRUSTED,)
-    lead = 2.0  # until as many wait for a hash as may
+    lead = 2.0  # until the hashing queue is full
     by_hash_rate = True
     times_hash_rate = 10
     accounts = 400
@@ -56,7 +56,7 @@ class LoginFlood(Attack):
 
 
 class Spray(Attack):
-    """20 guesses a second, each at another account and from another /64 of one /48, which a trusted proxy names"""
+    """20 guesses per second, each at another account and from another /64 of one /48, named by a trusted proxy"""
 
     gateway = (TRUSTED,)
     rate = 20.0
@@ -70,7 +70,7 @@ class Spray(Attack):
 
 
 class Retries(Attack):
-    """one spent refresh token, within its grace, 800 times a second"""
+    """one used refresh token, within its grace period, 800 times per second"""
 
     rate = 800.0
 
@@ -80,7 +80,7 @@ class Retries(Attack):
 
 
 class Rotations(Attack):
-    """one session refreshed over and over, each time with the token that came last"""
+    """one session refreshed repeatedly, each time with the latest token"""
 
     async def run(self) -> None:
         tokens = [self.aim.refresh_token]
@@ -90,7 +90,7 @@ class Rotations(Attack):
 
 
 class Sessions(Attack):
-    """4 threads log in to one account and revoke every other session at once"""
+    """4 threads log in to one account and revoke every second session at once"""
 
     threads = 4
 
@@ -113,7 +113,7 @@ class Sessions(Attack):
 
 
 class Names(Attack):
-    """333 changes of one user's e-mail address a second, in turn to one that somebody has and to a free one"""
+    """333 changes of one user's e-mail address per second, alternating between a taken and a free one"""
 
     rate = 333.0
 
@@ -130,8 +130,8 @@ class Names(Attack):
 
 
 class JunkTokens(Attack):
-    """600 threads, each on a connection of its own, ask with a different junk token in each request, where 32 tokens
-    may be verified at once and 4 of one network; each waits 0.2 s after a refusal"""
+    """600 threads, each on its own connection, send a different junk token with each request, where 32 tokens may be
+    verified at once and 4 of one network; each waits 0.2 s after a refusal"""
 
     gateway = (("GATEWAY_UPSTREAM_CONNECTIONS", "32"), ("GATEWAY_UPSTREAM_REQUESTS_PER_NETWORK", "4"))
     threads = 600
@@ -144,7 +144,7 @@ class JunkTokens(Attack):
 
 
 class OddNames(Attack):
-    """4,096 odd header names at once, then 20,000 new ones a second, 100 in each request"""
+    """4,096 odd header names at once, then 20,000 new ones per second, 100 in each request"""
 
     first = 4096
     rate = 200.0
@@ -163,11 +163,11 @@ class OddNames(Attack):
         await arrivals(self.rate, FOREVER, lambda number, due: self.send(self._request(at_once + number), due))
 
     def _request(self, number: int) -> bytes:
-        """With names that no other number has; the gateway answers it by itself."""
+        """A request with header names that no other number has, which the gateway itself answers."""
         names = range(number * self.names, (number + 1) * self.names)
         return get("/", "".join(f"odd-{name}: x\r\n" for name in names))
 
 
 def _from_address(address: str, login: str, password: str) -> bytes:
-    """A login that a proxy passes on."""
+    """A login forwarded by a proxy."""
     return login_request(login, password).replace(b"\r\n", f"\r\nX-Forwarded-For: {address}\r\n".encode(), 1)

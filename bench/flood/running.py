@@ -1,4 +1,4 @@
-"""Starts the processes that an attack is made on, as its class asks for them, and stops them in the end."""
+"""Starts the processes that an attack's class asks for, and stops them at the end."""
 
 import contextlib
 import os
@@ -17,10 +17,10 @@ _PREFIXES = ("AUTH_", "USERS_", "GATEWAY_")
 
 @contextlib.contextmanager
 def world(attack: type[Attack], directory: Path, seconds: float) -> Iterator[World]:
-    """Start a stack, and before it a gateway; what the attack's class does not set of either is as by default."""
+    """Start a stack and a gateway in front of it, with defaults for all that the attack's class does not set."""
     networks = IPV6 if attack.ipv6 else IPV4
     for_tests = _settings_for_tests(directory)
-    # To auth-service and user-service an empty variable is as good as none.
+    # auth-service and user-service treat an empty variable as absent.
     defaults = {name: "" for name in for_tests if not name.startswith("GATEWAY_")}
     with contextlib.ExitStack() as running:
         stack = running.enter_context(testing.running(directory / "data", **defaults))
@@ -55,14 +55,14 @@ def world(attack: type[Attack], directory: Path, seconds: float) -> Iterator[Wor
 
 
 def _settings_for_tests(directory: Path) -> set[str]:
-    """The names of the services' settings that `testing` gives other values than the defaults."""
+    """The names of the services' settings for which `testing` overrides the default."""
     _, environment = testing.command(directory)
     services = {name for name in environment.keys() - os.environ.keys() if name.startswith(_PREFIXES)}
     return {name for name in services if not name.endswith("_PORT")}
 
 
 def _certificate(directory: Path) -> dict[str, str]:
-    """The gateway's settings for a certificate that is made here."""
+    """The gateway's settings for a new certificate."""
     key = certificates.new_key()
     certificate_file, key_file = directory / "certificate.pem", directory / "key.pem"
     certificate_file.write_bytes(certificates.certificate("gateway", key))

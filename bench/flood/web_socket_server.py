@@ -1,6 +1,6 @@
-"""`python -m bench.flood.web_socket_server PORT BEHIND`: WebSockets where user-service has none.
+"""`python -m bench.flood.web_socket_server PORT BEHIND`: adds WebSockets to user-service, which has none.
 
-It accepts every WebSocket and reads what comes; all other requests are passed on to the port `BEHIND`.
+It accepts every WebSocket and reads from it; it forwards all other requests to the port `BEHIND`.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
 
 class FromGateway(asyncio.Protocol):
-    """A connection of the gateway's. It sends one request at a time, so a part that has `Upgrade` in it is a head."""
+    """A connection from the gateway. It sends one request at a time, so a part that contains `Upgrade` is a head."""
 
     def __init__(self, behind: int) -> None:
         self.is_web_socket = False
         self._behind = behind
-        self._parts: list[bytes] = []  # those that wait for a connection to user-service
+        self._parts: list[bytes] = []  # waiting for a connection to user-service
         self._connecting: asyncio.Task[None] | None = None
         self._upstream: asyncio.Transport | None = None
 
@@ -57,7 +57,7 @@ class FromGateway(asyncio.Protocol):
 
 
 class FromService(asyncio.Protocol):
-    """The connection to user-service that belongs to one of the gateway's."""
+    """The connection to user-service for one connection from the gateway."""
 
     def __init__(self, gateway: FromGateway) -> None:
         self._gateway = gateway

@@ -1,4 +1,4 @@
-"""The stack that is attacked with its users, and how much of the machine it takes."""
+"""The attacked stack with its users, and the resources that it uses."""
 
 import contextlib
 import subprocess
@@ -17,7 +17,7 @@ from dev import testing
 ATTACKER = "attacker@example.com"
 DAY = 86400
 
-# The user whose password hash all get: a hash of their own each would take half a minute.
+# All users get this user's password hash: hashing for each would take half a minute.
 SIGN_UP = """
     INSERT INTO users (email, email_key, password_hash, epoch)
     SELECT name, name, password_hash, epoch FROM users, unnest($1::text[]) name WHERE email = 'person1@example.com'
@@ -26,7 +26,7 @@ SIGN_UP = """
 
 @dataclass
 class World:
-    """A running stack with its honest users. `gateway` is the one that is attacked; the stack's own does nothing."""
+    """A running stack with its honest users. `gateway` is attacked; the stack's own gateway is idle."""
 
     stack: testing.Stack
     gateway: subprocess.Popen[bytes]
@@ -35,18 +35,18 @@ class World:
     settings: dict[str, str]
 
     def memory(self) -> dict[str, float]:
-        """Megabytes of each process: what is resident, and of PostgreSQL's many their shares of it."""
+        """Resident megabytes of each process; for PostgreSQL the proportional shares of all its processes."""
         processes = self._processes()
         postgres = processes.pop("postgres")
         megabytes = {name: process.memory_info().rss / 1e6 for name, process in processes.items()}
         return {**megabytes, "postgres": sum(map(_share_of_memory, [postgres, *postgres.children(recursive=True)]))}
 
     def cpu(self) -> dict[str, float]:
-        """Seconds of CPU so far of each process and its children."""
+        """CPU seconds of each process and its children so far."""
         return cpu_seconds(self._processes())
 
     def cpu_of_machine(self) -> float:
-        """Seconds of CPU so far of everything that this machine does."""
+        """CPU seconds of the whole machine so far."""
         times = psutil.cpu_times()
         return float(times.user + times.nice + times.system)
 
@@ -54,7 +54,7 @@ class World:
         return {**self.stack.processes(), "gateway": psutil.Process(self.gateway.pid)}
 
     async def rows(self) -> dict[str, int]:
-        """Sessions and digests of access tokens in the database, keys in Redis, and those kept for more than a day."""
+        """The number of sessions and access token digests, of keys in Redis, and of keys kept for more than a day."""
         rows = {}
         connection = await asyncpg.connect(self.settings["AUTH_DATABASE_URL"])
         for name, table in (("sessions", "sessions"), ("digests", "access_tokens")):
@@ -67,7 +67,7 @@ class World:
         return rows
 
     async def sign_up(self) -> None:
-        """Add the honest users, the attacker's account, and those that a flood logs in to."""
+        """Add the honest users, the attacker's account, and the accounts that a flood logs in to."""
         flooded = [f"flood{number}@example.com" for number in range(LoginFlood.accounts)]
         connection = await asyncpg.connect(self.settings["USERS_DATABASE_URL"])
         await connection.execute(SIGN_UP, [email(number) for number in range(len(self.plan.sources))])
@@ -75,7 +75,7 @@ class World:
         await connection.close()
 
     async def aim(self, hash_rate: float) -> Aim:
-        """The attacker's own account, a session and its tokens, of which the refresh token is not yet spent."""
+        """The attacker's own account, with a session and its tokens; the refresh token is unused."""
         tokens = await ask(int(self.settings["AUTH_PORT"]), login_request(ATTACKER, PASSWORD))
         connection = await asyncpg.connect(self.settings["USERS_DATABASE_URL"])
         user_id = await connection.fetchval("SELECT id FROM users WHERE email = $1", ATTACKER)
@@ -95,7 +95,7 @@ class World:
 
 
 def _share_of_memory(process: psutil.Process) -> float:
-    """Megabytes, with shared pages divided among those that share them."""
+    """Megabytes, with shared pages divided among the processes that share them (PSS)."""
     with contextlib.suppress(psutil.Error):
         return float(process.memory_full_info().pss / 1e6)
     return 0.0

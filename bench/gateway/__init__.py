@@ -1,1 +1,1 @@
-"""What a proxied request costs: this gateway against the proxies that people use, measured in turn in one run."""
+"""The cost of a proxied request: this gateway against widely used proxies, measured in turn in one run."""

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.gateway import chart, report
-from bench.gateway.contenders import CONTENDERS, Contender, Stand
+from bench.gateway.contenders import CONTENDERS, Contender, Testbed
 from bench.gateway.load import LARGE, Wrk
 from bench.gateway.measuring import Measuring
 from bench.gateway.pinned import free_port, raise_open_files, two_cores
@@ -36,11 +36,11 @@ def main() -> None:
     for line in (f"{name} {reason}" for name, reason in programs.missing.items()):
         print(line)
     if lacking := {"nginx", "wrk"} & programs.missing.keys():
-        raise SystemExit(f"nothing can be measured without {' and '.join(sorted(lacking))}")
+        raise SystemExit(f"cannot measure anything without {' and '.join(sorted(lacking))}")
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as directory:
-        stand = _stand(Path(directory), programs)
-        with stand.started_backend():
-            measuring = _measure(stand, options)
+        testbed = _testbed(Path(directory), programs)
+        with testbed.started_backend():
+            measuring = _measure(testbed, options)
     _write(measuring, programs, options)
 
 
@@ -50,16 +50,16 @@ def _stop(*_: object) -> NoReturn:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-gateway", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each proxy has its turn")
-    parser.add_argument("--seconds", type=float, default=5, help="for which it is loaded each time, in whole seconds")
-    parser.add_argument("--idle", type=int, default=5000, help="how many idle connections are held")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured")
-    parser.add_argument("--only", default="", help="measure only the proxies whose names begin so (with commas)")
-    parser.add_argument("--no-install", dest="install", action="store_false", help="use what is installed")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds for each proxy")
+    parser.add_argument("--seconds", type=float, default=5, help="duration of the load in each round, in whole seconds")
+    parser.add_argument("--idle", type=int, default=5000, help="number of idle connections")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--only", default="", help="measure only proxies with these name prefixes, separated by commas")
+    parser.add_argument("--no-install", dest="install", action="store_false", help="install nothing")
     return parser.parse_args()
 
 
-def _stand(directory: Path, programs: Programs) -> Stand:
+def _testbed(directory: Path, programs: Programs) -> Testbed:
     directory.chmod(0o755)  # the backend's workers run as another user
     for kind in LARGE:
         if kind.method == "GET":
@@ -77,18 +77,18 @@ def _stand(directory: Path, programs: Programs) -> Stand:
     values = {
         "backend": free_port(),
         "token": jwt.encode(claims, key, "RS256"),
-        # As long as an internal access token is; nobody checks it here.
+        # As long as an internal token; nobody verifies it here.
         "internal_token": jwt.encode({**claims, "aud": "internal"}, secrets.token_hex(32), "HS512"),
         "files": raise_open_files(OPEN_FILES),
     }
     proxy_core, load_core = two_cores()
-    return Stand(directory, programs, values, proxy_core, load_core)
+    return Testbed(directory, programs, values, proxy_core, load_core)
 
 
-def _measure(stand: Stand, options: argparse.Namespace) -> Measuring:
-    wrk = Wrk(stand.programs.paths["wrk"], stand.load_core, str(stand.values["token"]))
-    measuring = Measuring(stand, wrk, rounds=options.rounds, seconds=options.seconds)
-    contenders = _chosen(stand.programs, options.only)
+def _measure(testbed: Testbed, options: argparse.Namespace) -> Measuring:
+    wrk = Wrk(testbed.programs.paths["wrk"], testbed.load_core, str(testbed.values["token"]))
+    measuring = Measuring(testbed, wrk, rounds=options.rounds, seconds=options.seconds)
+    contenders = _chosen(testbed.programs, options.only)
     if "requests" in options.parts:
         measuring.requests(contenders)
     if "bodies" in options.parts:
@@ -109,7 +109,7 @@ def _chosen(programs: Programs, only: str) -> list[Contender]:
 
 
 def _write(measuring: Measuring, programs: Programs, options: argparse.Namespace) -> None:
-    """Print the report; keep it where it is of everything, not of a part."""
+    """Print the report, and store it unless only a part was measured."""
     occasion = report.Occasion(
         command=_command(options),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -121,7 +121,7 @@ def _write(measuring: Measuring, programs: Programs, options: argparse.Namespace
     text = report.markdown(measuring.measurements, occasion)
     print(text)
     if _partial(options):
-        print("only a part was measured: nothing is written")
+        print("only a part was measured: nothing is stored")
         return
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "gateway.md").write_text(text)

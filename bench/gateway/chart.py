@@ -1,4 +1,4 @@
-"""A bar chart of CPU per request as SVG: one bar a contender, a line from the least to the most of the rounds."""
+"""An SVG bar chart of CPU time per request: a bar per contender, with a line from its minimum to its maximum."""
 
 from html import escape
 

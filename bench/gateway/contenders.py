@@ -1,4 +1,4 @@
-"""Who is measured: each proxy's name, its configuration under `peers/` and the command that starts it."""
+"""The contenders: each proxy's name, its configuration under `peers/`, and the command that starts it."""
 
 import contextlib
 import sys
@@ -13,8 +13,8 @@ BASELINE = "nginx auth_request"
 
 
 @dataclass(frozen=True)
-class Stand:
-    """What contenders are set up with. `values` stand in their configurations as @name@."""
+class Testbed:
+    """The environment of contenders. `values` replace @name@ in their configurations."""
 
     directory: Path
     programs: Programs
@@ -27,7 +27,7 @@ class Stand:
         return str(self.values["backend"])
 
     def write(self, name: str, port: int) -> Path:
-        """The file `name` of `peers/`, with everything filled in."""
+        """The file `name` from `peers/`, with all values filled in."""
         text = (PEERS / name).read_text()
         for key, value in {**self.values, "directory": self.directory, "port": port}.items():
             text = text.replace(f"@{key}@", str(value))
@@ -43,14 +43,14 @@ class Stand:
             yield
 
 
-Command = Callable[[Stand, int], Sequence[str | Path]]
+Command = Callable[[Testbed, int], Sequence[str | Path]]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`command` gives the command that serves on a port; `verifies` says how it knows that a token is good.
+    """`command` returns the command that serves on a port; `verifies` says how the contender verifies tokens.
 
-    `bodies`: large bodies are sent through it as well.
+    With `bodies`, large bodies are measured too.
     """
 
     name: str
@@ -61,25 +61,25 @@ class Contender:
     bodies: bool = False
 
     @contextlib.contextmanager
-    def started(self, stand: Stand) -> Iterator[tuple[pinned.Pinned, int]]:
-        """The running proxy and the port it serves on."""
+    def started(self, testbed: Testbed) -> Iterator[tuple[pinned.Pinned, int]]:
+        """The running proxy and its port."""
         port = pinned.free_port()
-        environment = {name: value.replace("@backend@", stand.backend) for name, value in self.environment.items()}
+        environment = {name: value.replace("@backend@", testbed.backend) for name, value in self.environment.items()}
         if environment:
             environment |= {"GATEWAY_PORT": str(port), "GATEWAY_OPS_PORT": str(pinned.free_port())}
-        environment |= {"HOME": str(stand.directory)}
+        environment |= {"HOME": str(testbed.directory)}
         with pinned.running(
-            self.command(stand, port),
-            core=stand.proxy_core,
+            self.command(testbed, port),
+            core=testbed.proxy_core,
             port=port,
-            log=stand.directory / "proxy.log",
+            log=testbed.directory / "proxy.log",
             environment=environment,
         ) as process:
             yield process, port
 
 
 def _gateway(**changes: str) -> dict[str, str]:
-    """The gateway's environment: defaults, all limits on but those of one network, as there is a single client."""
+    """The gateway's environment: defaults, but no limits per network, because there is a single client."""
     settings = {
         "AUTH_URL": "http://127.0.0.1:@backend@",
         "USERS_URL": "http://127.0.0.1:@backend@",
@@ -93,39 +93,46 @@ def _gateway(**changes: str) -> dict[str, str]:
     return {f"GATEWAY_{name}": value for name, value in settings.items()}
 
 
-def _this_gateway(_stand: Stand, _port: int) -> Sequence[str]:
+def _this_gateway(_testbed: Testbed, _port: int) -> Sequence[str]:
     return [sys.executable, "-m", "gateway"]
 
 
 def _nginx(configuration: str) -> Command:
-    return lambda stand, port: [stand.programs.paths["nginx"], "-c", stand.write(configuration, port)]
+    return lambda testbed, port: [testbed.programs.paths["nginx"], "-c", testbed.write(configuration, port)]
 
 
 def _haproxy(configuration: str) -> Command:
-    return lambda stand, port: [stand.programs.paths["haproxy"], "-db", "-f", stand.write(configuration, port)]
+    return lambda testbed, port: [testbed.programs.paths["haproxy"], "-db", "-f", testbed.write(configuration, port)]
 
 
-def _envoy(stand: Stand, port: int) -> Sequence[str | Path]:
+def _envoy(testbed: Testbed, port: int) -> Sequence[str | Path]:
     options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
-    return [stand.programs.paths["envoy"], "-c", stand.write("envoy.yaml", port), *options]
+    return [testbed.programs.paths["envoy"], "-c", testbed.write("envoy.yaml", port), *options]
 
 
-def _caddy(stand: Stand, port: int) -> Sequence[str | Path]:
-    return [stand.programs.paths["caddy"], "run", "--adapter", "caddyfile", "--config", stand.write("Caddyfile", port)]
+def _caddy(testbed: Testbed, port: int) -> Sequence[str | Path]:
+    return [
+        testbed.programs.paths["caddy"],
+        "run",
+        "--adapter",
+        "caddyfile",
+        "--config",
+        testbed.write("Caddyfile", port),
+    ]
 
 
 def _go(idle_connections: int) -> Command:
-    """`idle_connections` to the backend are kept at most; Go's own default is 2."""
-    return lambda stand, port: [
-        stand.programs.paths[PROXY_OF_GO],
+    """Keeps at most `idle_connections` to the backend; Go's default is 2."""
+    return lambda testbed, port: [
+        testbed.programs.paths[PROXY_OF_GO],
         f"127.0.0.1:{port}",
-        f"127.0.0.1:{stand.backend}",
+        f"127.0.0.1:{testbed.backend}",
         str(idle_connections),
     ]
 
 
-def _aiohttp(stand: Stand, port: int) -> Sequence[str | Path]:
-    return [sys.executable, PEERS / "aiohttp_proxy.py", str(port), stand.backend]
+def _aiohttp(testbed: Testbed, port: int) -> Sequence[str | Path]:
+    return [sys.executable, PEERS / "aiohttp_proxy.py", str(port), testbed.backend]
 
 
 CONTENDERS = (

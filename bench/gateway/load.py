@@ -1,4 +1,4 @@
-"""Loads on a proxy: wrk with one kind of request, and connections that are held and do nothing."""
+"""Loads on a proxy: wrk with one kind of request, and idle connections."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ class FailedLoadError(Exception):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of request: `size` is that of the body that is downloaded or uploaded, 0 where there is hardly one."""
+    """One kind of request; `size` is that of the body downloaded or uploaded in bytes, 0 if negligible."""
 
     name: str
     method: str
@@ -34,14 +34,14 @@ class Kind:
 ORDINARY = Kind("requests", "GET", "/api/v1/users/me", 0, 32)
 LARGE = (
     Kind("100 KB down", "GET", "/api/v1/users/102400", 102_400, 16),
-    Kind("60 KB up", "POST", "/oauth/token", 61_440, 16),  # the gateway takes no more than 64 KiB
+    Kind("60 KB up", "POST", "/oauth/token", 61_440, 16),  # the gateway accepts 64 KiB at most
     Kind("10 MB down", "GET", "/api/v1/users/10485760", 10_485_760, 4),
 )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What wrk measured; times of answers in milliseconds."""
+    """wrk's measurements; response times in milliseconds."""
 
     requests: int
     seconds: float
@@ -52,7 +52,7 @@ class Outcome:
 
 
 class Wrk:
-    """wrk on a core of its own or the backend's."""
+    """wrk, on its own core or the backend's."""
 
     def __init__(self, program: Path, core: int, token: str) -> None:
         self._program = program
@@ -60,7 +60,7 @@ class Wrk:
         self._token = token
 
     def run(self, port: int, kind: Kind, seconds: float) -> Outcome:
-        """Keep the kind's connections busy. Raises FailedLoadError where anything but a good answer came."""
+        """Keep the kind's connections busy. Raises FailedLoadError if any response is not a success."""
         seconds = max(1, round(seconds))
         options = ("-t1", f"-c{kind.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", PEERS / "load.lua")
         url = f"http://127.0.0.1:{port}{kind.path}"
@@ -80,7 +80,7 @@ class Wrk:
 
 
 class Idle:
-    """Connections that have each had one answer and then only wait."""
+    """Connections that each got one response and are then idle."""
 
     def __init__(self, port: int, token: str) -> None:
         self._port = port

@@ -1,4 +1,4 @@
-"""What is measured of each contender, in turn: ordinary requests, large bodies, connections that only wait."""
+"""The measurements of each contender, in turn: ordinary requests, large bodies, idle connections."""
 
 import asyncio
 import random
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.gateway.contenders import Contender, Stand
+from bench.gateway.contenders import Contender, Testbed
 from bench.gateway.load import LARGE, ORDINARY, FailedLoadError, Idle, Kind, Wrk
 from bench.gateway.pinned import NotStartedError, Pinned, core_seconds
 
@@ -17,7 +17,7 @@ SEED = 20250101
 
 @dataclass(frozen=True)
 class Spread:
-    """What several rounds gave."""
+    """The values of several rounds."""
 
     median: float
     least: float
@@ -25,7 +25,7 @@ class Spread:
 
 
 class Measurements:
-    """Every value by part, contender and metric; `failures` says by part and contender why there is none."""
+    """All values by part, contender and metric; `failures` gives the reason for missing ones by part and contender."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, str, str], list[float]] = {}
@@ -40,7 +40,7 @@ class Measurements:
         return Spread(statistics.median(values), min(values), max(values)) if values else None
 
     def contenders(self, part: str) -> list[str]:
-        """Those with values in the part, in the order they came in."""
+        """The contenders with values in the part, in the order of arrival."""
         return list(dict.fromkeys(contender for measured, contender, _ in self._values if measured == part))
 
     def rows(self) -> list[tuple[str, str, str, Spread]]:
@@ -55,41 +55,41 @@ Work = Callable[[Contender, Pinned, int], None]
 class Measuring:
     """Starts contenders one at a time and loads them. Times are in seconds."""
 
-    def __init__(self, stand: Stand, wrk: Wrk, *, rounds: int, seconds: float) -> None:
-        self._stand = stand
+    def __init__(self, testbed: Testbed, wrk: Wrk, *, rounds: int, seconds: float) -> None:
+        self._testbed = testbed
         self._wrk = wrk
         self._rounds = rounds
         self._seconds = seconds
-        self._token = str(stand.values["token"])
+        self._token = str(testbed.values["token"])
         self.measurements = Measurements()
 
     def requests(self, contenders: Sequence[Contender]) -> None:
-        """CPU and time that one small request takes."""
+        """CPU and elapsed time of a small request."""
         for number, turn in enumerate(self._turns(contenders)):
             for contender in turn:
                 self._with_each(ORDINARY.name, contender, self._ordinary, f"round {number + 1}")
 
     def bodies(self, contenders: Sequence[Contender]) -> None:
-        """CPU and time of large bodies, down and up."""
+        """CPU and elapsed time of large bodies, down and up."""
         for number, turn in enumerate(self._turns([one for one in contenders if one.bodies])):
             for contender in turn:
                 for kind in LARGE:
                     self._with_each(kind.name, contender, self._large(kind), f"{kind.name}, round {number + 1}")
 
     def idle(self, contenders: Sequence[Contender], connections: int) -> None:
-        """Memory that a connection takes while nothing happens on it."""
+        """Memory of an idle connection."""
         for contender in contenders:
             self._with_each("idle", contender, self._waiting(connections), f"{connections} idle connections")
 
     def _turns(self, contenders: Sequence[Contender]) -> list[list[Contender]]:
-        """An order for each round: the machine's moods meet all alike."""
+        """An order for each round, so that changes in the machine's speed affect all contenders alike."""
         shuffling = random.Random(SEED)
         return [shuffling.sample(list(contenders), len(contenders)) for _ in range(self._rounds)]
 
     def _with_each(self, part: str, contender: Contender, work: Work, occasion: str) -> None:
         print(f"{occasion}: {contender.name}", flush=True)
         try:
-            with contender.started(self._stand) as (proxy, port):
+            with contender.started(self._testbed) as (proxy, port):
                 work(contender, proxy, port)
         except (NotStartedError, FailedLoadError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -98,7 +98,7 @@ class Measuring:
 
     def _ordinary(self, contender: Contender, proxy: Pinned, port: int) -> None:
         self._wrk.run(port, ORDINARY, 1)
-        core = self._stand.proxy_core
+        core = self._testbed.proxy_core
         before, core_before, started = proxy.cpu_seconds(), core_seconds(core), time.perf_counter()
         outcome = self._wrk.run(port, ORDINARY, self._seconds)
         spent, core_spent, elapsed = (
@@ -142,7 +142,7 @@ class Measuring:
 
 
 async def _hold(proxy: Pinned, idle: Idle, connections: int) -> tuple[int, int]:
-    """Memory in bytes that the connections took, and how many of them are open at the end."""
+    """Memory of the connections in bytes, and the number still open at the end."""
     before = proxy.memory()
     try:
         await idle.open(connections)

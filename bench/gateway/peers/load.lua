@@ -1,4 +1,4 @@
--- Arguments: the method, the size of the body in bytes, and the bearer token. Prints what was measured as JSON.
+-- Arguments: the method, the size of the body in bytes, and the bearer token. Prints the measurements as JSON.
 
 function init(args)
    wrk.method = args[1]

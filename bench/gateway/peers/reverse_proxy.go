@@ -1,5 +1,5 @@
-// Go's httputil.ReverseProxy with request ids; no verification. Arguments: where it listens, the backend's address,
-// and how many idle connections to the backend are kept.
+// Go's httputil.ReverseProxy with request ids; it does not verify tokens. Arguments: the address to listen on, the
+// backend's address, and the number of idle connections to keep to the backend.
 package main
 
 import (

@@ -24,7 +24,7 @@ def _answer_options() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m gateway",
         description="Serve Parley's public port, and the one for operations, until SIGINT or SIGTERM.",
-        epilog="Everything else is set by GATEWAY_… variables: see docs/operations.md.",
+        epilog="Everything else is set by GATEWAY_… variables: see docs/handbook/configure.md.",
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     parser.parse_args()

@@ -51,57 +51,88 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_")
 
     port: Port = Field(8080, description="Public port.")
-    ops_host: str = Field("127.0.0.1", description="Address that the operations port listens on.")
-    ops_port: Port = Field(8090, description="Operations port: /healthz, /readyz and /stats.")
+    ops_host: str = Field("127.0.0.1", description="Address the operations port listens on.")
+    ops_port: Port = Field(8090, description="Operations port: `/healthz`, `/readyz` and `/stats`.")
     listener: Annotated[Path, AfterValidator(_listener)] | None = Field(
         None,
-        description="Unix socket of the process that holds the public port; without it the gateway binds the port.",
+        description="Unix socket of the process that holds the public port; without it, the gateway binds the port.",
     )
-    workers: int = Field(1, ge=1, le=256, description="Processes that share the public port; limits hold for each.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that share the public port; limits apply to each.")
     trusted_proxies: Annotated[str, AfterValidator(_proxies)] | None = Field(
-        None, description="Proxies whose word on the client is taken: addresses and networks, separated by commas."
+        None, description="Comma-separated addresses and networks of proxies whose `X-Forwarded-…` headers are trusted."
     )
-    tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; SIGHUP reads it again.")
-    tls_key: Path | None = Field(None, validate_default=True, description="PEM file of its key.")
-    auth_url: Origin = Field("http://127.0.0.1:8081", description="auth-service; its name may have many addresses.")
-    users_url: Origin = Field("http://127.0.0.1:8082", description="user-service; its name may have many addresses.")
-    upstream_connections: Count = Field(512, description="Most connections to one upstream.")
-    upstream_requests: Count = Field(256, description="Most requests in flight to one; verification is apart.")
+    tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; SIGHUP reloads it.")
+    tls_key: Path | None = Field(
+        None, validate_default=True, description="PEM file with the certificate's private key."
+    )
+    auth_url: Origin = Field(
+        "http://127.0.0.1:8081", description="URL of auth-service; the name may resolve to many addresses."
+    )
+    users_url: Origin = Field(
+        "http://127.0.0.1:8082", description="URL of user-service; the name may resolve to many addresses."
+    )
+    upstream_connections: Count = Field(512, description="Maximum connections to one upstream.")
+    upstream_requests: Count = Field(
+        256, description="Maximum requests in flight to one upstream; token verification is counted separately."
+    )
     upstream_requests_per_network: Count = Field(
         64,
-        description="Most of them from one network (an IPv4 address or IPv6 /64), "
-        "and most of its tokens being verified.",
+        description="Maximum requests in flight to one upstream from one network (an IPv4 address or IPv6 /64), "
+        "and maximum tokens from that network being verified at once.",
     )
-    dns_interval: Seconds = Field(2.0, description="Between two questions for an upstream's addresses.")
-    connect_timeout: Seconds = Field(1.0, description="For a connection to an upstream, or a place in its pool.")
-    read_timeout: Seconds = Field(30.0, description="For an upstream's answer, and between two parts of it.")
+    dns_interval: Seconds = Field(2.0, description="Seconds between two look-ups of an upstream's addresses.")
+    connect_timeout: Seconds = Field(
+        1.0, description="Seconds to wait for a connection to an upstream, new or from the pool."
+    )
+    read_timeout: Seconds = Field(
+        30.0, description="Seconds to wait for an upstream's response, and between two parts of it."
+    )
     stall_timeout: Seconds = Field(
         0.5,
-        description="Of silence until a replica with requests in flight is asked whether it lives, "
-        "and again until it is left out.",
+        description="Seconds a replica with requests in flight may stay silent before it is probed, "
+        "and seconds without an answer to the probe before it is ejected.",
     )
-    verify_timeout: Seconds = Field(1.0, description="For a verdict on a token.")
-    verify_connect_timeout: Seconds = Field(0.25, description="For a connection to ask for it.")
-    verdict_lifetime: float = Field(2.0, ge=0, le=20, description="A verdict is remembered for; 0 asks every time.")
-    connections: Count = Field(10_000, description="Most connections of clients.")
-    connections_per_address: Count = Field(1_000, description="Most of them from one IPv4 address or IPv6 /64.")
-    requests_per_connection: Count = Field(10_000, description="Most requests on one of them.")
-    first_byte_timeout: Seconds = Field(10.0, description="From a connection's start to its first byte.")
-    header_timeout: Seconds = Field(10.0, description="From a request's first byte to the end of its headers.")
-    keepalive_timeout: Seconds = Field(60.0, description="From an answer to the next request.")
-    body_timeout: Seconds = Field(30.0, description="Between two parts of a client's body, or of what it reads.")
-    body_rate: Count = Field(240, description="Least bytes of a body in a second, once that time has passed.")
-    buffered_bytes: int = Field(64 * 1024 * 1024, ge=BODY_LIMIT, description="Most bytes of bodies not yet whole.")
-    buffered_bytes_per_network: int = Field(1024 * 1024, ge=BODY_LIMIT, description="Most of them from one network.")
-    websockets: Count = Field(1024, description="Most WebSockets.")
-    websockets_per_subject: Count = Field(32, description="Most of them of one user.")
-    websocket_frames: Count = Field(100, description="Most frames a second from one's client, averaged over ten.")
-    drain_delay: float = Field(5.0, ge=0, le=3600, description="New requests are still served for, once told to stop.")
-    drain_timeout: Seconds = Field(25.0, description="Requests in flight then have to end.")
+    verify_timeout: Seconds = Field(1.0, description="Seconds to wait for a token to be verified.")
+    verify_connect_timeout: Seconds = Field(0.25, description="Seconds to wait for a connection to verify a token on.")
+    verdict_lifetime: float = Field(
+        2.0, ge=0, le=20, description="Seconds a verdict is cached; 0 verifies the token of every request."
+    )
+    connections: Count = Field(10_000, description="Maximum client connections.")
+    connections_per_address: Count = Field(
+        1_000, description="Maximum client connections from one IPv4 address or IPv6 /64."
+    )
+    requests_per_connection: Count = Field(10_000, description="Maximum requests on one client connection.")
+    first_byte_timeout: Seconds = Field(10.0, description="Seconds from accepting a connection to its first byte.")
+    header_timeout: Seconds = Field(10.0, description="Seconds from a request's first byte to the end of its headers.")
+    keepalive_timeout: Seconds = Field(60.0, description="Seconds a connection may stay idle between two requests.")
+    body_timeout: Seconds = Field(
+        30.0, description="Seconds a client may pause while it sends a body or reads a response."
+    )
+    body_rate: Count = Field(
+        240, description="Minimum average bytes per second of a body, after `GATEWAY_BODY_TIMEOUT`."
+    )
+    buffered_bytes: int = Field(
+        64 * 1024 * 1024, ge=BODY_LIMIT, description="Maximum bytes of incomplete request bodies in memory."
+    )
+    buffered_bytes_per_network: int = Field(
+        1024 * 1024, ge=BODY_LIMIT, description="Maximum bytes of incomplete request bodies from one network."
+    )
+    websockets: Count = Field(1024, description="Maximum open WebSockets.")
+    websockets_per_subject: Count = Field(32, description="Maximum open WebSockets of one user.")
+    websocket_frames: Count = Field(
+        100, description="Maximum frames per second from one WebSocket's client, averaged over ten seconds."
+    )
+    drain_delay: float = Field(5.0, ge=0, le=3600, description="Seconds to keep accepting requests after SIGTERM.")
+    drain_timeout: Seconds = Field(25.0, description="Seconds after that for requests in flight to finish.")
     cors_origins: Annotated[str, AfterValidator(_origins)] | None = Field(
-        None, description="Origins whose pages may call, separated by commas."
+        None, description="Comma-separated origins whose pages may call the API."
     )
-    access_log: float = Field(1.0, ge=0, le=1, description="Share of requests that are logged; 0 logs none.")
+    access_log: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of requests to log, 0 to 1. Unless it is 0, every response of 500 or above is logged.",
+    )
 
     @field_validator("tls_key")
     @classmethod

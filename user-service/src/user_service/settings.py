@@ -20,25 +20,28 @@ class DatabaseSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="USERS_", env_ignore_empty=True)
 
-    database_url: PostgresUrl = Field(description="The service's own database, as a `postgresql://` URL.")
+    database_url: PostgresUrl = Field(description="user-service's PostgreSQL database, as a `postgresql://` URL.")
 
 
 class AccountSettings(DatabaseSettings):
     """The settings of the command line."""
 
     development: bool = Field(
-        False, description="Admits a password policy weaker than eight characters and a blocklist. Never in production."
+        False, description="Allows a password policy that is too weak for production. Never set it in production."
     )
     password_min_length: int = Field(
-        15, ge=1, le=64, description="Least length of a new password, in code points; below 8 only in development."
+        15,
+        ge=1,
+        le=64,
+        description="Minimum length of a new password in code points; below 8 only with `USERS_DEVELOPMENT`.",
     )
     password_blocklist: bool = Field(
         True,
-        description="Whether new passwords are refused that are common, soon guessed or name the user; "
-        "off only in development.",
+        description="Refuse new passwords that are common, easily guessed or contain the user's names; "
+        "`false` only with `USERS_DEVELOPMENT`.",
     )
     phone_region: str | None = Field(
-        None, description="ISO country code that a phone number without a leading + is read for, such as BD."
+        None, description="ISO country code for phone numbers without a leading `+`, such as `BD`."
     )
 
     @field_validator("password_min_length")
@@ -66,46 +69,49 @@ class AccountSettings(DatabaseSettings):
 class Settings(ThrottleSettings, AccountSettings):
     """The settings of the service itself."""
 
-    port: Port = Field(8082, description="Port the service listens on.")
+    port: Port = Field(8082, description="Port to listen on.")
     database_pool_size: int = Field(
         10,
         ge=2,
-        description="Connections to the database a process opens at most; one of them waits for notifications.",
+        description="Maximum connections to PostgreSQL per process; one of them listens for notifications.",
     )
-    issuer: str = Field(min_length=1, description="The issuer that internal tokens must name: AUTH_ISSUER's value.")
-    jwks_url: HttpUrl = Field(description="Where auth-service publishes the keys that internal tokens are signed with.")
-    open_sign_up: bool = Field(False, description="Whether anyone may sign up, without a token.")
+    issuer: str = Field(min_length=1, description="Required issuer of internal tokens: the value of `AUTH_ISSUER`.")
+    jwks_url: HttpUrl = Field(description="URL of auth-service's JWKS.")
+    open_sign_up: bool = Field(False, description="Allow sign-up without a token.")
     hash_threads: int = Field(
         default_factory=usable_cores,
         ge=1,
-        description="Hashes computed at a time, 19 MiB each. Default: the cores of CPU affinity and cgroup quota.",
+        description="Password hashes to compute in parallel, 19 MiB each. Default: the number of cores that CPU "
+        "affinity and the cgroup's CPU quota allow.",
     )
     hash_deadline: float = Field(
         2.0,
         gt=0,
         le=60,
-        description="Most seconds a password waits to be hashed; who would wait longer is answered 503 at once.",
+        description="Maximum seconds a password may wait to be hashed; a request that would wait longer gets 503.",
     )
 
     throttle_sign_up: WindowText = Field(
         "60/hour",
-        description="Sign-ups and changes of login names from one network, and such changes by one user; "
-        "those by an administrator are not counted.",
+        description="Sign-ups and login name changes from one network, and login name changes by one user; "
+        "an administrator's are not counted.",
     )
     throttle_password_pair: WindowText = Field(
-        "5/15minute", description="Wrong current passwords that one user sends from one network."
+        "5/15minute", description="Wrong current passwords sent by one user from one network."
     )
     throttle_password_network: WindowText = Field(
-        "100/15minute", description="The same from one network for all users together."
+        "100/15minute", description="Wrong current passwords sent from one network by all users together."
     )
     throttle_password_account: int = Field(
-        20, ge=1, description="The same in a row for one user, after which networks not known there have to wait."
+        20,
+        ge=1,
+        description="Consecutive wrong current passwords of one user after which unknown networks must wait.",
     )
     throttle_password_attempts: WindowText = Field(
-        "60/2minute", description="Current passwords that one user sends from one network, right ones included."
+        "60/2minute", description="Current passwords, right or wrong, sent by one user from one network."
     )
     throttle_password_row: int = Field(
         100,
         ge=2,
-        description="Most wrong current passwords of one user in a row, from wherever they come.",
+        description="Maximum consecutive wrong current passwords of one user from all networks together.",
     )

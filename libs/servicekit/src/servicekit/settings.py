@@ -1,4 +1,4 @@
-"""Settings from the environment or from secret files, refused at start with all their faults in one line."""
+"""Settings from environment variables or secret files; invalid ones end the start with one line that lists them."""
 
 import difflib
 import os
@@ -16,7 +16,7 @@ MISSING = "is missing"
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^/?#@:,\[\]]*)(:[0-9]{1,5})?"
 _LEAST_PASSWORD = 16
 _LEAST_VARIETY = 8
-# A regular expression for what a sample has where a secret belongs. A password must not name the product, either.
+# A regular expression for the words of sample secrets. A password must not name the product either.
 SAMPLE_WORDS = "change|example|sample|secret|password|placeholder"
 _SAMPLE = re.compile(f"{SAMPLE_WORDS}|parley", re.IGNORECASE)
 # Kubernetes and Docker announce services to containers by variables such as `AUTH_SERVICE_HOST`, `GATEWAY_PORT_80_TCP`.
@@ -26,7 +26,7 @@ _POSTGRES_URL = re.compile(rf"postgresql://([^/?#]*@)?{_HOST}(,{_HOST})*(/[^?#]*
 
 
 def _postgres_url(url: str) -> str:
-    """Refuse here what the driver would stumble over, and quote the password as it falls."""
+    """Refuse URLs on which the driver would fail with an error that quotes the password."""
     if not _POSTGRES_URL.fullmatch(url):
         raise ValueError("must be a postgresql:// URL, with user and password percent-encoded")
     return url
@@ -37,13 +37,13 @@ PostgresUrl = Annotated[str, AfterValidator(_postgres_url), Field(repr=False)]
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told; a service's own class adds to it and sets the prefix of the names."""
+    """The settings that every service has; a service's own class adds to them and sets the prefix of their names."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, populate_by_name=True)
 
-    host: str = Field("127.0.0.1", description="Address the service listens on.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe log line that is written."
+        "info", description="Minimum severity of the log lines to write: `debug`, `info`, `warning` or `error`."
     )
 
 
@@ -53,9 +53,8 @@ S = TypeVar("S", bound=ServiceSettings)
 def load_settings(settings: type[S], **overrides: Any) -> S:
     """Read `settings` from the environment, then from files named like the variables in `$SECRETS_DIR`.
 
-    Leaves the process with status 2 and one line that names every faulty variable, never its value. A variable with the
-    service's prefix that no setting has is faulty, too. The password of a URL in a file must not be one that can be
-    guessed.
+    Exits with status 2 and one line that names every invalid variable, never its value. A variable with the service's
+    prefix that is not a setting is invalid, too. The password of a URL in a file must not be one that can be guessed.
     """
     _pass_over_platform_port(settings)
     secrets = os.environ.get("SECRETS_DIR")
@@ -90,14 +89,14 @@ def _prefix(settings: type[BaseSettings]) -> str:
 
 
 def _pass_over_platform_port(settings: type[ServiceSettings]) -> None:
-    """Kubernetes sets `GATEWAY_PORT=tcp://10.0.0.1:80` where a service is called `gateway`: it is not our setting."""
+    """Remove `GATEWAY_PORT=tcp://10.0.0.1:80`, which Kubernetes sets if a service is called `gateway`."""
     name = f"{_prefix(settings)}PORT"
     if _PLATFORM_PORT.fullmatch(os.environ.get(name, "")):
         del os.environ[name]
 
 
 def _unknown_variables(settings: type[ServiceSettings]) -> list[str]:
-    """A fault for each variable with the prefix that neither these settings have nor others of the same service."""
+    """A fault for each variable with the prefix that is not a setting of this service."""
     prefix = _prefix(settings)
     known = {
         spelling
@@ -111,7 +110,7 @@ def _unknown_variables(settings: type[ServiceSettings]) -> list[str]:
 
 
 def _made_up(name: str) -> bool:
-    """True for a variable by which a container platform tells of a service."""
+    """True for a variable by which a container platform announces a service."""
     return bool(_PLATFORM.fullmatch(name) or _PLATFORM_PORT.fullmatch(os.environ.get(name, "")))
 
 
@@ -143,7 +142,7 @@ def _weak_passwords(settings: ServiceSettings, secrets: Path) -> list[str]:
 
 
 def _is_weak(password: str | None) -> bool:
-    """Whether it can be guessed. None is no password: the other side trusts the connection, or it refuses."""
+    """True if the password can be guessed. None is no password: the other side trusts the connection, or refuses it."""
     if password is None:
         return False
     text = unquote(password)
@@ -151,7 +150,7 @@ def _is_weak(password: str | None) -> bool:
 
 
 def variable(settings: type[BaseSettings], name: str) -> str:
-    """The environment variable of a field: its alias where it has one, else its name behind the prefix."""
+    """The environment variable of a field: its alias, or the prefix and its name."""
     alias = settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else (_prefix(settings) + name).upper()
 

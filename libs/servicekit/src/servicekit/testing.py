@@ -67,13 +67,13 @@ def _run(dsn: str, statement: str) -> None:
 
 
 def settings_table(settings: type[BaseSettings]) -> str:
-    """The Markdown table of a settings class, as `docs/operations.md` must hold it."""
+    """The Markdown table of a settings class, as `docs/handbook/configure.md` must hold it."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in settings.model_fields.items():
         if field.is_required():
             default = "required"
         elif field.default_factory is not None:
-            default = "see there"
+            default = "computed"
         elif field.default in (None, ""):
             default = "none"
         else:

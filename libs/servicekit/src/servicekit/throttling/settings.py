@@ -1,4 +1,4 @@
-"""What a service that throttles is told."""
+"""The settings of a service that throttles."""
 
 from typing import Annotated
 
@@ -19,20 +19,20 @@ def _redis_url(url: str) -> str:
 
 
 class ThrottleSettings(ServiceSettings):
-    """`REDIS_URL` has no prefix: the services that are given it share one Redis."""
+    """The Redis to count in, and networks to exempt or trust. `REDIS_URL` has no prefix: services share one Redis."""
 
     redis_url: Annotated[str, AfterValidator(_redis_url)] | None = Field(
         None,
         validation_alias="REDIS_URL",
         repr=False,
-        description="Redis that replicas count in, as a `redis://` or `rediss://` URL. "
-        "Without it each process counts for itself, and allows half.",
+        description="Redis that holds the throttling counters, as a `redis://` or `rediss://` URL. "
+        "Without it, each process keeps its own counters and allows half of each budget.",
     )
     throttle_exempt: NetworksText = Field(
         "",
-        description="Networks that no budget holds for, separated by commas: an office, a back end of yours.",
+        description="Comma-separated networks that are exempt from throttling, such as an office or your own back end.",
     )
     gateways: NetworksText = Field(
         "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
-        description="Networks of gateways, whose `X-Forwarded-For` says where a request comes from.",
+        description="Comma-separated networks of the gateways, whose `X-Forwarded-For` is trusted.",
     )
