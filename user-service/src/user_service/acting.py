@@ -34,13 +34,13 @@ async def token_of(request: web.Request) -> InternalToken:
 
 
 def _acts_as_user(token: InternalToken) -> bool:
-    return token.user_id is not None and (not token.scope or USER_ACTIVITY in token.scope)
+    return not token.scope or USER_ACTIVITY in token.scope
 
 
-async def _user_of(request: web.Request, token: InternalToken) -> User:
-    """The user of a token that has one. A user deleted or disabled since it was issued is nobody: 401."""
+async def _user(request: web.Request, user_id: int) -> User:
+    """The user that a token names. One who was deleted or disabled since it was issued is nobody: 401."""
     try:
-        user = (await request.app[ACCOUNTS].find(int(token.subject))).user
+        user = (await request.app[ACCOUNTS].find(user_id)).user
     except NoSuchUserError:
         _unauthorized()
     if user.disabled:
@@ -51,9 +51,9 @@ async def _user_of(request: web.Request, token: InternalToken) -> User:
 async def acting_user(request: web.Request) -> tuple[User, InternalToken]:
     """The user acted for, with the token. Raises `web.HTTPUnauthorized` or, for a client, `web.HTTPForbidden`."""
     token = await token_of(request)
-    if not _acts_as_user(token):
+    if token.user_id is None or not _acts_as_user(token):
         _insufficient(USER_ACTIVITY)
-    return await _user_of(request, token), token
+    return await _user(request, token.user_id), token
 
 
 async def signs_up_as_admin(request: web.Request) -> bool:
@@ -66,7 +66,7 @@ async def signs_up_as_admin(request: web.Request) -> bool:
     if is_open and hdrs.AUTHORIZATION not in request.headers:
         return False
     token = await token_of(request)
-    user = await _user_of(request, token) if token.user_id is not None else None
+    user = await _user(request, token.user_id) if token.user_id is not None else None
     if user is not None and user.role == "admin" and _acts_as_user(token):
         return True
     if not is_open and (token.user_id is not None or SIGN_UP not in token.scope):

@@ -15,11 +15,10 @@ from auth_service.dialects.dialect import Defaults, Dialect, reply, token_reques
 
 
 def claims(token: AccessToken) -> dict[str, Any]:
-    user_id = token.session.user_id
     return {
         "iss": token.issuer,
         "aud": token.issuer,
-        "sub": str(user_id) if user_id is not None else f"client:{token.client.client_id}",
+        "sub": token.session.subject,
         "client_id": token.client.client_id,
         "scope": scope.join(token.session.access_scope),
         "iat": token.issued_at,
@@ -29,7 +28,7 @@ def claims(token: AccessToken) -> dict[str, Any]:
 
 
 def read(claims: dict[str, Any], issuer: str) -> SignedFacts:
-    """Internal tokens are signed with the same key: the audience tells them apart (RFC 9068 section 4)."""
+    """An internal token has the same media type, but another key, and another audience (RFC 9068 section 4)."""
     if claims.get("iss") != issuer or claims.get("aud") != issuer or not isinstance(claims.get("scope"), str):
         raise InvalidTokenError
     return SignedFacts(

@@ -11,6 +11,7 @@ from auth_service.core.refresh_tokens import RefreshTokenEncoding
 
 # Longer than a check takes unless something is unwell. Someone who hangs up after so many seconds has learned nothing.
 PATIENCE = 1.5
+AMR = ("pwd",)  # RFC 8176
 
 
 class PasswordGrant:
@@ -38,7 +39,7 @@ class PasswordGrant:
     ) -> Session:
         granted = scope.granted(request.scope, client)
         user = await self._check(request, client)
-        return await self._sessions.open(client, user, granted, keep_email=keep_email, token=token)
+        return await self._sessions.open(client, user, granted, keep_email=keep_email, token=token, amr=AMR)
 
     async def _check(self, request: TokenRequest, client: Client) -> User:
         login, login_type = request.username or "", request.login_type
