@@ -20,7 +20,8 @@ from people import Person
 pytestmark = needs_own_stack
 
 AGED = """
-    UPDATE sessions SET created_at = created_at - interval '302 s', auth_time = auth_time - interval '302 s' WHERE id = $1
+    UPDATE sessions SET created_at = created_at - interval '302 s', auth_time = auth_time - interval '302 s'
+    WHERE id = $1
 """
 ADMINISTRATOR = {"username": "admin@example.com", "password": "password"}
 MSGPACK = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}

@@ -81,10 +81,10 @@ class SigningKey:
 class SigningKeys:
     """The port `ServerKeys`. The background work calls `reload` every second and `advance` every five seconds.
 
-    `dialects` are the names of those whose tokens an algorithm signs: a retiring key lasts as long as these do. Internal
-    tokens have a key of their own. Replicas of the previous version sign them with the access key. So for a day from the
-    first start after an update, access keys verify internal tokens too, and sign them until the first internal key is
-    active.
+    `dialects` are the names of those whose tokens an algorithm signs: a retiring key lasts as long as these do.
+    Internal tokens have a key of their own. Replicas of the previous version sign them with the access key. So for a
+    day from the first start after an update, access keys verify internal tokens too, and sign them until the first
+    internal key is active.
     """
 
     def __init__(self, database: Database, keyring: Keyring, dialects: Mapping[str, Sequence[str]]) -> None:
