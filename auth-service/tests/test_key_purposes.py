@@ -92,6 +92,18 @@ async def test_after_an_update_the_access_key_serves_both_purposes_until_nobody_
     assert [await updated.verdict(token) for token in (access, late[0])] == [200, 200]
 
 
+async def test_keys_may_be_rotated_before_the_first_start(database_url, start, parties):
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "UPDATE signing_keys SET status = CASE purpose WHEN 'access' THEN 'pending' ELSE 'published' END"
+    )
+    await connection.execute("UPDATE signing_keys SET activates_at = now() + interval '1 hour'")
+    await connection.close()
+    service = await start()
+    _, internal = await tokens_of(service, parties)
+    assert await accepts_internal(service, internal) == 200
+
+
 async def test_keys_that_the_previous_version_makes_and_retires_are_access_keys(own_service, parties):
     _, internal = await tokens_of(own_service, parties)
     sealed = Keyring(parse_master_keys(own_service.master_keys)).encrypt(key_objects.generate("ES256"), "theirs")

@@ -124,16 +124,14 @@ class SigningKeys:
     async def ensure(self) -> None:
         """See to it that every algorithm has an active key for each purpose, then load the keys.
 
-        Where keys have been made before, other replicas may run that have to hear of the first internal key before it
-        signs. It is made before any access key, so that replicas that start together do not take each other's for such.
+        Where only the internal key is missing, replicas of the previous version may run, and must know it before it
+        signs. It is made before any access key, so replicas that start together never take each other for such.
         """
         rows = await self._database.fetch(SELECT)
-        present = {(row["algorithm"], row["purpose"]) for row in rows if row["status"] != "retiring"}
-        wanted = [(algorithm, purpose) for algorithm in self._dialects for purpose in self.purposes(algorithm)]
-        for algorithm, purpose in sorted(wanted, key=lambda one: one[1] != INTERNAL):
-            if (algorithm, purpose) in present:
-                continue
-            if purpose == INTERNAL and rows:
+        active = {(row["algorithm"], row["purpose"]) for row in rows if row["status"] == "active"}
+        wanted = {(algorithm, purpose) for algorithm in self._dialects for purpose in self.purposes(algorithm)}
+        for algorithm, purpose in sorted(wanted - active, key=lambda kind: kind[1] != INTERNAL):
+            if purpose == INTERNAL and (algorithm, ACCESS) in active:
                 await self.rotate(algorithm, timedelta(seconds=LEAST_PUBLISH_SECONDS), purpose)
             else:
                 await self._insert(algorithm, purpose, "active", timedelta(0))
