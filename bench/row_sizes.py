@@ -24,9 +24,10 @@ COPIES = {
     """,
     "sessions": """
         INSERT INTO sessions
-            (id, client_id, user_id, email, epoch, scope, counter, rotated_at, idle_expires_at, expires_at)
+            (id, client_id, user_id, email, epoch, scope, counter, rotated_at, idle_expires_at, expires_at, auth_time,
+             amr)
         SELECT (random() * 2 ^ 62)::bigint, client_id, n, email, epoch, scope, 1, now(), idle_expires_at,
-            expires_at + n * interval '1 second'
+            expires_at + n * interval '1 second', auth_time, amr
         FROM (SELECT * FROM sessions LIMIT 1) one, generate_series(1, $1::bigint) n
     """,
     "access_tokens": """

@@ -19,7 +19,10 @@ from people import Person
 
 pytestmark = needs_own_stack
 
-AGED = "UPDATE sessions SET created_at = created_at - interval '302 s' WHERE id = $1"
+AGED = """
+    UPDATE sessions SET created_at = created_at - interval '302 s', auth_time = auth_time - interval '302 s'
+    WHERE id = $1
+"""
 ADMINISTRATOR = {"username": "admin@example.com", "password": "password"}
 MSGPACK = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
 CHALLENGE = r'Bearer error="insufficient_user_authentication", error_description="[^"]+", max_age=300'

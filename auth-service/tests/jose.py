@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 
 from auth_service.app import SIGNED_DIALECTS
 from auth_service.backends.keyring import Keyring, parse_master_keys
-from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.signing_keys import ACCESS, SigningKeys
 from auth_service.core.errors import UnavailableError
 from servicekit.postgres import connect
 
@@ -35,13 +35,13 @@ def encode(header: dict[str, Any] | str, claims: dict[str, Any] | str, algorithm
     return f"{signed}.{base64url(jwt.get_algorithm_by_name(algorithm).sign(signed.encode(), key))}"
 
 
-async def server_keys(service: Service) -> dict[str, tuple[str, Any]]:
+async def server_keys(service: Service, purpose: str = ACCESS) -> dict[str, tuple[str, Any]]:
     """The active key of each algorithm as (kid, private key): what is signed with it was signed by the server."""
     keyring = Keyring(parse_master_keys(service.master_keys))
     async with connect(service.database_url, pool_size=1, unavailable=UnavailableError) as database:
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         await keys.reload()
-        return {algorithm: (key.kid, key.private) for algorithm, key in keys._active.items()}
+        return {algorithm: (key.kid, key.private) for (algorithm, of), key in keys._active.items() if of == purpose}
 
 
 def public_spellings(private: Any) -> dict[str, bytes]:

@@ -26,7 +26,9 @@ PATHS = {"cubux": "/oauth2/token", "bongo": "/api/oauth/access-token/v1/"}
 # Every column that holds a time, but for those that nothing is decided by.
 TIMES = {
     "clients": ("created_at", "former_secret_expires_at"),
-    "sessions": ("created_at", "rotated_at", "rotations_since", "idle_expires_at", "expires_at", "revoked_at"),
+    "sessions": (
+        *("created_at", "auth_time", "rotated_at", "rotations_since", "idle_expires_at", "expires_at", "revoked_at"),
+    ),
     "access_tokens": ("issued_at", "expires_at"),
 }
 

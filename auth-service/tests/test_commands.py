@@ -173,23 +173,25 @@ async def test_an_unknown_client_is_one_line(command):
 @pytest.mark.usefixtures("eager_upkeep")
 async def test_keys_are_rotated_and_listed(command, own_service, parties):
     before = (await command("keys", "list", "--json")).json
-    assert sorted((key["algorithm"], key["status"]) for key in before) == [
-        ("ES256", "active"),
-        ("HS256", "active"),
-        ("RS256", "active"),
+    assert sorted((key["algorithm"], key["purpose"], key["status"]) for key in before) == [
+        ("ES256", "access", "active"),
+        ("ES256", "internal", "active"),
+        ("HS256", "access", "active"),
+        ("RS256", "access", "active"),
     ]
     made = (await command("keys", "rotate", "--algorithm", "ES256", "--json")).json
-    assert (await command("keys", "rotate", "--algorithm", "ES256", "--json")).json == {"ES256": None}
+    assert (await command("keys", "rotate", "--algorithm", "ES256", "--json")).json == dict.fromkeys(made)
     assert "a key is pending already" in (await command("keys", "rotate", "--algorithm", "ES256")).output
     keys = {key["kid"]: key["status"] for key in (await command("keys", "list", "--json")).json}
-    assert keys[made["ES256"]] == "pending"
+    assert made.keys() == {"ES256", "ES256 internal"}
+    assert [keys[kid] for kid in made.values()] == ["pending"] * 2
     assert "must be one of" in (await command("keys", "rotate", "--algorithm", "none")).refusal
-    assert (await command("keys", "list")).output.count("active") == 3
+    assert (await command("keys", "list")).output.count("active") == 4
 
     hastened = await command("keys", "rotate", "--algorithm", "ES256", "--now", "--json")
     assert json.loads(hastened.output) == made
     keys = {key["kid"]: key["status"] for key in (await command("keys", "list", "--json")).json}
-    assert keys[made["ES256"]] == "active"
+    assert [keys[kid] for kid in made.values()] == ["active"] * 2
     refusal = (await command("keys", "remove", made["ES256"], "-none")).refusal
     assert f"not removed: {made['ES256']}, -none" in refusal
 

@@ -53,7 +53,9 @@ def test_the_sample_tokens_verify_under_the_sample_secrets(sample):
 def test_the_same_facts_are_signed_to_the_same_bytes(sample):
     client_id, secret, (user_id, email), token_id, token = sample
     client = Client(client_id, "doorkeeper_jwt", 1, frozenset({"password"}))
-    session = Session(7, client_id, user_id, frozenset(), frozenset(), 0, ISSUED_AT, ISSUED_AT + 7200, email)
+    session = Session(
+        7, client_id, user_id, str(user_id), frozenset(), frozenset(), 0, ISSUED_AT, ISSUED_AT + 7200, email
+    )
     written = AccessToken("https://parley.example", client, session, ISSUED_AT, ISSUED_AT + 7200)
     form = DIALECTS["doorkeeper_jwt"].formats.access_token
     keys = SigningKeys(None, None, SIGNED_DIALECTS)

@@ -61,7 +61,7 @@ async def test_the_old_key_goes(start, own_service, clients, command, parties, m
         assert await client.is_logged_in_at(step)
         await client.refreshes_at(step)
     await own_service.rows("UPDATE signing_keys SET gone_at = now() WHERE status = 'retiring'")
-    await eventually(lambda: own_service.rows("SELECT FROM signing_keys"), lambda rows: len(rows) == 3)
+    await eventually(lambda: own_service.rows("SELECT FROM signing_keys"), lambda rows: len(rows) == 4)
 
     last = await start(master_keys=NEW)
     for client in clients:

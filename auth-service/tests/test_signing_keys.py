@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from auth_service.app import SIGNED_DIALECTS
 from auth_service.backends import upkeep
 from auth_service.backends.keyring import Keyring, parse_master_keys
-from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.signing_keys import ACCESS, INTERNAL, SigningKeys
 from auth_service.core.errors import UnavailableError
 from servicekit import known_keys
 from servicekit.postgres import connect
@@ -20,6 +20,7 @@ from .jose import decode, encode
 from .serving import eventually
 
 SIGNED = {"ES256": "rfc6749", "RS256": "passport", "HS256": "bongo"}
+SIGNING = "SELECT algorithm, exclusive_from FROM signing_keys WHERE status IN ('active', 'signing')"
 
 
 pytestmark = pytest.mark.usefixtures("eager_upkeep")
@@ -59,7 +60,7 @@ async def test_a_key_lives_from_pending_to_gone_and_nobody_is_turned_away(start,
     assert (await published(service)).keys() == before.keys() | {new}
     for replica in (service, cold):
         assert [await replica.verdict(token) for token in (early, late[0])] == [200, 200]
-    rows = await service.rows("SELECT kid, status, gone_at - now() AS rest FROM signing_keys WHERE algorithm = 'ES256'")
+    rows = await service.rows("SELECT kid, status, gone_at - now() AS rest FROM signing_keys")
     left = {row["kid"]: (row["status"], row["rest"]) for row in rows}
     assert left[new] == ("active", None)
     assert left[old][0] == "retiring"
@@ -92,7 +93,8 @@ async def test_a_removed_key_verifies_nothing_though_its_tokens_were_seen_before
     replicas = [own_service, await start()]
     early, _ = await signer(own_service, parties, algorithm)
     assert [await replica.verdict(early) for replica in replicas] == [200, 200]
-    [old] = await own_service.rows("SELECT kid FROM signing_keys WHERE algorithm = $1", algorithm)
+    of_access = "SELECT kid FROM signing_keys WHERE algorithm = $1 AND purpose = 'access'"
+    [old] = await own_service.rows(of_access, algorithm)
     async with keys_of(own_service) as keys:
         assert not await keys.remove(old["kid"])
         new = await keys.rotate(algorithm, timedelta(0))
@@ -174,30 +176,36 @@ async def test_one_pending_key_at_a_time(own_service):
         assert await keys.rotate("RS256", timedelta(hours=1)) is None
 
 
-async def test_the_database_holds_no_two_active_keys_of_an_algorithm(own_service):
-    copy = (
-        "INSERT INTO signing_keys SELECT 'copy', algorithm, status, private_ciphertext, now(), now() FROM signing_keys"
-    )
-    for status in ("active", "pending"):
+@pytest.mark.parametrize(
+    ("purpose", "statuses"), [(ACCESS, ("active", "pending")), (INTERNAL, ("signing", "published"))]
+)
+async def test_the_database_holds_no_two_active_keys_of_an_algorithm_and_a_purpose(own_service, purpose, statuses):
+    copy = """
+        INSERT INTO signing_keys
+        SELECT 'copy', algorithm, status, private_ciphertext, now(), now(), NULL, purpose FROM signing_keys
+    """
+    which = "WHERE algorithm = 'ES256' AND purpose = $1"
+    for status in statuses:
         later = "activates_at = now() + interval '1 hour'"
-        await own_service.rows(f"UPDATE signing_keys SET status = $1, {later} WHERE algorithm = 'ES256'", status)
+        await own_service.rows(f"UPDATE signing_keys SET status = $2, {later} {which}", purpose, status)
         with pytest.raises(asyncpg.UniqueViolationError):
-            await own_service.rows(copy + " WHERE algorithm = 'ES256'")
+            await own_service.rows(copy + which, purpose)
 
 
 async def test_replicas_that_start_or_activate_at_once_agree(own_service, start, parties):
     await own_service.rows("DELETE FROM signing_keys")
     replicas = await asyncio.gather(*(start() for _ in range(3)))
-    rows = await own_service.rows("SELECT algorithm FROM signing_keys WHERE status = 'active'")
-    assert sorted(row["algorithm"] for row in rows) == ["ES256", "HS256", "RS256"]
+    rows = await own_service.rows(SIGNING)
+    assert sorted(row["algorithm"] for row in rows) == ["ES256", "ES256", "HS256", "RS256"]
+    assert {row["exclusive_from"] for row in rows} == {None}
     tokens = [(await signer(replica, parties, algorithm))[0] for replica in replicas for algorithm in SIGNED]
     assert {await replica.verdict(token) for token in tokens for replica in replicas} == {200}
     async with keys_of(own_service) as keys:
         for algorithm in SIGNED:
             await keys.rotate(algorithm, timedelta(0))
         await asyncio.gather(*(keys.advance() for _ in range(3)))
-    rows = await own_service.rows("SELECT algorithm FROM signing_keys WHERE status = 'active'")
-    assert sorted(row["algorithm"] for row in rows) == ["ES256", "HS256", "RS256"]
+    rows = await own_service.rows(SIGNING)
+    assert sorted(row["algorithm"] for row in rows) == ["ES256", "ES256", "HS256", "RS256"]
 
 
 async def test_only_public_parts_are_published(service):
@@ -205,9 +213,10 @@ async def test_only_public_parts_are_published(service):
     assert reply.headers["Cache-Control"] == "public, max-age=60"
     for key in reply.json["keys"]:
         members = {"EC": {"crv", "x", "y"}, "RSA": {"n", "e"}}[key["kty"]]
-        assert key.keys() == {"kty", "kid", "use", "alg"} | members
+        assert key.keys() == {"kty", "kid", "use", "alg", "parley_purpose"} | members
         assert (key["use"], key["alg"]) == ("sig", {"EC": "ES256", "RSA": "RS256"}[key["kty"]])
-    assert {key["kty"] for key in reply.json["keys"]} == {"EC", "RSA"}
+    published = sorted((key["kty"], key["parley_purpose"]) for key in reply.json["keys"])
+    assert published == [("EC", "access"), ("EC", "internal"), ("RSA", "access")]
 
 
 async def test_the_metadata_names_what_there_is(service):

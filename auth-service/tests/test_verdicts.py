@@ -53,7 +53,8 @@ async def test_an_allow_says_the_same_in_body_and_headers(service, party):
     scope = {"rfc6749": "read write", "cubux": "SignUp UserActivity"}.get(party.dialect, "")
     lifetime = {"rfc6749": 900, "cubux": 86400, "bongo": 86400, "passport": 365 * 86400}.get(party.dialect, 7200)
     assert facts["active"] is True
-    assert (facts["sub"], facts["client_id"], facts["dialect"]) == (str(user.id), party.client_id, party.dialect)
+    assert (facts["sub"], facts["user_id"]) == (str(user.id), user.id)
+    assert (facts["client_id"], facts["dialect"]) == (party.client_id, party.dialect)
     assert (facts["scope"], facts["token_type"]) == (scope, "Bearer")
     assert abs(facts["exp"] - time.time() - lifetime) < 60
     assert lifetime - 60 < facts["expires_in"] <= lifetime
@@ -84,9 +85,8 @@ async def test_the_internal_token_says_the_same_for_a_minute(service, party):
     header = jwt.get_unverified_header(facts["internal_token"])
     claims = jwt.decode(facts["internal_token"], keys[header["kid"]].key, algorithms=["ES256"], audience="internal")
     assert (header["typ"], header["alg"]) == ("at+jwt", "ES256")
-    assert {name: claims[name] for name in ("sub", "client_id", "scope", "sid")} == {
-        name: facts[name] for name in ("sub", "client_id", "scope", "sid")
-    }
+    same = ("sub", "user_id", "client_id", "scope", "sid")
+    assert {name: claims[name] for name in same} == {name: facts[name] for name in same}
     assert claims["iss"] == "https://parley.example"
     assert 0 < claims["exp"] - claims["iat"] <= 60
 
@@ -95,20 +95,26 @@ def said_inside(reply):
     return jwt.decode(reply.json["internal_token"], options={"verify_signature": False})
 
 
-async def test_the_internal_token_says_when_the_password_was_proven_which_no_refresh_changes(service, party):
+RECORDED = "auth_time = auth_time - interval '302 s'"
+# An older version has opened the session: the user logged in then.
+NOT_RECORDED = "auth_time = NULL, created_at = created_at - interval '302 s'"
+
+
+@pytest.mark.parametrize("past", [RECORDED, NOT_RECORDED], ids=["recorded", "not recorded"])
+async def test_the_internal_token_says_when_and_how_the_user_logged_in_which_no_refresh_changes(service, party, past):
     login = await service.login(party, service.users.add())
     before = said_inside(await service.verify(login.access))
     assert abs(before["auth_time"] - before["iat"]) <= 5
-    assert before["dialect"] == party.dialect
+    assert (before["dialect"], before["amr"]) == (party.dialect, ["pwd"])
     await service.rows("UPDATE clients SET created_at = created_at - interval '302 s'")  # no session is older than it
-    ago = "UPDATE sessions SET created_at = created_at - interval '302 s' WHERE id = $1"
-    await service.rows(ago, int(before["sid"], 16))
+    await service.rows(f"UPDATE sessions SET {past} WHERE id = $1", int(before["sid"], 16))
     tokens = [login.access]
     if party.dialect in REFRESHING:
         tokens.append((await service.refresh(party, login.refresh)).access)
     for token in tokens:
         after = said_inside(await service.verify(token))
         assert (after["sid"], after["auth_time"]) == (before["sid"], before["auth_time"] - 302)
+        assert after["amr"] == ["pwd"]
 
 
 async def test_the_internal_token_never_outlives_the_token_it_stands_for(service):
@@ -129,7 +135,8 @@ async def test_a_client_that_acts_for_itself_is_no_user(service, parties):
     login = await service.token(parties["cubux"], "client_credentials", scope="SignUp")
     facts = (await service.verify(login.access)).json
     assert (facts["sub"], facts["scope"]) == ("client:MY_CLIENT_ID", "SignUp")
-    assert "auth_time" not in said_inside(await service.verify(login.access))
+    assert "user_id" not in facts
+    assert not {"user_id", "auth_time", "amr"} & said_inside(await service.verify(login.access)).keys()
 
 
 async def test_a_revoked_token_is_denied_in_its_dialect_s_words(service, party):

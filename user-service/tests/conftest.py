@@ -49,18 +49,24 @@ class Issuer:
         ahead: int = 0,
         login_age: int | None = 0,
         dialect: str = "cubux",
+        user_id: int | None = None,
     ) -> str:
         """A token signed by a clock that is so many seconds ahead.
 
-        A user logged in `login_age` seconds before; None is a token from an auth-service of the previous version.
+        A user logged in `login_age` seconds before; None is a token from an auth-service of the previous version. The
+        user is `user_id`, by default the number that `subject` is.
         """
         now = int(time.time()) + ahead
         claims = {"iss": ISSUER, "aud": "internal", "sub": subject, "client_id": client_id, "scope": scope}
         claims |= {"iat": now, "exp": now + 60, "jti": secrets.token_hex(8)}
         if sid is not None:
             claims["sid"] = sid
+        if user_id is None and subject.isdigit():
+            user_id = int(subject)
         if login_age is not None:
-            claims |= {"dialect": dialect} | ({"auth_time": now - login_age} if subject.isdigit() else {})
+            claims["dialect"] = dialect
+            if user_id is not None:
+                claims |= {"user_id": user_id, "auth_time": now - login_age}
         return jwt.encode(claims, self._key, algorithm="ES256", headers={"typ": "at+jwt", "kid": "test"})
 
     def service_token(self, scope: str) -> str:

@@ -112,6 +112,15 @@ async def test_internal_requests_are_auth_services_alone(
         assert (await lasting_service.request(method, path, body, token=sent)).status in statuses
 
 
+async def test_a_token_acts_for_the_user_whose_number_it_says_whatever_its_subject(service: Any) -> None:
+    user, other = await service.add(username="user"), await service.add(username="other")
+    for subject in ("imported:1", str(other.id)):
+        reply = await service.request("GET", "/api/v1/users/me", token=service.issuer.token(subject, user_id=user.id))
+        assert (reply.status, reply.json["username"]) == (200, "user")
+    previous = service.issuer.token(str(user.id), login_age=None)  # it says the number in the subject alone
+    assert (await service.request("GET", "/api/v1/users/me", token=previous)).json["username"] == "user"
+
+
 @pytest.mark.parametrize("header", ["Bearer", "Bearer x y", "Basic YTpi", "bearer \u00e9", "Bearer a.b.c"])
 async def test_a_header_that_is_no_internal_token_is_refused_without_being_repeated(
     lasting_service: Any, header: str

@@ -24,6 +24,7 @@ def token(header=(), without=(), key=KEY, **claims):
         "iss": ISSUER,
         "aud": "internal",
         "sub": "157",
+        "user_id": 157,
         "client_id": "web",
         "scope": "a b",
         "sid": "00000000000000aa",
@@ -53,8 +54,14 @@ async def test_a_token_says_who_is_acted_for():
     said = await tokens.verify(token())
     assert (said.subject, said.user_id, said.client_id, said.session_id) == ("157", 157, "web", "00000000000000aa")
     assert said.scope == {"a", "b"}
+    assert (await tokens.verify(token(sub="158"))).user_id == 157
+
+
+async def test_the_previous_version_names_the_user_by_the_subject_alone():
+    tokens = InternalTokens(ISSUER, FixedKeys(), time.time)
+    assert (await tokens.verify(token(without=["user_id"]))).user_id == 157
     for subject in ("client:157", "auth-service", "\u0661\u0665\u0667", "-1", "1.0"):
-        assert (await tokens.verify(token(sub=subject))).user_id is None
+        assert (await tokens.verify(token(sub=subject, without=["user_id"]))).user_id is None
 
 
 async def test_a_token_says_how_long_ago_its_user_logged_in_and_with_a_client_of_which_dialect():
@@ -102,6 +109,10 @@ async def test_a_signature_is_checked_once_and_the_key_and_the_expiry_always():
         lambda now: token(iat=True),
         lambda now: token(scope=["a"]),
         lambda now: token(sid=7),
+        lambda now: token(user_id="157"),
+        lambda now: token(user_id=True),
+        lambda now: token(user_id=0),
+        lambda now: token(user_id=None),
         lambda now: token(dialect=7),
         lambda now: token(auth_time=float(now)),
         lambda now: token(auth_time=str(now)),
@@ -134,14 +145,16 @@ async def test_a_login_in_the_future_is_a_failure_of_ours():
         await tokens.verify(token(auth_time=int(time.time()) + 60))
 
 
-def test_only_signing_keys_of_the_one_algorithm_are_taken():
+def test_only_signing_keys_of_the_one_algorithm_and_purpose_are_taken():
     private = jwt.get_algorithm_by_name("ES256").to_jwk(KEY, as_dict=True) | {"kid": "private", "use": "sig"}
     foreign = [
         {"kty": "oct", "k": "AAAA", "kid": "o", "use": "sig"},
         {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "r"},
     ]
     encryption = jwk("encryption") | {"use": "enc"}
-    assert list(public_keys({"keys": [jwk(), private, *foreign, encryption]})) == ["k"]
+    access = jwk("access") | {"parley_purpose": "access"}
+    internal = jwk("internal") | {"parley_purpose": "internal"}
+    assert list(public_keys({"keys": [jwk(), private, *foreign, encryption, access, internal]})) == ["k", "internal"]
     assert public_keys({}) == {}
 
 

@@ -24,7 +24,7 @@ def _insufficient(scope: str) -> NoReturn:
 
 
 def _acts_as_user(token: InternalToken) -> bool:
-    return token.user_id is not None and (not token.scope or USER_ACTIVITY in token.scope)
+    return not token.scope or USER_ACTIVITY in token.scope
 
 
 class Callers:
@@ -44,10 +44,10 @@ class Callers:
         except web.HTTPUnauthorized:
             _unauthorized()
 
-    async def _user_of(self, token: InternalToken) -> User:
-        """The user of a token that has one. A user deleted or disabled since it was issued is nobody: 401."""
+    async def _user(self, user_id: int) -> User:
+        """The user that a token names. Raises `web.HTTPUnauthorized` if they were deleted or disabled meanwhile."""
         try:
-            user = (await self._accounts.find(int(token.subject))).user
+            user = (await self._accounts.find(user_id)).user
         except NoSuchUserError:
             _unauthorized()
         if user.disabled:
@@ -57,9 +57,9 @@ class Callers:
     async def acting_user(self, request: web.Request) -> tuple[User, InternalToken]:
         """The user acted for, with the token. Raises `web.HTTPUnauthorized` or, for a client, `web.HTTPForbidden`."""
         token = await self._token_of(request)
-        if not _acts_as_user(token):
+        if token.user_id is None or not _acts_as_user(token):
             _insufficient(USER_ACTIVITY)
-        return await self._user_of(token), token
+        return await self._user(token.user_id), token
 
     async def signs_up_as_admin(self, request: web.Request) -> bool:
         """True if an admin signs the user up. Raises `web.HTTPUnauthorized` or `web.HTTPForbidden`.
@@ -70,7 +70,7 @@ class Callers:
         if self._open_sign_up and hdrs.AUTHORIZATION not in request.headers:
             return False
         token = await self._token_of(request)
-        user = await self._user_of(token) if token.user_id is not None else None
+        user = await self._user(token.user_id) if token.user_id is not None else None
         if user is not None and user.role == "admin" and _acts_as_user(token):
             return True
         if not self._open_sign_up and (token.user_id is not None or SIGN_UP not in token.scope):

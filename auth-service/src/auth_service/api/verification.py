@@ -62,8 +62,10 @@ class VerificationEndpoint:
 
     def _allow(self, active: ActiveToken) -> web.Response:
         internal_token = self._internal_tokens.for_token(active)
-        facts = {
-            "sub": active.subject,
+        facts: dict[str, str | int] = {"sub": active.internal_subject}
+        if active.user_id is not None:
+            facts["user_id"] = active.user_id
+        facts |= {
             "client_id": active.client_id,
             "scope": scope.join(active.scope),
             "exp": int(active.expires_at),

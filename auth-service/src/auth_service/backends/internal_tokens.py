@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from auth_service.backends.signing_keys import SigningKeys
+from auth_service.backends.signing_keys import INTERNAL, SigningKeys
 from auth_service.core.model import ActiveToken, session_name
 from servicekit.bounded import BoundedMap
 from servicekit.internal_tokens import ALGORITHM, AUDIENCE, TYPE
@@ -12,6 +12,8 @@ from servicekit.internal_tokens import ALGORITHM, AUDIENCE, TYPE
 LIFETIME = 60
 _SERVICE = "auth-service"
 _REMEMBERED = 20_000
+
+Claims = dict[str, str | int | tuple[str, ...]]
 
 
 class InternalTokenMinter:
@@ -24,30 +26,34 @@ class InternalTokenMinter:
         self._issuer = issuer
         self._keys = keys
         self._clock = clock
-        self._minted: BoundedMap[tuple[str | int, ...], tuple[float, str]] = BoundedMap(_REMEMBERED)
+        self._minted: BoundedMap[tuple[object, ...], tuple[float, str]] = BoundedMap(_REMEMBERED)
 
     def for_token(self, active: ActiveToken) -> str:
         """For whom a client's access token stands, with its scope; never outlives it."""
-        claims: dict[str, str | int] = {
-            "sub": active.subject,
+        claims: Claims = {
+            "sub": active.internal_subject,
             "client_id": active.client_id,
             "scope": " ".join(sorted(active.scope)),
             "sid": session_name(active.session_id),
             "dialect": active.dialect,
         }
+        if active.user_id is not None:
+            claims["user_id"] = active.user_id
         if active.auth_time is not None:
             claims["auth_time"] = int(active.auth_time)
+        if active.amr:
+            claims["amr"] = active.amr
         return self._mint(claims, int(active.expires_at - active.now), str(active.expires_at))
 
     def for_service(self, scope: str) -> str:
         """For auth-service itself."""
         return self._mint({"sub": _SERVICE, "client_id": _SERVICE, "scope": scope}, LIFETIME)
 
-    def _mint(self, claims: dict[str, str | int], lifetime: int, expires_at: str = "") -> str:
+    def _mint(self, claims: Claims, lifetime: int, expires_at: str = "") -> str:
         """One whose life is cut short serves for tokens that end when it does: others of the session may end sooner."""
         now = time.monotonic()
         lifetime = max(1, min(LIFETIME, lifetime))
-        kid = self._keys.active_key_id(ALGORITHM)  # one that a removed key signed serves nobody
+        kid = self._keys.active_key_id(ALGORITHM, INTERNAL)  # one that a removed key signed serves nobody
         wanted = (kid, expires_at if lifetime < LIFETIME else "", *claims.values())
         good_until, token = self._minted.get(wanted, (float("-inf"), ""))
         if now >= good_until:
@@ -55,7 +61,7 @@ class InternalTokenMinter:
             self._minted[wanted] = (now + lifetime / 2, token)
         return token
 
-    def _sign(self, claims: dict[str, str | int], now: int, lifetime: int) -> str:
+    def _sign(self, claims: Claims, now: int, lifetime: int) -> str:
         issued = {"iss": self._issuer, "aud": AUDIENCE, "iat": now, "exp": now + lifetime, "jti": secrets.token_hex(16)}
-        header = {"typ": TYPE, "alg": ALGORITHM, "kid": self._keys.active_key_id(ALGORITHM)}
-        return self._keys.sign(ALGORITHM, header, claims | issued)
+        header = {"typ": TYPE, "alg": ALGORITHM, "kid": self._keys.active_key_id(ALGORITHM, INTERNAL)}
+        return self._keys.sign(ALGORITHM, header, claims | issued, INTERNAL)

@@ -45,7 +45,8 @@ ROTATE = """
         SELECT $11, $12, id, coalesce($5, scope), least(now() + $13, expires_at)
         FROM rotated WHERE $11::bytea IS NOT NULL AND revoked_at IS NULL
     )
-    SELECT user_id, email, scope, counter, revoked_at IS NOT NULL AS reused,
+    SELECT user_id, subject, email, scope, counter, revoked_at IS NOT NULL AS reused, amr,
+        extract(epoch FROM coalesce(auth_time, CASE WHEN user_id IS NOT NULL THEN created_at END))::float8 AS auth_time,
         extract(epoch FROM now())::float8 AS now, extract(epoch FROM expires_at)::float8 AS expires_at
     FROM rotated
 """

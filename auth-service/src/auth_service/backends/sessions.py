@@ -17,7 +17,7 @@ from auth_service.core.errors import (
     RefreshTokenReusedError,
     StaleClientError,
 )
-from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, StoredToken, User
+from auth_service.core.model import ActiveToken, Client, Session, SessionSummary, StoredToken, User, subject_of
 from servicekit.postgres import Database
 
 log = structlog.get_logger()
@@ -26,14 +26,15 @@ _OPENED = """
     WITH client AS (SELECT FROM clients WHERE client_id = $2 AND version = $3 AND disabled_at IS NULL),
     opened AS (
         INSERT INTO sessions
-            (id, client_id, user_id, email, epoch, scope, idle_expires_at, expires_at, global_epoch)
-        SELECT $1, $2, $4, $5, $6, $7, now() + $8, now() + $9, (SELECT epoch FROM global_epoch) FROM client
-        WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6) AND before_deadline($14)
+            (id, client_id, user_id, email, epoch, scope, idle_expires_at, expires_at, global_epoch, auth_time, amr)
+        SELECT $1, $2, $4, $5, $6, $7, now() + $8, now() + $9, (SELECT epoch FROM global_epoch),
+            CASE WHEN $4::bigint IS NOT NULL THEN now() END, $11 FROM client
+        WHERE NOT EXISTS (SELECT FROM user_epochs WHERE user_id = $4 AND epoch > $6) AND before_deadline($15)
         RETURNING id, expires_at
     ),
     stored AS (
         INSERT INTO access_tokens (digest, drop_day, session_id, scope, expires_at)
-        SELECT $11, $12, id, $7, least(now() + $13, expires_at) FROM opened WHERE $11::bytea IS NOT NULL
+        SELECT $12, $13, id, $7, least(now() + $14, expires_at) FROM opened WHERE $12::bytea IS NOT NULL
     )
 """
 _ANSWER = """
@@ -48,17 +49,17 @@ STORE = """
     SELECT $3, $4, id, $2, least(now() + $5, expires_at) FROM sessions WHERE id = $1 AND before_deadline($6)
 """
 ACTIVE = """
-    SELECT id, client_id, dialect, user_id, scope, extract(epoch FROM now())::float8 AS now,
+    SELECT id, client_id, dialect, user_id, subject, scope, extract(epoch FROM now())::float8 AS now,
         extract(epoch FROM created_at)::float8 AS issued_at, extract(epoch FROM expires_at)::float8 AS expires_at,
-        extract(epoch FROM created_at)::float8 AS opened_at
+        extract(epoch FROM auth_time)::float8 AS auth_time, amr
     FROM live_sessions
     WHERE id = $1 AND ($2::integer IS NULL OR (counter = $2 AND idle_expires_at > now()))
 """
 # An unknown token costs the probes of an ended one: how long an answer takes must not tell that a token once was good.
 ACTIVE_BY_TOKEN = """
-    SELECT s.id, s.client_id, s.dialect, s.user_id, t.scope, extract(epoch FROM now())::float8 AS now,
+    SELECT s.id, s.client_id, s.dialect, s.user_id, s.subject, t.scope, extract(epoch FROM now())::float8 AS now,
         extract(epoch FROM t.issued_at)::float8 AS issued_at, extract(epoch FROM t.expires_at)::float8 AS expires_at,
-        extract(epoch FROM s.created_at)::float8 AS opened_at,
+        extract(epoch FROM s.auth_time)::float8 AS auth_time, s.amr,
         coalesce(t.expires_at <= now(), false) AS expired
     FROM (VALUES (-1::bigint)) none (id)
     LEFT JOIN access_tokens t ON t.digest = $1 AND t.drop_day = $2
@@ -84,7 +85,14 @@ class PostgresSessions:
         return self._database.now()
 
     async def open(
-        self, client: Client, user: User | None, scope: frozenset[str], *, keep_email: bool, token: StoredToken | None
+        self,
+        client: Client,
+        user: User | None,
+        scope: frozenset[str],
+        *,
+        keep_email: bool,
+        token: StoredToken | None,
+        amr: Sequence[str] = (),
     ) -> Session:
         session_id = secrets.randbits(63)
         access, refreshes = client.access_token_lifetime, client.refreshes and user is not None
@@ -102,6 +110,7 @@ class PostgresSessions:
             timedelta(seconds=access + client.idle_lifetime),
             timedelta(seconds=max(access, client.session_lifetime) if refreshes else access),
             self._per_user if user else None,
+            amr or None,
         )
         if not row["client_current"]:
             raise StaleClientError
@@ -115,12 +124,15 @@ class PostgresSessions:
             id=session_id,
             client_id=client.client_id,
             user_id=user.id if user else None,
+            subject=subject_of(user.id if user else None, client.client_id),
             scope=scope,
             access_scope=scope,
             counter=0,
             now=row["now"],
             expires_at=row["expires_at"],
             email=user.email if user else None,
+            auth_time=row["now"] if user else None,
+            amr=tuple(amr),
         )
 
     async def rotate(
@@ -151,12 +163,15 @@ class PostgresSessions:
             id=session_id,
             client_id=client.client_id,
             user_id=row["user_id"],
+            subject=subject_of(row["user_id"], client.client_id, row["subject"]),
             scope=frozenset(row["scope"]),
             access_scope=frozenset(row["scope"]) if scope is None else scope,
             counter=row["counter"],
             now=row["now"],
             expires_at=row["expires_at"],
             email=row["email"],
+            auth_time=row["auth_time"],
+            amr=tuple(row["amr"] or ()),
         )
 
     async def _fetchrow_storing(self, statement: str, token: StoredToken | None, lifetime: int, *arguments: Any) -> Any:
@@ -216,9 +231,11 @@ def _active_token(row: Any) -> ActiveToken | None:
         client_id=row["client_id"],
         dialect=row["dialect"],
         user_id=row["user_id"],
+        subject=subject_of(row["user_id"], row["client_id"], row["subject"]),
         scope=frozenset(row["scope"]),
         issued_at=row["issued_at"],
         expires_at=row["expires_at"],
         now=row["now"],
-        auth_time=row["opened_at"] if row["user_id"] is not None else None,
+        auth_time=row["auth_time"],
+        amr=tuple(row["amr"] or ()),
     )

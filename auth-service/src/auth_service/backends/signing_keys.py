@@ -1,11 +1,11 @@
 """Signing keys: their life in PostgreSQL, encrypted under the master key, and the signatures made with them.
 
-pending (published in the JWKS) → active → retiring (verifies only) → gone. Key objects are kept: parsing a PEM at
-every signature costs sixty times as much as the signature.
+pending (published in the JWKS) → active → retiring (verifies only) → gone. Each key has one purpose, and a token made
+for one purpose does not verify as a token of another. Key objects are kept: parsing a PEM at every signature costs
+sixty times as much as the signature.
 """
 
 import asyncio
-import base64
 import contextlib
 import secrets
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import jwt
-import msgspec
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
+from auth_service.backends import key_objects
 from auth_service.backends.keyring import Keyring
 from auth_service.core import errors
 from auth_service.core.errors import InvalidTokenError, UnavailableError
-from servicekit import http, jws
+from servicekit import http, internal_tokens, jws
 from servicekit.known_keys import KnownKeys, UnknownKeyError
 from servicekit.postgres import Database
 
@@ -30,34 +26,53 @@ from servicekit.postgres import Database
 RELOAD_SECONDS = 1.0
 LEAST_PUBLISH_SECONDS = 15
 
-SELECT = "SELECT kid, algorithm, status, private_ciphertext FROM signing_keys ORDER BY created_at"
-ANY_PENDING = "SELECT EXISTS (SELECT FROM signing_keys WHERE kid = ANY($1) AND status = 'pending') AS pending"
-SELECT_ALL = "SELECT kid, algorithm, status, created_at, activates_at, gone_at FROM signing_keys ORDER BY created_at"
-INSERT = """
-    INSERT INTO signing_keys (kid, algorithm, status, private_ciphertext, activates_at)
-    SELECT $1, $2, $3, $4, now() + $5 WHERE before_deadline($6) ON CONFLICT DO NOTHING RETURNING kid
+# The purposes: access tokens of the dialects, and internal tokens.
+ACCESS, INTERNAL = "access", internal_tokens.PURPOSE
+
+# In the database, internal keys have words of their own for `pending` and `active`: migration 0006 says why.
+_STATUS = "CASE status WHEN 'published' THEN 'pending' WHEN 'signing' THEN 'active' ELSE status END AS status"
+SELECT = f"""
+    SELECT kid, algorithm, purpose, {_STATUS}, private_ciphertext,
+        coalesce(now() < max(exclusive_from) OVER (), false) AS shared
+    FROM signing_keys ORDER BY created_at
+"""  # noqa: S608 - constants
+ANY_PENDING = """
+    SELECT EXISTS (SELECT FROM signing_keys WHERE kid = ANY($1) AND status IN ('pending', 'published')) AS pending
 """
-DUE = (
-    "SELECT kid, algorithm FROM signing_keys WHERE status = 'pending' AND activates_at <= now() FOR UPDATE SKIP LOCKED"
-)
+SELECT_ALL = f"""
+    SELECT kid, algorithm, purpose, {_STATUS}, created_at, activates_at, gone_at FROM signing_keys ORDER BY created_at
+"""  # noqa: S608 - constants
+INSERT = """
+    INSERT INTO signing_keys (kid, algorithm, purpose, status, private_ciphertext, activates_at, exclusive_from)
+    SELECT $1, $2, $3, $4, $5, now() + $6, CASE WHEN $3 = 'internal' THEN
+        (SELECT now() + interval '1 day' FROM signing_keys HAVING bool_and(purpose = 'access')) END
+    WHERE before_deadline($7) ON CONFLICT DO NOTHING RETURNING kid
+"""
+DUE = """
+    SELECT kid, algorithm, purpose FROM signing_keys
+    WHERE status IN ('pending', 'published') AND activates_at <= now() FOR UPDATE SKIP LOCKED
+"""
 RETIRE = """
     UPDATE signing_keys SET status = 'retiring', gone_at = now() + interval '1 day' + make_interval(secs =>
-        (SELECT coalesce(max(access_token_lifetime), 0) FROM clients WHERE dialect = ANY($2)))
-    WHERE algorithm = $1 AND status = 'active' AND before_deadline($3)
+        (SELECT coalesce(max(access_token_lifetime), 0) FROM clients WHERE dialect = ANY($3)))
+    WHERE algorithm = $1 AND purpose = $2 AND status IN ('active', 'signing') AND before_deadline($4)
 """
-ACTIVATE = "UPDATE signing_keys SET status = 'active' WHERE kid = $1 AND before_deadline($2)"
+ACTIVATE = "UPDATE signing_keys SET status = $2 WHERE kid = $1 AND before_deadline($3)"
 HASTEN = """
-    UPDATE signing_keys SET activates_at = least(activates_at, greatest(created_at + $2, now()))
-    WHERE algorithm = $1 AND status = 'pending' AND before_deadline($3) RETURNING kid
+    UPDATE signing_keys SET activates_at = least(activates_at, greatest(created_at + $3, now()))
+    WHERE algorithm = $1 AND purpose = $2 AND status IN ('pending', 'published') AND before_deadline($4) RETURNING kid
 """
-REMOVE = "DELETE FROM signing_keys WHERE kid = $1 AND status <> 'active' AND before_deadline($2)"
+REMOVE = "DELETE FROM signing_keys WHERE kid = $1 AND status NOT IN ('active', 'signing') AND before_deadline($2)"
 REMOVE_GONE = "DELETE FROM signing_keys WHERE status = 'retiring' AND gone_at <= now() AND before_deadline($1)"
 
 
 @dataclass(frozen=True)
 class SigningKey:
+    """`purposes` are one, or two for an access key that may sign internal tokens while the previous version runs."""
+
     kid: str
     algorithm: str
+    purposes: frozenset[str]
     status: str
     private: Any = field(repr=False)
     public: Any = field(repr=False)
@@ -67,6 +82,9 @@ class SigningKeys:
     """The port `ServerKeys`. The background work calls `reload` every second and `advance` every five seconds.
 
     `dialects` are the names of those whose tokens an algorithm signs: a retiring key lasts as long as these do.
+    Internal tokens have a key of their own. Replicas of the previous version sign them with the access key. So for a
+    day from the first start after an update, access keys verify internal tokens too, and sign them until the first
+    internal key is active.
     """
 
     def __init__(self, database: Database, keyring: Keyring, dialects: Mapping[str, Sequence[str]]) -> None:
@@ -74,7 +92,11 @@ class SigningKeys:
         self._keyring = keyring
         self._dialects = dialects
         self._keys: KnownKeys[SigningKey] = KnownKeys(self._read, lambda: database.now())
-        self._active: dict[str, SigningKey] = {}
+        self._active: dict[tuple[str, str], SigningKey] = {}
+
+    def purposes(self, algorithm: str) -> tuple[str, ...]:
+        """The purposes that have keys of this algorithm."""
+        return (INTERNAL, ACCESS) if algorithm == internal_tokens.ALGORITHM else (ACCESS,)
 
     async def reload(self) -> None:
         """Read the keys again; those known already are not parsed again."""
@@ -83,33 +105,49 @@ class SigningKeys:
     async def _read(self) -> tuple[dict[str, SigningKey], float]:
         rows = await self._database.fetch(SELECT)
         keys = {row["kid"]: self._key(row) for row in rows}
-        self._active = {key.algorithm: key for key in keys.values() if key.status == "active"}
+        active = [key for key in keys.values() if key.status == "active"]
+        active.sort(key=lambda key: ACCESS not in key.purposes)  # an internal key replaces a shared one
+        self._active = {(key.algorithm, purpose): key for key in active for purpose in key.purposes}
         return keys, 0.0
 
     def _key(self, row: Any) -> SigningKey:
         known = self._keys.known.get(row["kid"])
-        private = known.private if known else _load(self._keyring.decrypt(row["private_ciphertext"], row["kid"]))
+        private = (
+            known.private if known else key_objects.load(self._keyring.decrypt(row["private_ciphertext"], row["kid"]))
+        )
         public = private if isinstance(private, bytes) else private.public_key()
-        return SigningKey(row["kid"], row["algorithm"], row["status"], private, public)
+        purposes = {row["purpose"]}
+        if row["shared"] and row["algorithm"] == internal_tokens.ALGORITHM:
+            purposes.add(INTERNAL)
+        return SigningKey(row["kid"], row["algorithm"], frozenset(purposes), row["status"], private, public)
 
     async def ensure(self) -> None:
-        """See to it that every algorithm has an active key, then load the keys."""
+        """See to it that every algorithm has an active key for each purpose, then load the keys.
+
+        Where only the internal key is missing, replicas of the previous version may run, and must know it before it
+        signs. It is made before any access key, so replicas that start together never take each other for such.
+        """
         rows = await self._database.fetch(SELECT)
-        for algorithm in self._dialects.keys() - {row["algorithm"] for row in rows if row["status"] == "active"}:
-            await self._insert(algorithm, "active", timedelta(0))
+        active = {(row["algorithm"], row["purpose"]) for row in rows if row["status"] == "active"}
+        wanted = {(algorithm, purpose) for algorithm in self._dialects for purpose in self.purposes(algorithm)}
+        for algorithm, purpose in sorted(wanted - active, key=lambda kind: kind[1] != INTERNAL):
+            if purpose == INTERNAL and (algorithm, ACCESS) in active:
+                await self.rotate(algorithm, timedelta(seconds=LEAST_PUBLISH_SECONDS), purpose)
+            else:
+                await self._insert(algorithm, purpose, "active", timedelta(0))
         await self.reload()
 
-    async def rotate(self, algorithm: str, publish_for: timedelta) -> str | None:
+    async def rotate(self, algorithm: str, publish_for: timedelta, purpose: str = ACCESS) -> str | None:
         """Make a key that is published now and signs after `publish_for`; None when one is pending already."""
-        return await self._insert(algorithm, "pending", publish_for)
+        return await self._insert(algorithm, purpose, "pending", publish_for)
 
-    async def rotate_soon(self, algorithm: str, publish_for: timedelta) -> str:
+    async def rotate_soon(self, algorithm: str, publish_for: timedelta, purpose: str = ACCESS) -> str:
         """As `rotate`; a key that is pending already signs as soon as it has been published for so long."""
         while True:
-            kid = await self.rotate(algorithm, publish_for)
+            kid = await self.rotate(algorithm, publish_for, purpose)
             if kid is not None:
                 return kid
-            pending = await self._database.write_row(HASTEN, algorithm, publish_for)
+            pending = await self._database.write_row(HASTEN, algorithm, purpose, publish_for)
             if pending is not None:
                 return str(pending["kid"])
 
@@ -123,20 +161,21 @@ class SigningKeys:
         row = await self._database.fetchrow(ANY_PENDING, kids)
         return not row["pending"]
 
-    async def _insert(self, algorithm: str, status: str, delay: timedelta) -> str | None:
+    async def _insert(self, algorithm: str, purpose: str, status: str, delay: timedelta) -> str | None:
         kid = secrets.token_urlsafe(12)
-        private = await asyncio.to_thread(_generate, algorithm)
+        private = await asyncio.to_thread(key_objects.generate, algorithm)
         sealed = self._keyring.encrypt(private, kid)
-        row = await self._database.write_row(INSERT, kid, algorithm, status, sealed, delay)
+        row = await self._database.write_row(INSERT, kid, algorithm, purpose, _stored(purpose, status), sealed, delay)
         return row["kid"] if row else None
 
     async def advance(self) -> None:
         """Activate the pending keys whose time has come, retire those they replace, remove those that are gone."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(DUE):
-                dialects = self._dialects[row["algorithm"]]
-                await connection.execute(RETIRE, row["algorithm"], dialects, connection.deadline())
-                await connection.execute(ACTIVATE, row["kid"], connection.deadline())
+                algorithm, purpose = row["algorithm"], row["purpose"]
+                dialects = self._dialects[algorithm] if purpose == ACCESS else []
+                await connection.execute(RETIRE, algorithm, purpose, dialects, connection.deadline())
+                await connection.execute(ACTIVATE, row["kid"], _stored(purpose, "active"), connection.deadline())
             await connection.execute(REMOVE_GONE, connection.deadline())
 
     async def all(self) -> Sequence[Any]:
@@ -144,12 +183,12 @@ class SigningKeys:
         return await self._database.fetch(SELECT_ALL)
 
     async def public_key(self, kid: str, issued_at: float) -> Any:
-        """The ES256 public key `kid`; it is what checks internal tokens (`servicekit.internal_tokens.Keys`)."""
+        """The public key `kid` if it may sign internal tokens (`servicekit.internal_tokens.Keys`)."""
         try:
             key = await self._keys.find(kid, issued_at)
         except UnavailableError as error:
             raise http.ServiceUnavailableError("signing keys") from error
-        return key.public if key is not None and key.algorithm == "ES256" else None
+        return key.public if key is not None and INTERNAL in key.purposes else None
 
     def jwks(self) -> dict[str, Any]:
         """The public keys as a JWK set (RFC 7517); a symmetric key has no public part and is not in it."""
@@ -163,14 +202,14 @@ class SigningKeys:
     def is_known(self, kid: str) -> bool:
         return kid in self._keys.known
 
-    def active_key_id(self, algorithm: str) -> str:
-        return self._active[algorithm].kid
+    def active_key_id(self, algorithm: str, purpose: str = ACCESS) -> str:
+        return self._active[algorithm, purpose].kid
 
-    def sign(self, algorithm: str, header: dict[str, str], claims: dict[str, Any]) -> str:
-        return _compact(algorithm, self._active[algorithm].private, header, claims)
+    def sign(self, algorithm: str, header: dict[str, str], claims: Mapping[str, Any], purpose: str = ACCESS) -> str:
+        return key_objects.sign(algorithm, self._active[algorithm, purpose].private, header, claims)
 
     def sign_with_secret(self, algorithm: str, secret: bytes, header: dict[str, str], claims: dict[str, Any]) -> str:
-        return _compact(algorithm, secret, header, claims)
+        return key_objects.sign(algorithm, secret, header, claims)
 
     def algorithm_of(self, token: str) -> str | None:
         if token.count(".") != 2:
@@ -196,7 +235,7 @@ class SigningKeys:
             if "kid" not in header:
                 return claims, await self._signer(token, header, algorithm, issued_at)
             key = await self._keys.find(jws.string(header, "kid"), issued_at)
-            if key is not None and key.algorithm == algorithm:
+            if key is not None and key.algorithm == algorithm and ACCESS in key.purposes:
                 jws.verify_signature(token, key.public, algorithm, header)
                 return claims, key.kid
         except jws.InvalidTokenError:
@@ -217,43 +256,18 @@ class SigningKeys:
 
     def _known_signer(self, token: str, header: dict[str, Any], algorithm: str) -> str | None:
         for key in self._keys.known.values():
-            if key.algorithm == algorithm:
+            if key.algorithm == algorithm and ACCESS in key.purposes:
                 with contextlib.suppress(jws.InvalidTokenError):
                     jws.verify_signature(token, key.public, algorithm, header)
                     return key.kid
         return None
 
 
-def _generate(algorithm: str) -> bytes:
-    """A new private key: PKCS #8 DER, or 64 random bytes for HMAC."""
-    if algorithm == "HS256":
-        return secrets.token_bytes(64)
-    private = (
-        ec.generate_private_key(ec.SECP256R1())
-        if algorithm == "ES256"
-        else rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    )
-    return private.private_bytes(
-        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _load(private: bytes) -> Any:
-    return private if len(private) == 64 else serialization.load_der_private_key(private, password=None)
+def _stored(purpose: str, status: str) -> str:
+    """The word for `status` in the database."""
+    return {"pending": "published", "active": "signing"}[status] if purpose == INTERNAL else status
 
 
 def _public_jwk(key: SigningKey) -> dict[str, Any]:
-    jwk = jwt.get_algorithm_by_name(key.algorithm).to_jwk(key.public, as_dict=True)
-    jwk.pop("key_ops", None)  # PyJWT adds it to some; beside `use` it does not belong (RFC 7517 section 4.3)
-    return {**jwk, "kid": key.kid, "use": "sig", "alg": key.algorithm}
-
-
-def _compact(algorithm: str, key: Any, header: dict[str, str], claims: dict[str, Any]) -> str:
-    """JWS compact serialization (RFC 7515 section 7.1). PyJWT's own would put `typ` first in every header."""
-    signed = _base64url(msgspec.json.encode(header)) + b"." + _base64url(msgspec.json.encode(claims))
-    signature = jwt.get_algorithm_by_name(algorithm).sign(signed, key)
-    return (signed + b"." + _base64url(signature)).decode()
-
-
-def _base64url(raw: bytes) -> bytes:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+    purpose = {internal_tokens.PURPOSE_MEMBER: next(iter(key.purposes))} if len(key.purposes) == 1 else {}
+    return {**key_objects.jwk(key.algorithm, key.public), "kid": key.kid, "use": "sig", "alg": key.algorithm, **purpose}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from auth_service.app import SIGNED_DIALECTS
-from auth_service.backends.signing_keys import LEAST_PUBLISH_SECONDS, RELOAD_SECONDS, SigningKeys
+from auth_service.backends.signing_keys import ACCESS, LEAST_PUBLISH_SECONDS, RELOAD_SECONDS, SigningKeys
 from auth_service.commands.output import Json, fail, print_json, run, show
 from servicekit.command_line import command_group
 from servicekit.internal_tokens import REFRESH
@@ -22,7 +22,7 @@ app = command_group("Signing keys: pending, active, retiring, gone.")
 def list_keys(as_json: Json = False) -> None:
     """Every key that is about."""
     rows = run(lambda database, keyring, _: SigningKeys(database, keyring, SIGNED_DIALECTS).all())
-    show(rows, ("kid", "algorithm", "status", "created_at", "activates_at", "gone_at"), as_json)
+    show(rows, ("kid", "algorithm", "purpose", "status", "created_at", "activates_at", "gone_at"), as_json)
 
 
 @app.command()
@@ -33,7 +33,10 @@ def rotate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a new key; it signs after AUTH_KEY_PUBLISH_SECONDS. The old one verifies until its tokens are over."""
+    """Publish a new key; it signs after AUTH_KEY_PUBLISH_SECONDS. The old one verifies until its tokens are over.
+
+    ES256 has two keys, one for access tokens and one for internal tokens, and both are replaced.
+    """
     chosen = algorithm or list(ALGORITHMS)
     if set(chosen) - set(ALGORITHMS):
         raise fail(f"the algorithm must be one of {', '.join(ALGORITHMS)}")
@@ -41,9 +44,10 @@ def rotate(
     async def work(database: Any, keyring: Any, settings: Any) -> dict[str, str | None]:
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         publish_for = timedelta(seconds=LEAST_PUBLISH_SECONDS if now else settings.key_publish_seconds)
+        kinds = [(algorithm, purpose) for algorithm in chosen for purpose in keys.purposes(algorithm)]
         if not now:
-            return {name: await keys.rotate(name, publish_for) for name in chosen}
-        hastened = {name: await keys.rotate_soon(name, publish_for) for name in chosen}
+            return {_name(*kind): await keys.rotate(kind[0], publish_for, kind[1]) for kind in kinds}
+        hastened = {_name(*kind): await keys.rotate_soon(kind[0], publish_for, kind[1]) for kind in kinds}
         await _wait_until_they_sign(keys, list(hastened.values()))
         return dict(hastened)
 
@@ -73,6 +77,10 @@ def remove(kids: Annotated[list[str], typer.Argument(metavar="KID...", help="As 
         raise fail(
             f"not removed: {', '.join(left)}. There is no such key, or it is active: run `keys rotate --now` first"
         )
+
+
+def _name(algorithm: str, purpose: str) -> str:
+    return algorithm if purpose == ACCESS else f"{algorithm} {purpose}"
 
 
 async def _wait_until_they_sign(keys: SigningKeys, kids: Sequence[str]) -> None:

@@ -3,6 +3,16 @@
 from dataclasses import dataclass, field, replace
 
 
+def subject_of(user_id: int | None, client_id: str, subject: str | None = None) -> str:
+    """What a `sub` says: `subject` where the session has one, else the user's number, else `client:<client_id>`.
+
+    A user's subject never begins with `client:`, so no client can pass for a user (RFC 9068 section 5).
+    """
+    if subject is not None:
+        return subject
+    return str(user_id) if user_id is not None else f"client:{client_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """A registration. Lifetimes in seconds. `secret_digest` is the secret's SHA-256, None for a public client.
@@ -67,18 +77,23 @@ class TokenRequest:
 class Session:
     """One grant of access, as it stood when the database was last asked. Times are epoch seconds of its clock.
 
-    `access_scope` is what the access token being issued may do: `scope`, or what a refresh narrowed it to.
+    `subject` is what the client sees as `sub`; everything inside goes by `user_id`. `access_scope` is what the access
+    token being issued may do: `scope`, or what a refresh narrowed it to. `auth_time` is when the user logged in, and
+    `amr` how (RFC 8176); a client that acts for itself has neither.
     """
 
     id: int
     client_id: str
     user_id: int | None
+    subject: str
     scope: frozenset[str]
     access_scope: frozenset[str]
     counter: int
     now: float
     expires_at: float
     email: str | None = None
+    auth_time: float | None = None
+    amr: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,28 +120,31 @@ class TokenResponse:
 class ActiveToken:
     """The facts of an access token that verifies. Times are epoch seconds; `now` is the database's clock.
 
-    `auth_time` is when the user proved the password, which a refresh does not change; None where a client acts for
-    itself.
+    `subject` is what the client sees as `sub`; everything inside goes by `user_id`. `auth_time` is when the user logged
+    in, which a refresh does not change; None where a client acts for itself. `amr` is how the user logged in (RFC
+    8176), empty where that is not known.
     """
 
     session_id: int
     client_id: str
     dialect: str
     user_id: int | None
+    subject: str
     scope: frozenset[str]
     issued_at: float
     expires_at: float
     now: float
     auth_time: float | None
+    amr: tuple[str, ...] = ()
 
     def of_token(self, scope: frozenset[str], issued_at: float, expires_at: float) -> "ActiveToken":
         """The same session's facts as one of its tokens states them."""
         return replace(self, scope=scope, issued_at=issued_at, expires_at=expires_at)
 
     @property
-    def subject(self) -> str:
-        """The user's id, or `client:<client_id>`: no client id can be mistaken for a user's (RFC 9068 section 5)."""
-        return str(self.user_id) if self.user_id is not None else f"client:{self.client_id}"
+    def internal_subject(self) -> str:
+        """What verdicts and internal tokens say as `sub`: the user's number, or `client:<client_id>`."""
+        return subject_of(self.user_id, self.client_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,10 +71,18 @@ class Sessions(Protocol):
         """Epoch seconds by the clock that sessions and stored tokens expire by. Raises nothing."""
 
     async def open(
-        self, client: Client, user: User | None, scope: frozenset[str], *, keep_email: bool, token: StoredToken | None
+        self,
+        client: Client,
+        user: User | None,
+        scope: frozenset[str],
+        *,
+        keep_email: bool,
+        token: StoredToken | None,
+        amr: Sequence[str] = (),
     ) -> Session:
         """Record a session, and its access token where that is looked up, in one statement.
 
+        The user has just logged in, by the methods `amr` (RFC 8176); a client that acts for itself has none.
         It ends those of the user's sessions at this client that were used longest ago, where there are too many.
         Raises StaleClientError when the registration has changed, InvalidCredentialsError when the user's epoch has.
         """

@@ -120,7 +120,9 @@ class AuthorizationServer:
             return await self._sessions.rotate(client, proof.session_id, proof.counter, asked, stored)
         keep_email = self._formats[client.dialect].access_token.needs_email
         granted = scope.granted(asked, client)
-        return await self._sessions.open(client, proof.user, granted, keep_email=keep_email, token=stored)
+        return await self._sessions.open(
+            client, proof.user, granted, keep_email=keep_email, token=stored, amr=proof.amr
+        )
 
     def _respond(self, grant: Grant, token: AccessToken, access_token: str, expires_at: float) -> TokenResponse:
         client, session = token.client, token.session

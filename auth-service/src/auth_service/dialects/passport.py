@@ -89,14 +89,13 @@ def _ranges(accept_language: str) -> list[tuple[float, int, str]]:
 
 
 def claims(token: AccessToken, token_id: str) -> dict[str, Any]:
-    user_id = token.session.user_id
     return {
         "aud": token.client.client_id,
         "jti": token_id,
         "iat": token.issued_at,
         "nbf": token.issued_at,
         "exp": token.expires_at,
-        "sub": str(user_id) if user_id is not None else f"client:{token.client.client_id}",
+        "sub": token.session.subject,
         "scopes": sorted(token.session.access_scope),
     }
 

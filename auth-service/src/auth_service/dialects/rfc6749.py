@@ -16,11 +16,10 @@ from auth_service.dialects.dialect import Dialect, reply, token_request
 
 
 def claims(token: AccessToken, token_id: str) -> dict[str, Any]:
-    user_id = token.session.user_id
     return {
         "iss": token.issuer,
         "aud": token.issuer,
-        "sub": str(user_id) if user_id is not None else f"client:{token.client.client_id}",
+        "sub": token.session.subject,
         "client_id": token.client.client_id,
         "scope": scope.join(token.session.access_scope),
         "iat": token.issued_at,
@@ -30,7 +29,7 @@ def claims(token: AccessToken, token_id: str) -> dict[str, Any]:
 
 
 def facts(claims: dict[str, Any], issuer: str) -> SignedFacts:
-    """Internal tokens are signed with the same key: the audience tells them apart (RFC 9068 section 4)."""
+    """An internal token has the same media type, but another key and another audience (RFC 9068 section 4)."""
     if claims.get("iss") != issuer or claims.get("aud") != issuer or not isinstance(claims.get("scope"), str):
         raise InvalidTokenError
     return SignedFacts(

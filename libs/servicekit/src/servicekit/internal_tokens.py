@@ -23,6 +23,10 @@ from servicekit.upstreams.calls import CallFailedError, Service
 ALGORITHM = "ES256"
 AUDIENCE = "internal"
 TYPE = "at+jwt"
+# A member of the JWKs that auth-service publishes, and what it says of keys for internal tokens. An access key has no
+# such member while it may sign internal tokens too, and no key of the previous version's has one.
+PURPOSE_MEMBER = "parley_purpose"
+PURPOSE = "internal"
 MAX_LIFETIME = 300
 LEEWAY = 30
 REFRESH = 5.0
@@ -36,23 +40,19 @@ log = structlog.get_logger()
 class InternalToken:
     """The user, client or service that a request acts for.
 
-    `subject` is a user's id, or `client:<client_id>`, or a service's name. `auth_time` is when the user proved the
-    password (OpenID Connect Core, section 2), in epoch seconds; a token of no user has none. An auth-service of the
-    previous version says neither `auth_time` nor `dialect`.
+    `user_id` is the user acted for, None when a client or a service acts for itself. `subject` is that number in
+    decimal, or `client:<client_id>`, or a service's name. `auth_time` is when the user logged in (OpenID Connect Core,
+    section 2), in epoch seconds; a token of no user has none. Tokens of services have no `dialect`.
     """
 
     subject: str
+    user_id: int | None
     client_id: str
     scope: frozenset[str]
     session_id: str | None
     expires_at: int
     dialect: str | None = None
     auth_time: int | None = None
-
-    @property
-    def user_id(self) -> int | None:
-        """The user acted for; None when a client or service acts for itself."""
-        return int(self.subject) if self.subject.isascii() and self.subject.isdigit() else None
 
 
 class _Accepted(NamedTuple):
@@ -134,6 +134,7 @@ class InternalTokens:
             raise jws.InvalidTokenError("scope, sid or dialect")
         found = InternalToken(
             subject=jws.string(claims, "sub"),
+            user_id=_user_id(claims),
             client_id=jws.string(claims, "client_id"),
             scope=frozenset(scope.split()),
             session_id=session_id,
@@ -142,6 +143,17 @@ class InternalTokens:
             auth_time=auth_time,
         )
         return _Accepted(found, kid, issued_at)
+
+
+def _user_id(claims: dict[str, Any]) -> int | None:
+    """The claim `user_id`. An auth-service of the previous version says the number in `sub` alone."""
+    if "user_id" in claims:
+        user_id = claims["user_id"]
+        if type(user_id) is not int or user_id < 1:
+            raise jws.InvalidTokenError("user_id")
+        return user_id
+    subject = jws.string(claims, "sub")
+    return int(subject) if subject.isascii() and subject.isdigit() else None
 
 
 class RemoteKeys:
@@ -191,10 +203,16 @@ class RemoteKeys:
 
 
 def public_keys(jwks: dict[str, Any]) -> dict[str, Any]:
-    """The ES256 signing keys of a JWK set (RFC 7517) by `kid`; whatever else it holds is passed over."""
+    """The ES256 keys of a JWK set (RFC 7517) that sign internal tokens, by `kid`; all others are passed over."""
     keys: dict[str, Any] = {}
     for jwk in jwks.get("keys", []):
-        if jwk.get("kty") == "EC" and jwk.get("crv") == "P-256" and jwk.get("use") == "sig" and "d" not in jwk:
+        purpose = jwk.get(PURPOSE_MEMBER, PURPOSE)
+        if (jwk.get("kty"), jwk.get("crv"), jwk.get("use"), purpose) == (
+            "EC",
+            "P-256",
+            "sig",
+            PURPOSE,
+        ) and "d" not in jwk:
             keys[jwk["kid"]] = jwt.PyJWK(jwk, algorithm=ALGORITHM).key
     return keys
 

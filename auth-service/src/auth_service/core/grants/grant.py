@@ -12,9 +12,13 @@ from auth_service.core.tokens.refresh import RefreshTokens
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session is to be opened for `user`; for the client itself where that is None."""
+    """A session is to be opened for `user`, who has just logged in by the methods `amr` (RFC 8176).
+
+    Without a user it is for the client itself.
+    """
 
     user: User | None
+    amr: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from auth_service.core.errors import InvalidRequestError
 from auth_service.core.grants.grant import NewSession, Provers
 from auth_service.core.model import Client, TokenRequest
 
+AMR = ("pwd",)  # RFC 8176
+
 
 class PasswordGrant:
     grant_type = "password"
@@ -22,4 +24,4 @@ class PasswordGrant:
         user = await self._login.authenticate(
             request.username, request.login_type, request.password, client.client_id, request.address
         )
-        return NewSession(user)
+        return NewSession(user, AMR)
