@@ -49,7 +49,8 @@ async def _apply(connection: Any, revision: str, path: Path) -> None:
         try:
             await connection.execute(_read(path))
         except asyncpg.PostgresError as error:
-            raise SystemExit(f"the database refuses {path.name}: {error}") from error
+            message = error.args[0]  # without the detail, which may quote a user's data
+            raise SystemExit(f"the database refuses {path.name}: {message}") from error
         await connection.execute(_RECORD.format(revision=revision))
 
 
