@@ -31,7 +31,7 @@ WRITABLE = {
 OTHERS = ("/proc", "/sys", "/dev", "/run/secrets/", "/docker-entrypoint", "/etc/", "/sbin/")
 FOREIGN = {
     "port": ("aiohttp", "uvloop", "servicekit", "auth_service", "user_service"),
-    "gateway": ("asyncpg", "redis", "sqlalchemy", "argon2", "typer", "auth_service", "user_service", "pip"),
+    "gateway": ("asyncpg", "redis", "argon2", "typer", "auth_service", "user_service", "pip"),
     "auth-service": ("argon2", "phonenumbers", "gateway", "user_service", "pip"),
     "user-service": ("gateway", "auth_service", "pip"),
 }

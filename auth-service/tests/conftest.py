@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 import structlog
+from pytest_aiohttp import AiohttpClient
 
 from auth_service.app import create_app
 from auth_service.backends import upkeep
 from auth_service.settings import Settings
 from servicekit.logs import configure_logs
+from servicekit.testing import ServiceClient, ServiceServer
 from servicekit.testing_relay import Relay, relaying
 
 from .command_line import CommandLine, Ended, command_line
@@ -23,7 +25,6 @@ from .databases import MASTER_KEYS, PARTIES, PrivateDatabase, prepare
 from .processes import Process, process
 from .redis_server import RedisServer, redis_server
 from .service import ISSUER, Party, Service
-from .serving import serving
 from .user_service_double import UserService
 
 Start = Callable[..., Awaitable[Service]]
@@ -114,25 +115,26 @@ def settings(database_url: str, users: UserService) -> dict[str, str]:
     }
 
 
-@contextlib.asynccontextmanager
-async def running(
-    database_url: str, users: UserService, http: aiohttp.ClientSession, **changed: Any
-) -> AsyncIterator[Service]:
-    chosen = settings(database_url, users) | changed
-    async with serving(create_app(Settings(**chosen))) as url:
-        yield Service(url, database_url, MASTER_KEYS, users, http)
+def served(database_url: str, users: UserService, **changed: Any) -> ServiceServer:
+    return ServiceServer(create_app(Settings(**settings(database_url, users) | changed)))
 
 
 @pytest.fixture
-async def start(database_url: str, users: UserService, http: aiohttp.ClientSession) -> AsyncIterator[Start]:
+def aiohttp_client_cls() -> type[ServiceClient]:
+    return ServiceClient
+
+
+@pytest.fixture
+def start(database_url: str, users: UserService, aiohttp_client: AiohttpClient) -> Start:
     """Call with settings to start auth-service over this test's database; call again for another replica."""
-    async with contextlib.AsyncExitStack() as stack:
 
-        async def start(**changed: Any) -> Service:
-            url = changed.pop("database_url", database_url)
-            return await stack.enter_async_context(running(url, users, http, **changed))
+    async def start(**changed: Any) -> Service:
+        url = changed.pop("database_url", database_url)
+        server = served(url, users, **changed)
+        client = await aiohttp_client(server)
+        return Service(server.origin, url, MASTER_KEYS, users, client.session)
 
-        yield start
+    return start
 
 
 @pytest.fixture
@@ -150,8 +152,8 @@ async def own_service(start: Start) -> Service:
 
 @pytest.fixture(scope="session")
 async def shared_service(shared_database_url: str, http: aiohttp.ClientSession) -> AsyncIterator[Service]:
-    async with UserService().listening() as users, running(shared_database_url, users, http) as service:
-        yield service
+    async with UserService().listening() as users, served(shared_database_url, users) as server:
+        yield Service(server.origin, shared_database_url, MASTER_KEYS, users, http)
 
 
 @pytest.fixture
@@ -169,8 +171,8 @@ async def shared_relay(cut_off_database_url: str) -> AsyncIterator[Relay]:
 
 @pytest.fixture(scope="session")
 async def shared_cut_off_service(shared_relay: Relay, http: aiohttp.ClientSession) -> AsyncIterator[Service]:
-    async with UserService().listening() as users, running(shared_relay.database_url, users, http) as service:
-        yield service
+    async with UserService().listening() as users, served(shared_relay.database_url, users) as server:
+        yield Service(server.origin, shared_relay.database_url, MASTER_KEYS, users, http)
 
 
 @pytest.fixture

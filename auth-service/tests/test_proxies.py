@@ -10,9 +10,10 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from servicekit.testing import ServiceServer
+
 from .processes import free_port
 from .proxies import PROXIES
-from .serving import serving
 
 # Many programs take each of these for X-Parley-Sub.
 ODD = ("x-parley-sub", "X-PARLEY-SUB", "X-Parley-sub", "x_parley_sub", "X_Parley_Sub", "X-Parley_Sub", "X.Parley.Sub")
@@ -102,9 +103,9 @@ async def started(request, shared_service, orders, tmp_path_factory):
     door, app = Door(), web.Application(client_max_size=2**20)
     app.add_routes([web.route("*", "/{path:.*}", orders.handle)])
     await door.open(urlsplit(shared_service.url).port)
-    async with serving(app) as url:
+    async with ServiceServer(app) as server:
         directory = tmp_path_factory.mktemp(proxy.program)
-        async with proxy.started(directory, door.port, urlsplit(url).port) as proxy_url:
+        async with proxy.started(directory, door.port, server.port) as proxy_url:
             yield Behind(proxy, proxy_url, door, orders, shared_service)
         await door.shut()
 

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from .serving import eventually, serving
+from servicekit.testing import ServiceServer
+
+from .serving import eventually
 
 _numbers = itertools.count(100)
 
@@ -149,5 +151,6 @@ class UserService:
         app.router.add_post("/internal/credentials/check", self._check)
         app.router.add_get("/internal/events", self._take)
         app.router.add_post("/internal/events/ack", self._forget)
-        async with serving(app) as self.url:
+        async with ServiceServer(app) as server:
+            self.url = server.origin
             yield self

@@ -16,9 +16,10 @@ import pytest
 import structlog
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
+from pytest_aiohttp import AiohttpClient
 
 from servicekit import migrations, wire
-from servicekit.serving import Runner
+from servicekit.testing import ServiceClient, ServiceServer
 from servicekit.testing_relay import Relay, relaying
 from user_service.app import ACCOUNTS, MIGRATIONS, create_app
 from user_service.settings import Settings
@@ -90,12 +91,12 @@ class Reply(msgspec.Struct):
 class Service:
     """A running service, and what a test asks of it."""
 
-    def __init__(self, app: web.Application, url: str, database_url: str, issuer: Issuer, client: Any) -> None:
-        self.app = app
-        self.url = url
+    def __init__(self, client: ServiceClient, database_url: str, issuer: Issuer) -> None:
+        self.app = client.app
+        self.url = client.server.origin
+        self.session = client.session
         self.database_url = database_url
         self.issuer = issuer
-        self._client = client
 
     async def request(
         self,
@@ -117,7 +118,7 @@ class Service:
             sent["Authorization"] = f"Bearer {token}"
         payload = data if data is not None else None if body is None else msgspec.json.encode(body)
         url = aiohttp.client.URL(self.url + path, encoded=True)
-        async with self._client.request(method, url, data=payload, headers=sent | (headers or {})) as response:
+        async with self.session.request(method, url, data=payload, headers=sent | (headers or {})) as response:
             return Reply(response.status, response.headers, await response.read())
 
     async def sign_up(self, password: str = PASSWORD, **names: Any) -> Reply:
@@ -222,25 +223,6 @@ def lasting_database_url(create_database: Callable[..., str], template: str) -> 
 
 
 @pytest.fixture(scope="session")
-async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
-
-
-@contextlib.asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[str]:
-    """The URL of an application served on a free port."""
-    runner = Runner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=512).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-@pytest.fixture(scope="session")
 async def issuer() -> AsyncIterator[Issuer]:
     issuer = Issuer()
 
@@ -249,15 +231,12 @@ async def issuer() -> AsyncIterator[Issuer]:
 
     app = web.Application()
     app.router.add_get("/jwks.json", jwks)
-    async with listening(app) as url:
-        issuer.jwks_url = f"{url}/jwks.json"
+    async with ServiceServer(app) as server:
+        issuer.jwks_url = f"{server.origin}/jwks.json"
         yield issuer
 
 
-@contextlib.asynccontextmanager
-async def running(
-    database_url: str, issuer: Issuer, client: aiohttp.ClientSession, **changed: Any
-) -> AsyncIterator[Service]:
+def served(database_url: str, issuer: Issuer, **changed: Any) -> ServiceServer:
     settings: dict[str, Any] = {
         "database_url": database_url,
         "database_pool_size": 4,
@@ -266,21 +245,23 @@ async def running(
         "open_sign_up": True,
         "throttle_exempt": "127.0.0.0/8",
     }
-    app = create_app(Settings(**(settings | changed)))
-    async with listening(app) as url:
-        yield Service(app, url, database_url, issuer, client)
+    return ServiceServer(create_app(Settings(**(settings | changed))))
 
 
 @pytest.fixture
-async def start(database_url: str, issuer: Issuer, client: aiohttp.ClientSession) -> AsyncIterator[Start]:
+def aiohttp_client_cls() -> type[ServiceClient]:
+    return ServiceClient
+
+
+@pytest.fixture
+def start(database_url: str, issuer: Issuer, aiohttp_client: AiohttpClient) -> Start:
     """Call with settings to start a service over this test's database; call again for another replica."""
-    async with contextlib.AsyncExitStack() as stack:
 
-        async def start(**changed: Any) -> Service:
-            url = changed.pop("database_url", database_url)
-            return await stack.enter_async_context(running(url, issuer, client, **changed))
+    async def start(**changed: Any) -> Service:
+        url = changed.pop("database_url", database_url)
+        return Service(await aiohttp_client(served(url, issuer, **changed)), url, issuer)
 
-        yield start
+    return start
 
 
 @pytest.fixture
@@ -296,10 +277,14 @@ async def service(start: Start) -> Service:
     return await start()
 
 
+@pytest.fixture
+def client(service: Service) -> aiohttp.ClientSession:
+    """For requests that `Service.request` does not make; it takes whole URLs."""
+    return service.session
+
+
 @pytest.fixture(scope="session")
-async def lasting_service(
-    lasting_database_url: str, issuer: Issuer, client: aiohttp.ClientSession
-) -> AsyncIterator[Service]:
+async def lasting_service(lasting_database_url: str, issuer: Issuer) -> AsyncIterator[Service]:
     """A service for tests that leave nothing behind, or that do not care what others left."""
-    async with running(lasting_database_url, issuer, client) as service:
-        yield service
+    async with ServiceClient(served(lasting_database_url, issuer)) as client:
+        yield Service(client, lasting_database_url, issuer)

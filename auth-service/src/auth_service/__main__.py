@@ -9,7 +9,7 @@ from auth_service.commands import clients, keys, sessions, throttles
 from auth_service.commands.restored import restored
 from auth_service.migrations import DIRECTORY
 from auth_service.settings import DatabaseSettings, Settings
-from servicekit import serving
+from servicekit import migrations, serving
 from servicekit.command_line import command_group, with_version
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
@@ -33,8 +33,6 @@ def serve() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    from servicekit import migrations  # alembic takes a second to import, and serving needs none
-
     settings = load_settings(DatabaseSettings)
     try:
         asyncio.run(migrations.migrate(settings.database_url, DIRECTORY))

@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import math
 
-import aiohttp
 import pytest
 from aiohttp import web
 
 from servicekit import callers, http
-from servicekit.serving import Runner
+from servicekit.testing import ServiceServer
 
 
 class Work:
@@ -60,7 +59,7 @@ def work():
 
 
 @pytest.fixture
-async def url(work):
+async def service(work, aiohttp_client):
     app = web.Application(middlewares=[http.frame()])
     app.add_routes(
         [
@@ -70,17 +69,17 @@ async def url(work):
             web.get("/overloaded", overloaded),
         ]
     )
-    runner = Runner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    return await aiohttp_client(ServiceServer(app))
 
 
 @pytest.fixture
-async def client():
-    async with aiohttp.ClientSession() as client:
-        yield client
+def url(service):
+    return service.server.origin
+
+
+@pytest.fixture
+def client(service):
+    return service.session
 
 
 async def remaining_for(client, url, *timeouts):

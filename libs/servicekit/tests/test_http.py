@@ -6,7 +6,6 @@ import io
 import json
 import logging
 
-import aiohttp
 import msgpack
 import pytest
 import structlog
@@ -14,7 +13,7 @@ from aiohttp import web
 
 from servicekit import http, wire
 from servicekit.logs import configure_logs
-from servicekit.serving import Runner
+from servicekit.testing import ServiceServer
 
 
 async def echo(request):
@@ -41,7 +40,7 @@ def log():
 
 
 @pytest.fixture
-async def port(log):
+async def client(log, aiohttp_client):
     ready = asyncio.Event()
 
     async def faults():
@@ -55,23 +54,23 @@ async def port(log):
     app.add_routes([web.post("/echo", echo), web.get("/fail/{id}", fail), web.get("/unavailable", unavailable)])
     app.add_routes([web.post("/ready", become_ready), *http.health_routes(faults)])
     app.add_routes([web.get("/deep/{path:.*}", become_ready)])
-    runner = Runner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0][1]
-    await runner.cleanup()
+    return await aiohttp_client(ServiceServer(app))
 
 
 @pytest.fixture
-async def ask(port):
+def port(client):
+    return client.port
+
+
+@pytest.fixture
+def ask(client):
     """Call with a method, a path and what aiohttp's client takes to get status, headers and body."""
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
 
-        async def ask(method, path, **given):
-            async with session.request(method, path, **given) as response:
-                return response.status, response.headers, await response.read()
+    async def ask(method, path, **given):
+        async with client.request(method, path, **given) as response:
+            return response.status, response.headers, await response.read()
 
-        yield ask
+    return ask
 
 
 @contextlib.asynccontextmanager

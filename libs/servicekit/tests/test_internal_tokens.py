@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from servicekit import internal_tokens, jws, known_keys
 from servicekit.internal_tokens import ClocksDifferError, InternalTokens, RemoteKeys, public_keys
 from servicekit.known_keys import UnknownKeyError
-from servicekit.serving import Runner
 from servicekit.upstreams.calls import open_service
 
 ISSUER = "https://parley.example"
@@ -159,7 +158,7 @@ def test_only_signing_keys_of_the_one_algorithm_and_purpose_are_taken():
 
 
 @pytest.fixture
-async def published():
+async def published(aiohttp_server):
     """A key set over HTTP: what it answers with and how often it was asked can be looked at and changed."""
 
     class Published:
@@ -177,12 +176,8 @@ async def published():
     published = Published()
     app = web.Application()
     app.router.add_get("/jwks.json", published.answer)
-    runner = Runner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    published.url = f"http://127.0.0.1:{runner.addresses[0][1]}/jwks.json"
-    yield published
-    await runner.cleanup()
+    published.url = str((await aiohttp_server(app)).make_url("/jwks.json"))
+    return published
 
 
 @pytest.fixture

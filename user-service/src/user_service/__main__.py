@@ -4,7 +4,7 @@ import asyncio
 
 import uvloop
 
-from servicekit import serving
+from servicekit import migrations, serving
 from servicekit.command_line import command_group, with_version
 from servicekit.logs import configure_logs
 from servicekit.settings import load_settings
@@ -28,8 +28,6 @@ def serve() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    from servicekit import migrations  # alembic takes a second to import, and serving needs none
-
     settings = load_settings(DatabaseSettings)
     try:
         asyncio.run(migrations.migrate(settings.database_url, MIGRATIONS))

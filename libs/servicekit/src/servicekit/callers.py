@@ -10,7 +10,6 @@ from contextvars import ContextVar
 from typing import Any
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from servicekit.standstills import Standstills
 
@@ -28,7 +27,7 @@ class NobodyWaitsError(Exception):
     """The caller has left, has waited for as long as it said it would, or was left behind by a standstill."""
 
 
-class CallerConnection(RequestHandler):
+class CallerConnection(web.RequestHandler):
     """aiohttp's connection, but it says when its request arrived, and when it is lost.
 
     aiohttp tells a handler that the caller has left only by cancelling it anywhere. `arrival` is in
@@ -62,7 +61,7 @@ class CallerConnection(RequestHandler):
 class Caller:
     """The one that waits for an answer. `deadline` is in `loop.time()`: how long the caller said that it waits."""
 
-    def __init__(self, deadline: float = math.inf, connection: RequestHandler | None = None) -> None:
+    def __init__(self, deadline: float = math.inf, connection: web.RequestHandler | None = None) -> None:
         self.deadline = deadline
         self._connection = connection
         self._arrival = connection.arrival if isinstance(connection, CallerConnection) else math.inf

@@ -12,6 +12,43 @@ from aiohttp import hdrs, web
 from servicekit.callers import CallerConnection
 
 TIMEOUT = 1.0
+BACKLOG = 1024
+
+
+class Site(web.BaseSite):
+    """A host and port that a runner listens on, which accepts what waits in its queue before it is closed.
+
+    Closing a listening socket resets the connections in its queue, and `web.TCPSite` keeps its sockets to itself.
+    """
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
+        super().__init__(runner)
+        self.host = host
+        self.port = port
+        self.accept = cast(web.Server, runner.server)
+        self.listener: asyncio.Server | None = None
+
+    @property
+    def name(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen. Raises OSError where that is not possible."""
+        await super().start()
+        loop = asyncio.get_running_loop()
+        self.listener = await loop.create_server(self.accept, self.host, self.port, backlog=BACKLOG)
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self.listener is None:
+            return
+        queues = [socket.socket(fileno=os.dup(listening.fileno())) for listening in self.listener.sockets]
+        self.listener.close()
+        for queue in queues:
+            with queue, contextlib.suppress(OSError):  # BlockingIOError: nobody waits any more
+                while True:
+                    connection, _ = queue.accept()
+                    await asyncio.get_running_loop().connect_accepted_socket(self.accept, connection)
 
 
 class Draining:
@@ -27,8 +64,8 @@ class Draining:
     async def drain(self, runner: web.AppRunner) -> None:
         """Take no more connections; returns when all that are left have a request in flight, or after a second."""
         self._begun = True
-        for site in list(runner.sites):
-            await _stop(site, cast(web.Server, runner.server))
+        for site in runner.sites:
+            await site.stop()
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             if not _has_idle_connection(runner.server):
@@ -40,18 +77,6 @@ class Draining:
         if self._begun:
             response.force_close()
             response.headers[hdrs.CONNECTION] = "close"  # aiohttp has written its headers already
-
-
-async def _stop(site: web.BaseSite, server: web.Server) -> None:
-    """Take no more connections but those that wait to be accepted, which closing the socket would reset."""
-    sockets = cast(asyncio.Server, site._server).sockets
-    queues = [socket.socket(fileno=os.dup(listening.fileno())) for listening in sockets]
-    await site.stop()
-    for queue in queues:
-        with queue, contextlib.suppress(OSError):  # BlockingIOError: nobody waits any more
-            while True:
-                connection, _ = queue.accept()
-                await asyncio.get_running_loop().connect_accepted_socket(server, connection)
 
 
 def _has_idle_connection(server: web.Server | None) -> bool:

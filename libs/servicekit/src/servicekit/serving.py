@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.web_protocol import RequestHandler
-from aiohttp.web_urldispatcher import MatchInfoError, UrlMappingMatchInfo
+from aiohttp.http import RawRequestMessage
+from aiohttp.web_urldispatcher import MatchInfoError
 
 from servicekit import callers, draining, garbage
 from servicekit.http import problem
@@ -63,41 +62,44 @@ class _Connection(callers.CallerConnection):
 
 class _Server(web.Server):
     standstills: Standstills
+    options: dict[str, Any]
 
-    def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, standstills=self.standstills, **self._kwargs)
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=asyncio.get_running_loop(), standstills=self.standstills, **self.options)
 
 
 class _Router(web.UrlDispatcher):
-    async def resolve(self, request: web.Request) -> UrlMappingMatchInfo:
+    async def resolve(self, request: web.Request) -> web.UrlMappingMatchInfo:
         if request.rel_url.raw_path.count("/") > MOST_SLASHES:
             return MatchInfoError(web.HTTPNotFound())
         return await super().resolve(request)
 
 
 class Runner(web.AppRunner):
-    """aiohttp's runner with our connection class, router and limits. There is no public hook for the first two."""
+    """aiohttp's runner with our connection class, router and limits. There is no public hook for the first two.
 
-    def __init__(self, app: web.Application) -> None:
+    `shutdown_timeout`: seconds that requests in flight have once it is cleaned up.
+    """
+
+    def __init__(self, app: web.Application, *, shutdown_timeout: float = 10.0) -> None:
         app.router.__class__ = _Router
-        super().__init__(
-            app,
-            access_log=None,
-            auto_decompress=False,
-            max_field_size=app.get(HEADER_LIMIT, 8190),
-            keepalive_timeout=KEEPALIVE_TIMEOUT,
-            shutdown_timeout=10.0,
-        )
+        super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._draining = draining.Draining()
         self.standstills = Standstills()
         app.on_response_prepare.extend((_without_server_header, self._draining.close_after))
 
-    async def _make_server(self) -> web.Server:
-        server = await super()._make_server()
+    async def setup(self) -> None:
+        await super().setup()
+        server = cast(_Server, self.server)
         server.__class__ = _Server
-        cast(_Server, server).standstills = self.standstills
+        server.standstills = self.standstills
+        server.options = {
+            "access_log": None,
+            "auto_decompress": False,
+            "max_field_size": self.app.get(HEADER_LIMIT, 8190),
+            "keepalive_timeout": KEEPALIVE_TIMEOUT,
+        }
         self.standstills.start()
-        return server
 
     async def drain(self) -> None:
         """Take no more connections, and close those in use after their next answer, which says so."""
@@ -139,7 +141,7 @@ async def serve(*sites: tuple[web.Application, str, int]) -> None:
 
 async def _listen(runner: Runner, host: str, port: int) -> None:
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        await draining.Site(runner, host, port).start()
     except OSError as error:
         raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
     log.info("listening", host=host, port=port)

