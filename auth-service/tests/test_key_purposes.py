@@ -16,10 +16,13 @@ from .serving import eventually
 pytestmark = pytest.mark.usefixtures("eager_upkeep")
 
 # What the previous version does when a key's time has come, and when one is made.
-RETIRE_BEFORE = (
-    "UPDATE signing_keys SET status = 'retiring', gone_at = now() WHERE algorithm = $1 AND status = 'active'"
-)
-ACTIVATE_BEFORE = "UPDATE signing_keys SET status = 'active' WHERE kid = $1"
+# The two statements are one transaction, as they were in the previous version: an active key is always there.
+ACTIVATE_BEFORE = """
+    DO $$ BEGIN
+        UPDATE signing_keys SET status = 'retiring', gone_at = now() WHERE algorithm = 'ES256' AND status = 'active';
+        UPDATE signing_keys SET status = 'active' WHERE kid = 'theirs';
+    END $$
+"""
 INSERT_BEFORE = """
     INSERT INTO signing_keys (kid, algorithm, status, private_ciphertext, activates_at)
     VALUES ($1, 'ES256', 'pending', $2, now() + interval '1 hour')
@@ -108,8 +111,7 @@ async def test_keys_that_the_previous_version_makes_and_retires_are_access_keys(
     _, internal = await tokens_of(own_service, parties)
     sealed = Keyring(parse_master_keys(own_service.master_keys)).encrypt(key_objects.generate("ES256"), "theirs")
     await own_service.rows(INSERT_BEFORE, "theirs", sealed)
-    await own_service.rows(RETIRE_BEFORE, "ES256")
-    await own_service.rows(ACTIVATE_BEFORE, "theirs")
+    await own_service.rows(ACTIVATE_BEFORE)
     made = await eventually(lambda: tokens_of(own_service, parties), lambda made: decode(made[0])[0]["kid"] == "theirs")
     assert decode(made[1])[0]["kid"] == decode(internal)[0]["kid"]
     assert await own_service.verdict(made[0]) == 200
