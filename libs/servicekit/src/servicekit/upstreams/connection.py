@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from servicekit.http1.parser import MalformedMessageError, ResponseHead
 from servicekit.http1.response_parser import ResponseParser
 from servicekit.resets import reset
-
-if TYPE_CHECKING:
-    from servicekit.upstreams.replicas import Replica
+from servicekit.upstreams.replicas import Replica
 
 CLOSED = "closed"
 MALFORMED = "malformed"
@@ -87,7 +85,7 @@ class UpstreamConnection(asyncio.Protocol):
     write: Callable[[bytes], None]
     _transport: asyncio.Transport
 
-    def __init__(self, replica: "Replica", owner: Owner, expires: float) -> None:
+    def __init__(self, replica: "Replica[UpstreamConnection]", owner: Owner, expires: float) -> None:
         self.replica = replica
         self.user: User | None = None
         self.expires = expires
@@ -137,6 +135,9 @@ class UpstreamConnection(asyncio.Protocol):
         if user is not None and not self._answered:
             user.on_lost(fault)
 
+    def stall(self) -> None:
+        self.fail(STALLED)
+
     def disconnect(self) -> None:
         """Close it. What was given up must not be delivered once the network lets it, and be executed then."""
         self.reusable = False
@@ -144,6 +145,10 @@ class UpstreamConnection(asyncio.Protocol):
             reset(self._transport)
         else:
             self._transport.abort()
+
+    @property
+    def owes_answer(self) -> bool:
+        return self.user is not None and self.user.awaiting
 
     @property
     def closing(self) -> bool:
@@ -204,3 +209,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.reusable = self._parser.keep_alive and not self._congested
         if self.user is not None:
             self.user.on_end()
+
+
+PooledReplica = Replica[UpstreamConnection]

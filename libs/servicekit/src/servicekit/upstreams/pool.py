@@ -8,10 +8,10 @@ from random import uniform
 from urllib.parse import urlsplit
 
 from servicekit.deadlines import Deadlines
-from servicekit.upstreams.connection import CLOSED, FULL, UNREACHABLE, UpstreamConnection, User
+from servicekit.upstreams.connection import CLOSED, FULL, UNREACHABLE, PooledReplica, UpstreamConnection, User
 from servicekit.upstreams.detached import Detached
 from servicekit.upstreams.probes import Probes
-from servicekit.upstreams.replicas import EJECTED, GONE, Replica, Replicas
+from servicekit.upstreams.replicas import EJECTED, GONE, Replicas
 from servicekit.upstreams.resolver import Address, Resolve, Resolver, ask_system
 from servicekit.upstreams.retries import RetryBudget
 from servicekit.upstreams.waiting import Attempt, Waiting
@@ -51,7 +51,7 @@ class Upstream:
         self._limit = connections
         self._connect_timeout = connect_timeout
         self._deadlines = deadlines
-        self._replicas = Replicas(origin)
+        self._replicas: Replicas[UpstreamConnection] = Replicas(origin)
         self._probes = Probes(self._replicas, self._dial, self.host, health_path, stall_timeout)
         self._resolver = Resolver(
             self._host,
@@ -91,7 +91,7 @@ class Upstream:
         self._detached.close()
         await asyncio.sleep(0)  # transports close in the loop's next round
 
-    def acquire(self, user: User, avoid: Replica | None = None) -> None:
+    def acquire(self, user: User, avoid: PooledReplica | None = None) -> None:
         """Call `user.on_connection`, at once where a connection is idle, or `on_no_connection`, at once or later."""
         if avoid is None:
             self._budget.deposit()
@@ -190,11 +190,11 @@ class Upstream:
             replica.idle.remove(connection)
         connection.disconnect()
 
-    def distrust(self, replica: Replica) -> None:
+    def distrust(self, replica: PooledReplica) -> None:
         """One of its connections is dead although the replica is alive, so its idle connections are closed too."""
         self._close_idle(replica, math.inf)
 
-    def _close_idle(self, replica: Replica, before: float) -> None:
+    def _close_idle(self, replica: PooledReplica, before: float) -> None:
         if replica.state in (EJECTED, GONE) or self._replicas.leaves_out(replica):
             before = math.inf
         while replica.idle and replica.idle[0].idle_since <= before:
@@ -212,7 +212,7 @@ class Upstream:
             if not self._place(waiting, replica):
                 return
 
-    def _place(self, waiting: Waiting, replica: Replica | None) -> bool:
+    def _place(self, waiting: Waiting, replica: PooledReplica | None) -> bool:
         """Get it a connection to `replica`, or give it up without one; False where there is no room."""
         if replica is None:
             self._give_up(waiting, UNREACHABLE)
@@ -243,7 +243,7 @@ class Upstream:
 
     # Opening one.
 
-    def _connect(self, waiting: Waiting, replica: Replica) -> None:
+    def _connect(self, waiting: Waiting, replica: PooledReplica) -> None:
         waiting.connecting = True
         replica.connecting += 1
         self._connections += 1
@@ -251,7 +251,7 @@ class Upstream:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _try(self, waiting: Waiting, replica: Replica) -> None:
+    async def _try(self, waiting: Waiting, replica: PooledReplica) -> None:
         others = any(other is not replica and other not in waiting.tried for other in self._replicas.all)
         # Half the time where there is another one to try: one that swallows packets is not the end of a request.
         patience = self._connect_timeout / 2 if others else self._connect_timeout
@@ -277,7 +277,7 @@ class Upstream:
         else:
             self._keep(connection)
 
-    async def _open(self, replica: Replica) -> UpstreamConnection:
+    async def _open(self, replica: PooledReplica) -> UpstreamConnection:
         connection = UpstreamConnection(replica, self, self._loop.time() + uniform(*AGE))  # noqa: S311
         await self._dial(connection, replica.address)
         if connection.closing:
@@ -288,7 +288,7 @@ class Upstream:
         name = self._host if self._tls is not None else None
         await self._loop.create_connection(lambda: protocol, *address, ssl=self._tls, server_hostname=name)
 
-    def _try_next(self, waiting: Waiting, replica: Replica) -> None:
+    def _try_next(self, waiting: Waiting, replica: PooledReplica) -> None:
         """It could not be reached, so not a byte was written, and any other may be tried."""
         replica.failed()
         waiting.connecting = False

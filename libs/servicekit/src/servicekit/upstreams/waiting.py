@@ -3,8 +3,7 @@
 import asyncio
 import math
 
-from servicekit.upstreams.connection import User
-from servicekit.upstreams.replicas import Replica
+from servicekit.upstreams.connection import PooledReplica, User
 
 
 class Waiting:
@@ -12,12 +11,12 @@ class Waiting:
 
     __slots__ = ("avoid", "connecting", "deadline", "tried", "user")
 
-    def __init__(self, user: User, avoid: Replica | None, deadline: float) -> None:
+    def __init__(self, user: User, avoid: PooledReplica | None, deadline: float) -> None:
         self.user = user
         self.avoid = avoid
         self.deadline = deadline
         self.connecting = False
-        self.tried: list[Replica] = []
+        self.tried: list[PooledReplica] = []
 
 
 class Attempt:
