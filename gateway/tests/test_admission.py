@@ -79,12 +79,12 @@ async def test_nobody_waits_for_a_handshake_in_order_to_stop(gateway, tls):
 
 async def test_a_handshake_that_has_not_begun_does_not_hold_up_the_end(start_gateway, tls):
     gateway = await start_gateway(**tls)
-    listener = gateway.serving._data_path._listener
+    port = gateway.serving._data_path._port
     with socket.create_connection(("127.0.0.1", gateway.port)):
         async with asyncio.timeout(2):
-            while not listener.connections:  # noqa: ASYNC110 - seen at once, or the handshake has begun
+            while not port.connections:  # noqa: ASYNC110 - seen at once, or the handshake has begun
                 await asyncio.sleep(0)
-            await listener.end()
+            await port.end()
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -8,11 +8,12 @@ import structlog
 
 from gateway import routes
 from gateway.clients.access_log import AccessLog
-from gateway.clients.connection import Connection
 from gateway.clients.cors import Cors, parse_origins
 from gateway.clients.descriptors import Descriptors
 from gateway.clients.exchange import Exchange
-from gateway.clients.listener import Limits, Listener
+from gateway.clients.intake import Intake
+from gateway.clients.listener import Listener
+from gateway.clients.port import Limits, Port
 from gateway.clients.proxy import Proxy
 from gateway.counters import Counters
 from gateway.messages.client_address import parse_proxies
@@ -77,14 +78,13 @@ class DataPath:
         # Each upstream has a pool of connections; the port for operations and files need a few more.
         upstream_connections = len(self._upstreams) * settings.upstream_connections
         self._descriptors = Descriptors(upstream_connections + settings.websockets + _OTHER_DESCRIPTORS)
-        self._listener = Listener(
+        self._port = Port(
             _limits(settings),
             proxies,
             self._deadlines,
             self._standstills,
             self._counters,
             self._descriptors,
-            self._serve,
             self._certificate.context if self._certificate is not None else None,
         )
 
@@ -93,11 +93,11 @@ class DataPath:
         self._deadlines.start(self._loop)
         self._standstills.start()
         self._deadlines.add(self._access_log)
-        self._deadlines.add(self._listener)
+        self._deadlines.add(self._port)
         self._deadlines.add(self._descriptors)
         for upstream in self._upstreams.values():
             await upstream.start()
-        await self._public_port.open(self._listener)
+        await self._public_port.open(Listener(self._port, self._serve))
 
     @property
     def port(self) -> int:
@@ -111,7 +111,7 @@ class DataPath:
 
     def begin_drain(self) -> None:
         """Every answer is the last on its connection from now on."""
-        self._listener.draining = True
+        self._port.draining = True
 
     async def drain(self) -> None:
         """Serve for a while those who have not heard yet, then listen no longer and let end what is in flight.
@@ -126,12 +126,12 @@ class DataPath:
         self._public_port.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout):
-                await self._listener.end()
+                await self._port.end()
 
     async def close(self) -> None:
         """End whatever is left."""
         self._public_port.close()
-        for connection in list(self._listener.connections):
+        for connection in list(self._port.connections):
             connection.abort()
         for upstream in self._upstreams.values():
             await upstream.close()
@@ -141,7 +141,7 @@ class DataPath:
 
     def status(self) -> dict[str, Any]:
         """The state of this process, as the page for operations shows it."""
-        connections = self._listener.connections
+        connections = self._port.connections
         return {
             "connections": len(connections),
             "in_flight": sum(not connection.idle for connection in connections),
@@ -180,8 +180,8 @@ class DataPath:
             time=self._loop.time,
         )
 
-    def _serve(self, connection: Connection, request: Request) -> Exchange:
-        return Exchange(self._proxy, connection, request)
+    def _serve(self, intake: Intake, request: Request) -> None:
+        Exchange(self._proxy, intake, request).start()
 
 
 def _limits(settings: Settings) -> Limits:

@@ -1,14 +1,16 @@
 """One request from its head to its answer: route, token, policy, body, upstream."""
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from gateway import routes
 from gateway.clients import policy
-from gateway.clients.gathered_body import GatheredBody
 from gateway.clients.holdings import Holdings
+from gateway.clients.in_flight import InFlight
+from gateway.clients.intake import Intake
 from gateway.clients.proxy import Proxy
 from gateway.clients.relay import SAFE_METHODS, Relay
+from gateway.clients.upload import Upload
 from gateway.clients.websocket import Tunnel
 from gateway.messages import bearer, refusals, response, trace_context
 from gateway.messages.refusals import Answer, RefusedError
@@ -19,38 +21,39 @@ from servicekit.http import BODY_LIMIT, CLIENT_CLOSED_REQUEST
 from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import UpstreamConnection
 
-if TYPE_CHECKING:
-    from gateway.clients.connection import Connection
-
 _NO_ROUTE = b"-"
 
 
-class Exchange:
-    """A request on a client's connection, from its head to the end of its answer."""
+class Exchange(InFlight):
+    """A request on a client's connection, from its head to the end of its answer.
+
+    It holds the connection itself while a verdict is awaited; before that its upload may, and afterwards its relay.
+    """
 
     __slots__ = (
         "_address",
         "_allow",
         "_authorization",
-        "_body",
-        "_body_asked_at",
-        "_client",
         "_holdings",
         "_identity",
+        "_intake",
+        "_keep_alive",
         "_logged",
         "_network",
         "_over",
         "_proxy",
-        "_relay",
         "_route",
         "_started",
+        "_upload",
         "request",
     )
 
-    def __init__(self, proxy: Proxy, client: "Connection", request: Request) -> None:
+    def __init__(self, proxy: Proxy, intake: Intake, request: Request) -> None:
         self.request = request
         self._proxy = proxy
-        self._client = client
+        self._intake = intake
+        client = self._client = intake.client
+        client.holder = self
         self._started = proxy.time()
         self._identity = trace_context.identify(request.given)
         self._route: routes.Route | None = None
@@ -59,15 +62,17 @@ class Exchange:
         self._address = client.origin.client(request)
         self._network = client.origin.network(self._address)
         self._holdings = Holdings(proxy, self._network)
-        self._body = GatheredBody(proxy.buffer, self._network, proxy.counters) if request.has_body else None
-        self._body_asked_at = 0.0
-        self._relay: Relay | None = None
+        self._upload: Upload | None = None  # of a request that has a body, until it is answered
+        if request.has_body:
+            self._upload = Upload(self, client, intake.limits, request, proxy.buffer, self._network, proxy.counters)
+        self._keep_alive = False
         self._logged = True
         self._over = False
         proxy.counters.requests += 1
 
     def start(self) -> None:
         """Decide about the request and send it on, now or when it is known who it is from."""
+        client, upload = self._client, self._upload
         try:
             answer = policy.own_answer(self.request, self._proxy.cors)
             if answer is not None:
@@ -76,6 +81,8 @@ class Exchange:
                 self._decide()
         except RefusedError as fault:
             self.refuse(fault)
+        if upload is not None and not upload.complete and not self._over and client.holder is not upload:
+            client.pause()  # nobody counts the bytes of a body that is not asked for yet
 
     # The decision
 
@@ -124,31 +131,35 @@ class Exchange:
 
     def _receive(self, route: routes.Route) -> None:
         """Send the request on once its body is whole: one that comes slowly takes no place with the upstream."""
-        request, client = self.request, self._client
-        if self._body is None or self._body.complete or request.length > BODY_LIMIT:
+        request, client, upload = self.request, self._client, self._upload
+        if upload is None or upload.complete or request.length > BODY_LIMIT:
             self._forward(route)
             return
-        if request.expects_continue and not client.has_begun_body:
+        if request.expects_continue and not client.buffer:
             client.write(response.CONTINUE)
-        self._body_asked_at = self._proxy.time()
-        client.want_body()
+        upload.start()
 
-    def _gather(self, route: routes.Route, body: GatheredBody, content: bytes, *, complete: bool) -> None:
-        body.add(content, complete=complete)
-        if body.too_large:
-            self._client.hold_body()
-            if not route.dialect:
+    def on_body(self) -> None:
+        """The body is complete, or too large."""
+        route, upload = self._route, self._upload
+        if route is None or upload is None:
+            return
+        self._client.holder = self
+        if not upload.complete:
+            self._client.pause()
+        try:
+            if upload.too_large and not route.dialect:
                 raise refusals.too_large()
-            self._forward(route)
-        elif complete and self._allow is not None and self._verdict_is_old:
-            self._verify(route)
-        elif complete:
-            self._forward(route)
+            if self._allow is not None and not upload.too_large and self._verdict_is_old(upload):
+                self._verify(route)
+            else:
+                self._forward(route)
+        except RefusedError as fault:
+            self.refuse(fault)
 
-    @property
-    def _verdict_is_old(self) -> bool:
+    def _verdict_is_old(self, upload: Upload) -> bool:
         """True if the token may have been revoked while the body was awaited."""
-        return self._proxy.time() - self._body_asked_at > self._proxy.verdict_interval
+        return self._proxy.time() - upload.began_at > self._proxy.verdict_interval
 
     def _forward(self, route: routes.Route) -> None:
         if self.left_behind:
@@ -161,11 +172,11 @@ class Exchange:
             upgrade = True
         upstream = proxy.upstreams[route.upstream]
         written, whole = request.head_for(upstream.host, self._said(upgrade=upgrade)), True
-        if self._body is not None:
-            written += self._body.framed(chunked=request.chunked)
-            whole = self._body.complete
-            self._body.give_back()
-        self._relay = Relay(
+        if self._upload is not None:
+            written += self._upload.framed(chunked=request.chunked)
+            whole = self._upload.complete
+            self._upload.give_back()
+        relay = self._client.holder = Relay(
             self,
             self._client,
             upstream,
@@ -178,7 +189,7 @@ class Exchange:
             upgrade=upgrade,
             repeatable=route.repeatable,
         )
-        self._relay.start()
+        relay.start()
 
     def _said(self, *, upgrade: bool) -> bytes:
         """The lines that only the gateway says to an upstream."""
@@ -203,34 +214,9 @@ class Exchange:
         comes together with the request where a network was cut for a while.
         """
         changes = self.request.method not in SAFE_METHODS
-        return self._proxy.standstills.spoiled(self._client.arrival) or (changes and self._client.client_has_left)
-
-    # What the client's connection tells
-
-    def on_request_body(self, content: bytes, *, complete: bool) -> None:
-        """A part of the body; the last one where it is complete."""
-        if self._route is None or self._body is None:
-            return
-        try:
-            self._gather(self._route, self._body, content, complete=complete)
-        except RefusedError as fault:
-            self.refuse(fault)
-
-    def on_client_congested(self) -> None:
-        if self._relay is not None:
-            self._relay.on_client_congested()
-
-    def on_client_drained(self) -> None:
-        if self._relay is not None:
-            self._relay.on_client_drained()
-
-    def expire(self) -> None:
-        if self._relay is not None:
-            self._relay.expire()
+        return self._proxy.standstills.spoiled(self._intake.arrival) or (changes and self._client.client_has_left)
 
     def on_client_gone(self) -> None:
-        if self._relay is not None:
-            self._relay.drop()
         if not self._over:
             self._end(CLIENT_CLOSED_REQUEST)
 
@@ -244,24 +230,34 @@ class Exchange:
 
     def _answer(self, answer: Answer, *, close: bool = False) -> None:
         """Answer by ourselves, whole."""
-        keep_alive = self._client.keeps_alive() and not close
-        with_body = self.request.method != b"HEAD"
-        self._client.write(response.own(answer, self.added(keep_alive=keep_alive), with_body=with_body))
-        self.finish(answer.status, keep_alive=keep_alive)
+        read = self._upload is None or self._upload.pass_over()
+        lines = self.begin_answer(reusable=read and not close)
+        self._client.write(response.own(answer, lines, with_body=self.request.method != b"HEAD"))
+        self.finish(answer.status)
 
-    def added(self, *, keep_alive: bool) -> bytes:
-        """The lines that only the gateway adds to an answer."""
+    def begin_answer(self, *, reusable: bool) -> bytes:
+        """The lines that the gateway adds to an answer. `reusable`: another request may follow it on the connection."""
+        self._keep_alive = reusable and self._intake.keeps_alive(self.request)
+        return self._lines(b"" if self._keep_alive else CLOSE)
+
+    def _lines(self, connection: bytes) -> bytes:
         cors = self._proxy.cors.headers(self.request.first(b"origin"))
-        return b"X-Request-Id: %b\r\n%b%b" % (self._identity.request_id, cors, b"" if keep_alive else CLOSE)
+        return b"X-Request-Id: %b\r\n%b%b" % (self._identity.request_id, cors, connection)
 
-    def finish(self, status: int, *, keep_alive: bool) -> None:
+    def finish(self, status: int) -> None:
+        """The answer was written whole."""
+        unread = self._upload is not None and not self._upload.complete
         self._end(status)
-        self._client.finish(keep_alive=keep_alive)
+        self._intake.finish(keep_alive=self._keep_alive, unread=unread)
 
     def break_off(self, status: int) -> None:
+        """End in the middle of an answer, which must not look complete."""
         self._proxy.counters.answers_cut_short += 1
         self._end(status)
-        self._client.break_off()
+        if self.request.minor == 0:
+            self._client.reset()  # else its end would be taken for that of an answer without a length
+        else:
+            self._client.abort()
 
     def switch(self, head: ResponseHead, connection: UpstreamConnection) -> None:
         """The upstream opens the WebSocket that was asked for."""
@@ -272,7 +268,7 @@ class Exchange:
             # Without an asker: a client must not keep a revoked token's WebSocket open by using up its network's share.
             proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel, None)
 
-        self._client.write(response.switching(head, self.added(keep_alive=True)))
+        self._client.write(response.switching(head, self._lines(b"")))
         end = self._holdings.hand_over_websocket()
         tunnel = Tunnel(self._client, connection, allow, ask, end, proxy.verdict_interval, proxy.websocket_frames)
         connection.user = tunnel
@@ -282,8 +278,9 @@ class Exchange:
     def _end(self, status: int) -> None:
         self._over = True
         self._holdings.give_back()
-        if self._body is not None:
-            self._body.give_back()
+        if self._upload is not None:
+            self._upload.give_back()
+            self._upload = None  # they know each other
         if not self._logged:
             return
         route = self._route.template if self._route is not None else _NO_ROUTE

@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-if TYPE_CHECKING:
-    from gateway.clients.connection import Connection
+from gateway.clients.connection import Connection
 
 
 class Handshake(asyncio.Protocol):
@@ -18,7 +17,7 @@ class Handshake(asyncio.Protocol):
     read, and a second transport is made for it.
     """
 
-    def __init__(self, connection: "Connection", context: ssl.SSLContext) -> None:
+    def __init__(self, connection: Connection, context: ssl.SSLContext) -> None:
         self._connection = connection
         self._context = context
         self._task: asyncio.Task[None] | None = None

@@ -1,8 +1,10 @@
 """Sends a request that was let through to an upstream as a whole, and passes the answer on to the client."""
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from gateway.clients.connection import Connection
+from gateway.clients.in_flight import InFlight
 from gateway.counters import Counters
 from gateway.messages import refusals, response
 from gateway.messages.refusals import RefusedError
@@ -11,30 +13,28 @@ from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import STALLED, UpstreamConnection
 from servicekit.upstreams.pool import Upstream
 
-if TYPE_CHECKING:
-    from gateway.clients.connection import Connection
-
 SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 # Longer than a healthy replica takes for what may be asked for twice, the wait for a password's hash included. If one
 # is silent for longer, and answers probes, it is taken to have forgotten the connection.
 LONGEST_SILENCE = 4.0
 
 
-class Ends(Protocol):
-    """The exchange as its relay knows it: it is told the end, and writes the gateway's own lines and answers."""
+class Requester(Protocol):
+    """The exchange, as its relay knows it: it is told the end, and writes the gateway's own lines and answers."""
 
     @property
     def left_behind(self) -> bool: ...
 
+    def begin_answer(self, *, reusable: bool) -> bytes: ...
     def refuse(self, fault: RefusedError) -> None: ...
-    def added(self, *, keep_alive: bool) -> bytes: ...
-    def finish(self, status: int, *, keep_alive: bool) -> None: ...
+    def finish(self, status: int) -> None: ...
     def break_off(self, status: int) -> None: ...
     def switch(self, head: ResponseHead, connection: UpstreamConnection) -> None: ...
+    def on_client_gone(self) -> None: ...
 
 
-class Relay:
-    """One request on its way to `upstream` and back.
+class Relay(InFlight):
+    """One request on its way to `upstream` and back. It holds the client's connection meanwhile.
 
     `written` is what is sent up. It is the `whole` request, or as much of one with too large a body as the upstream
     needs to refuse it. `private` keeps shared caches from the answer, `upgrade` says that a WebSocket may come of it,
@@ -43,16 +43,14 @@ class Relay:
 
     __slots__ = (
         "_chunked",
-        "_client",
         "_connection",
         "_counters",
-        "_ends",
         "_held",
-        "_keep_alive",
         "_private",
         "_read_timeout",
         "_repeatable",
         "_request",
+        "_requester",
         "_status",
         "_upgrade",
         "_upstream",
@@ -62,8 +60,8 @@ class Relay:
 
     def __init__(
         self,
-        ends: Ends,
-        client: "Connection",
+        requester: Requester,
+        client: Connection,
         upstream: Upstream,
         request: Request,
         written: bytes,
@@ -75,7 +73,7 @@ class Relay:
         upgrade: bool,
         repeatable: bool,
     ) -> None:
-        self._ends = ends
+        self._requester = requester
         self._client = client
         self._upstream = upstream
         self._request = request
@@ -89,7 +87,6 @@ class Relay:
         self._connection: UpstreamConnection | None = None
         self._status = 0  # of the answer, once it has begun
         self._chunked = False
-        self._keep_alive = False
         self._held = b""  # the answer's head, where what follows it goes down in the same write
 
     def start(self) -> None:
@@ -104,16 +101,16 @@ class Relay:
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self._connection = connection
-        if self._ends.left_behind:
+        if self._requester.left_behind:
             self.drop()
-            self._ends.refuse(refusals.left_behind())
+            self._requester.refuse(refusals.left_behind())
             return
         connection.expects(self._request.method, upgrade=self._upgrade)
         connection.write(self._written)
         self._await_upstream()
 
     def on_no_connection(self, fault: str) -> None:  # noqa: ARG002 - the client is told the same
-        self._ends.refuse(refusals.unavailable("the service cannot be reached"))
+        self._requester.refuse(refusals.unavailable("the service cannot be reached"))
 
     def on_congested(self) -> None:
         """Nothing is held back: the request was written as a whole."""
@@ -130,7 +127,7 @@ class Relay:
             connection.replica.succeeded()
             self._connection = None
             self._upstream.detach(connection)
-            self._ends.switch(head, connection)
+            self._requester.switch(head, connection)
             return
         if not 200 <= head.status <= 599:
             self.drop()
@@ -140,8 +137,7 @@ class Relay:
         connection.replica.answered(head.status)
         unframed = head.chunked or head.length is None
         self._chunked = unframed and self._request.minor == 1
-        self._keep_alive = self._whole and client.keeps_alive() and not (unframed and not self._chunked)
-        added = self._ends.added(keep_alive=self._keep_alive)
+        added = self._requester.begin_answer(reusable=self._whole and not (unframed and not self._chunked))
         self._await_upstream()  # first: to write may make it the client who is waited for
         written = response.relayed(head, added, private=self._private, chunked=self._chunked)
         if head.followed:
@@ -166,7 +162,7 @@ class Relay:
                 self._upstream.release(connection)
             else:
                 connection.abort()  # half a body has gone up: whatever is sent next would be taken for the rest
-        self._ends.finish(self._status, keep_alive=self._keep_alive)
+        self._requester.finish(self._status)
 
     def on_lost(self, fault: str) -> None:
         connection, self._connection = self._connection, None
@@ -196,7 +192,10 @@ class Relay:
         self._counters.retries += 1
         self._upstream.acquire(self, avoid=lost.replica)
 
+    # What happens on the client's connection
+
     def on_client_congested(self) -> None:
+        self._client.await_reader()
         if self._connection is not None:
             self._connection.pause()
 
@@ -205,7 +204,9 @@ class Relay:
             self._connection.resume()
             self._await_upstream()
 
-    # Ends
+    def on_client_gone(self) -> None:
+        self.drop()
+        self._requester.on_client_gone()
 
     def expire(self) -> None:
         """The upstream, or a client that reads nothing, has been waited for long enough."""
@@ -225,6 +226,8 @@ class Relay:
         self.drop()
         self._fail(refusals.upstream_failed(504, "the service did not answer in time"))
 
+    # Ends
+
     def drop(self) -> None:
         """Have nothing more to do with the upstream."""
         connection, self._connection = self._connection, None
@@ -236,9 +239,9 @@ class Relay:
     def _fail(self, fault: RefusedError) -> None:
         """Answer with a refusal, or end in the middle: to end a begun answer would make it look complete."""
         if self._status:
-            self._ends.break_off(self._status)
+            self._requester.break_off(self._status)
         else:
-            self._ends.refuse(fault)
+            self._requester.refuse(fault)
 
     def _await_upstream(self) -> None:
         self._client.wait(LONGEST_SILENCE if self._waits_shortly else self._read_timeout)

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import cast
 
 from gateway.clients.leaving import has_left
+from servicekit.resets import reset
 
 
 class ClientTransport(asyncio.Protocol):
     """A protocol with the methods of its transport.
 
     `write` takes bytes, `close` ends the connection once they are sent, and `abort` ends it at once. While nothing is
-    read, the event loop does not notice that the client leaves. Such connections are in `held`, and their port calls
+    read, the event loop does not notice that the client leaves. Such connections are in `paused`, and their port calls
     `look` of each from time to time.
     """
 
@@ -20,8 +21,8 @@ class ClientTransport(asyncio.Protocol):
     close: Callable[[], None]
     _transport: asyncio.Transport
 
-    def __init__(self, held: "set[ClientTransport]") -> None:
-        self._held = held
+    def __init__(self, paused: "set[ClientTransport]") -> None:
+        self._paused = paused
 
     def attach(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -29,16 +30,29 @@ class ClientTransport(asyncio.Protocol):
         self.abort = self._transport.abort
         self.close = self._transport.close
 
+    def detach(self) -> None:
+        """Called when the connection has ended."""
+        self._paused.discard(self)
+
     def pause(self) -> None:
         """Read nothing more for the time being."""
-        if self not in self._held:
-            self._held.add(self)
+        if self not in self._paused:
+            self._paused.add(self)
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if self in self._held and not self._transport.is_closing():
-            self._held.discard(self)
+        if self in self._paused and not self._transport.is_closing():
+            self._paused.discard(self)
             self._transport.resume_reading()
+
+    def takes_more(self) -> bool:
+        """True if the client has taken what was written. If it has not, it counts as congested until it has."""
+        if self._transport.is_closing():
+            return False
+        if self._transport.get_write_buffer_size():
+            self._transport.set_write_buffer_limits(high=0)
+            return False
+        return True
 
     @property
     def client_has_left(self) -> bool:
@@ -53,3 +67,7 @@ class ClientTransport(asyncio.Protocol):
         """Say that nothing more will come, and leave it to the client to end the connection."""
         if self._transport.can_write_eof():
             self._transport.write_eof()
+
+    def reset(self) -> None:
+        """End the connection at once, and so that its end cannot be taken for that of an answer."""
+        reset(self._transport)

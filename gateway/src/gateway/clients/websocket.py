@@ -3,15 +3,13 @@
 import asyncio
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from gateway.clients.connection import Connection
 from gateway.clients.frames import PING, Frames, close_frame
+from gateway.clients.holder import Holder
 from gateway.verdicts.verification import Allow, Deny, Verdict
 from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import UpstreamConnection
-
-if TYPE_CHECKING:
-    from gateway.clients.connection import Connection
 
 GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
@@ -26,7 +24,7 @@ _FRAMES_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
 
 
-class Tunnel:
+class Tunnel(Holder):
     """A WebSocket between a client's connection and an upstream's, as long as the client's token is good.
 
     `allow` let it in. `ask(self)` asks for another verdict, which comes to `on_verdict`; that is done when the last one
@@ -38,7 +36,7 @@ class Tunnel:
 
     def __init__(
         self,
-        client: "Connection",
+        client: Connection,
         upstream: UpstreamConnection,
         allow: Allow,
         ask: Callable[["Tunnel"], None],
@@ -66,7 +64,7 @@ class Tunnel:
 
     # From the client
 
-    def from_client(self, data: bytes) -> None:
+    def on_client_data(self, data: bytes) -> None:
         if self._code is None:
             self._hear()
             self._up.feed(data)
@@ -91,7 +89,7 @@ class Tunnel:
         self._upstream.abort()
         self._on_end()
 
-    def on_drain(self) -> None:
+    def on_shutdown(self) -> None:
         self._end(GOING_AWAY)
 
     def _floods(self) -> bool:

@@ -1,0 +1,155 @@
+"""A request's body, gathered before an upstream hears of the request."""
+
+from typing import Protocol
+
+from gateway.clients.connection import Connection
+from gateway.clients.in_flight import InFlight
+from gateway.clients.port import Limits
+from gateway.counters import Counters
+from gateway.messages import refusals
+from gateway.messages.refusals import RefusedError
+from gateway.messages.request import Request
+from gateway.places import Holder, Places
+from servicekit.http import BODY_LIMIT
+from servicekit.http1.parser import MalformedMessageError
+
+
+class Uploader(Protocol):
+    """The exchange, as its upload knows it: it holds the connection again once it is told one of these."""
+
+    def on_body(self) -> None:
+        """The body is complete, or too large."""
+
+    def on_client_gone(self) -> None: ...
+    def refuse(self, fault: RefusedError) -> None: ...
+
+
+class Upload(InFlight):
+    """Holds the connection of `client` while the body of `request` arrives.
+
+    Until the body is whole, its bytes take room in `buffer`, counted for `network`. `began_at` is the time at which the
+    exchange asked for the body.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_content",
+        "_counters",
+        "_held",
+        "_limits",
+        "_network",
+        "_reader",
+        "_received",
+        "_uploader",
+        "began_at",
+    )
+
+    def __init__(
+        self,
+        uploader: Uploader,
+        client: Connection,
+        limits: Limits,
+        request: Request,
+        buffer: Places,
+        network: Holder,
+        counters: Counters,
+    ) -> None:
+        self.began_at = 0.0
+        self._uploader = uploader
+        self._client = client
+        self._limits = limits
+        self._reader = request.body()
+        self._buffer = buffer
+        self._network = network
+        self._counters = counters
+        self._content = bytearray()
+        self._received = 0
+        self._held = 0
+
+    @property
+    def complete(self) -> bool:
+        return self._reader.complete
+
+    @property
+    def too_large(self) -> bool:
+        """True if it is more than any service reads."""
+        return len(self._content) > BODY_LIMIT
+
+    def start(self) -> None:
+        client = self._client
+        self.began_at = client.time()
+        client.deadline = self._deadline(self.began_at)
+        client.hand_over(self)
+
+    def pass_over(self) -> bool:
+        """Read a body that nobody needs, where all of it is there already. True if nothing of it is left to be read."""
+        client = self._client
+        if self.complete or client.holder is self:
+            return self.complete
+        try:
+            self._reader.feed(client.buffer)
+        except MalformedMessageError:
+            return False
+        if self.complete:
+            client.buffer = self._reader.rest
+        return self.complete
+
+    def framed(self, *, chunked: bool) -> bytes:
+        """The body as it goes up. A chunked one that is not complete lacks its end."""
+        content = bytes(self._content)
+        if not chunked:
+            return content
+        end = b"0\r\n\r\n" if self.complete else b""
+        return (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + end
+
+    def give_back(self) -> None:
+        """The body is sent on or not needed: give back the room that its bytes took."""
+        if self._held:
+            self._buffer.give_back(self._network, self._held)
+            self._held = 0
+
+    # What happens on the connection
+
+    def on_client_data(self, data: bytes) -> None:
+        try:
+            self._read(data)
+        except MalformedMessageError as fault:
+            self._uploader.refuse(refusals.malformed(str(fault)))
+        except RefusedError as fault:
+            self._uploader.refuse(fault)
+        else:
+            if self.complete or self.too_large:
+                self._uploader.on_body()
+
+    def on_client_gone(self) -> None:
+        self._uploader.on_client_gone()
+
+    def expire(self) -> None:
+        self._uploader.refuse(refusals.malformed("the body did not arrive in time", 408))
+
+    def _read(self, data: bytes) -> None:
+        client = self._client
+        self._received += len(data)
+        content = self._reader.feed(data)
+        client.deadline = self._deadline(client.time())
+        if self.complete:
+            client.buffer = self._reader.rest
+        elif content:
+            self._take_room(len(content))
+        self._content += content
+
+    def _take_room(self, size: int) -> None:
+        """Raises RefusedError."""
+        if self._buffer.at_share(self._network, size):
+            self._counters.refused_bodies_of_network += 1
+            raise refusals.too_many("the network has too many bodies under way")
+        if self._buffer.full(size):
+            self._counters.refused_bodies += 1
+            raise refusals.crowded("there are too many bodies under way")
+        self._buffer.take(self._network, size)
+        self._held += size
+
+    def _deadline(self, now: float) -> float:
+        """The time until which to wait for more. A body has a least rate, so that a trickle ends too."""
+        limits = self._limits
+        return min(now, self.began_at + self._received / limits.body_rate) + limits.body_timeout
