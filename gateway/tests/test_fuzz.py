@@ -99,7 +99,7 @@ def test_what_is_sent_up_is_read_as_what_was_received(line, fields):
     assert (again.method, again.target) == (request.method, request.target)
     assert (again.length, again.chunked) == (request.length, request.chunked)
     assert again.host == b"upstream:1"
-    assert {b"upgrade", b"connection", b"expect", b"x-user-id"}.isdisjoint(again.given)
+    assert {b"upgrade", b"connection", b"expect", b"x-user-id"}.isdisjoint(again.headers)
 
 
 def _content(body, pieces):

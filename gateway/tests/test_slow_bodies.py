@@ -223,7 +223,7 @@ async def test_a_part_of_a_body_without_content_leaves_nothing_behind(start_gate
         assert (await gateway.request("GET", KEYS)).status == 200  # so what came before it was read
         await connection.send(b"x\r\n0\r\n\r\n")
         assert (await connection.response()).status == 200
-    assert not gateway.serving._data_path._proxy.buffer._held
+    assert not gateway.serving._data_path._proxy.buffer._taken
 
 
 async def test_a_token_that_is_revoked_while_its_body_is_awaited_does_nothing(start_gateway):

@@ -64,6 +64,19 @@ async def test_one_more_than_there_may_be_is_refused_at_once(start_gateway):
         assert (await connection.response()).json()["counters"][REFUSED] == 2
 
 
+async def test_a_network_that_has_everything_is_told_that_it_has_its_share(start_gateway):
+    gateway = await start_gateway(upstream_requests=1, upstream_requests_per_network=1, trusted_proxies="127.0.0.1")
+    held = Held(gateway.auth)
+    async with _sent(gateway, 1, TOKEN, ("X-Forwarded-For", "192.0.2.1")) as [connection]:
+        await gateway.auth.arrival()
+        answer = await gateway.request("GET", TOKEN, ("X-Forwarded-For", "192.0.2.1"))
+        assert (answer.status, answer.get("Retry-After")) == (429, "1")
+        assert (await gateway.request("GET", TOKEN, ("X-Forwarded-For", "192.0.2.2"))).status == 503
+        held.turn.set()
+        assert (await connection.response()).status == 200
+    assert (gateway.counter(REFUSED), gateway.counter("refused_requests_of_network")) == (1, 1)
+
+
 async def test_of_many_at_once_no_more_arrive(start_gateway):
     gateway = await start_gateway(upstream_requests=3)
     held = Held(gateway.auth)

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from gateway import routes
+from gateway.admission import BODIES, QUESTIONS, REQUESTS, WEBSOCKETS, GuardedQuota, Refusals
 from gateway.clients.access_log import AccessLog
 from gateway.clients.cors import Cors, parse_origins
 from gateway.clients.descriptors import Descriptors
@@ -18,7 +19,6 @@ from gateway.clients.proxy import Proxy
 from gateway.counters import Counters
 from gateway.messages.client_address import parse_proxies
 from gateway.messages.request import Request
-from gateway.places import Places
 from gateway.public_port import HeldPort, OwnPort
 from gateway.settings import Settings
 from gateway.tls import Certificate
@@ -152,24 +152,26 @@ class DataPath:
 
     def _make_proxy(self) -> Proxy:
         settings = self._settings
+
+        def quota(total: int, share: int, refusals: Refusals) -> GuardedQuota:
+            return GuardedQuota(total, share, refusals, self._counters)
+
+        per_network = settings.upstream_requests_per_network
         verdicts = Verdicts(
             self._upstreams["verification"],
             self._deadlines,
             self._standstills,
             self._counters,
-            Places(settings.upstream_connections, settings.upstream_requests_per_network),
+            quota(settings.upstream_connections, per_network, QUESTIONS),
             lifetime=settings.verdict_lifetime,
             timeout=settings.verify_timeout,
         )
         return Proxy(
             verdicts=verdicts,
             upstreams={name: self._upstreams[name] for name in routes.UPSTREAMS},
-            places={
-                name: Places(settings.upstream_requests, settings.upstream_requests_per_network)
-                for name in routes.UPSTREAMS
-            },
-            buffer=Places(settings.buffered_bytes, settings.buffered_bytes_per_network),
-            websockets=Places(settings.websockets, settings.websockets_per_subject),
+            requests={name: quota(settings.upstream_requests, per_network, REQUESTS) for name in routes.UPSTREAMS},
+            buffer=quota(settings.buffered_bytes, settings.buffered_bytes_per_network, BODIES),
+            websockets=quota(settings.websockets, settings.websockets_per_subject, WEBSOCKETS),
             websocket_frames=settings.websocket_frames,
             cors=Cors(parse_origins(settings.cors_origins or "")),
             access_log=self._access_log,

@@ -26,5 +26,9 @@ class Counters:
     retries: int = 0
     answers_cut_short: int = 0
 
+    def add(self, name: str) -> None:
+        """Count one more of what has this name."""
+        setattr(self, name, getattr(self, name) + 1)
+
     def as_dict(self) -> dict[str, int]:
         return asdict(self)

@@ -8,8 +8,8 @@ from typing import Literal
 from gateway.messages import refusals
 from gateway.messages.targets import check_path
 
-Upstream = Literal["auth", "users"]
-UPSTREAMS: tuple[Upstream, ...] = ("auth", "users")
+UpstreamName = Literal["auth", "users"]
+UPSTREAMS: tuple[UpstreamName, ...] = ("auth", "users")
 Policy = Literal["pass", "verified", "optional"]
 
 ORDINARY_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -31,7 +31,7 @@ class Route:
     """
 
     path: str
-    upstream: Upstream
+    upstream: UpstreamName
     policy: Policy
     methods: tuple[str, ...] | None = None
     users_only: bool = False
@@ -44,7 +44,7 @@ class Route:
         return re.sub(r"\{[^/]*\}", "{}", self.path).encode()
 
 
-def _user_route(path: str, upstream: Upstream, *methods: str) -> Route:
+def _user_route(path: str, upstream: UpstreamName, *methods: str) -> Route:
     return Route(path, upstream, "verified", methods, users_only=True)
 
 

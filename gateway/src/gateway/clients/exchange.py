@@ -5,9 +5,9 @@ from typing import cast
 
 from gateway import routes
 from gateway.clients import policy
-from gateway.clients.holdings import Holdings
 from gateway.clients.in_flight import InFlight
 from gateway.clients.intake import Intake
+from gateway.clients.leases import Leases
 from gateway.clients.proxy import Proxy
 from gateway.clients.relay import SAFE_METHODS, Relay
 from gateway.clients.upload import Upload
@@ -34,10 +34,10 @@ class Exchange(InFlight):
         "_address",
         "_allow",
         "_authorization",
-        "_holdings",
         "_identity",
         "_intake",
         "_keep_alive",
+        "_leases",
         "_logged",
         "_network",
         "_over",
@@ -55,16 +55,16 @@ class Exchange(InFlight):
         client = self._client = intake.client
         client.holder = self
         self._started = proxy.time()
-        self._identity = trace_context.identify(request.given)
+        self._identity = trace_context.identify(request.headers)
         self._route: routes.Route | None = None
         self._allow: Allow | None = None  # that let it in, where its route asks for one
         self._authorization: bytes | None = None  # as the upstream is to have it
         self._address = client.origin.client(request)
         self._network = client.origin.network(self._address)
-        self._holdings = Holdings(proxy, self._network)
+        self._leases = Leases(self._network, proxy.websockets)
         self._upload: Upload | None = None  # of a request that has a body, until it is answered
         if request.has_body:
-            self._upload = Upload(self, client, intake.limits, request, proxy.buffer, self._network, proxy.counters)
+            self._upload = Upload(self, client, intake.limits, request, proxy.buffer, self._network)
         self._keep_alive = False
         self._logged = True
         self._over = False
@@ -91,24 +91,26 @@ class Exchange(InFlight):
         route = self._route = routes.match(request.method, request.path)
         if request.length > BODY_LIMIT and not route.dialect:
             raise refusals.too_large()
-        self._holdings.require_place(route.upstream)  # before a question about a token that could not be used
-        given = request.authorization
-        if route.policy == "pass" or (route.policy == "optional" and not given):
-            self._authorization = bearer.single(given)
+        self._proxy.requests[route.upstream].require(
+            self._network
+        )  # before a question about a token that could not be used
+        values = request.authorization
+        if route.policy == "pass" or (route.policy == "optional" and not values):
+            self._authorization = bearer.single(values)
             self._receive(route)
         else:
             self._verify(route)
 
     def _verify(self, route: routes.Route) -> None:
-        request, given = self.request, self.request.authorization
+        request, values = self.request, self.request.authorization
         allow = None
-        if len(given) == 1 and given[0].startswith(b"Bearer ") and not request.query:
-            allow = self._proxy.verdicts.allow(given[0][7:])
+        if len(values) == 1 and values[0].startswith(b"Bearer ") and not request.query:
+            allow = self._proxy.verdicts.allow(values[0][7:])
         if allow is not None:
             self._let_through(route, allow)
         else:
-            authorization = bearer.read(given, request.query)
-            self._proxy.verdicts.ask(authorization, request.given, self._identity.request_id, self, self._network)
+            authorization = bearer.read(values, request.query)
+            self._proxy.verdicts.ask(authorization, request.headers, self._identity.request_id, self, self._network)
 
     def on_verdict(self, verdict: Verdict) -> None:
         if self._over:
@@ -165,13 +167,13 @@ class Exchange(InFlight):
         if self.left_behind:
             raise refusals.left_behind()
         request, proxy, allow = self.request, self._proxy, self._allow
-        self._holdings.take_place(route.upstream)  # others may have taken the last one in the meantime
+        self._leases.claim_request(proxy.requests[route.upstream])  # others may have taken the last one in the meantime
         upgrade = False
         if allow is not None and request.upgrades and request.asks_for_websocket():
-            self._holdings.take_websocket(allow.subject)
+            self._leases.claim_websocket(allow.subject)
             upgrade = True
         upstream = proxy.upstreams[route.upstream]
-        written, whole = request.head_for(upstream.host, self._said(upgrade=upgrade)), True
+        written, whole = request.head_for(upstream.host, self._own_lines(upgrade=upgrade)), True
         if self._upload is not None:
             written += self._upload.framed(chunked=request.chunked)
             whole = self._upload.complete
@@ -191,24 +193,24 @@ class Exchange(InFlight):
         )
         relay.start()
 
-    def _said(self, *, upgrade: bool) -> bytes:
+    def _own_lines(self, *, upgrade: bool) -> bytes:
         """The lines that only the gateway says to an upstream."""
         identity = self._identity
-        said = b"x-request-id: %b\r\n%b%b%b" % (
+        lines = b"x-request-id: %b\r\n%b%b%b" % (
             identity.request_id,
             self._client.origin.lines(self.request, self._address),
             self._proxy.timeout_line,
             identity.trace_lines,
         )
         if upgrade:
-            said += b"connection: upgrade\r\nupgrade: websocket\r\n"
+            lines += b"connection: upgrade\r\nupgrade: websocket\r\n"
         if self._authorization is not None:
-            said += b"authorization: %b\r\n" % self._authorization
-        return said
+            lines += b"authorization: %b\r\n" % self._authorization
+        return lines
 
     @property
     def left_behind(self) -> bool:
-        """True if the client may have given up on the request, and perhaps have sent it elsewhere since.
+        """True if the client may have values up on the request, and perhaps have sent it elsewhere since.
 
         It may when this process stood still after the request arrived. It has when it closed its connection, which
         comes together with the request where a network was cut for a while.
@@ -266,18 +268,18 @@ class Exchange(InFlight):
 
         def ask(tunnel: Tunnel) -> None:
             # Without an asker: a client must not keep a revoked token's WebSocket open by using up its network's share.
-            proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel, None)
+            proxy.verdicts.ask(request.authorization[0], request.headers, identity.request_id, tunnel, None)
 
         self._client.write(response.switching(head, self._lines(b"")))
-        end = self._holdings.hand_over_websocket()
+        end = self._leases.hand_over_websocket()
         tunnel = Tunnel(self._client, connection, allow, ask, end, proxy.verdict_interval, proxy.websocket_frames)
-        connection.user = tunnel
+        connection.borrower = tunnel
         self._end(head.status)
         self._client.hand_over(tunnel)
 
     def _end(self, status: int) -> None:
         self._over = True
-        self._holdings.give_back()
+        self._leases.give_back()
         if self._upload is not None:
             self._upload.give_back()
             self._upload = None  # they know each other

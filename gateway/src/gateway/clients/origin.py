@@ -4,7 +4,7 @@ import asyncio
 
 from gateway.messages.client_address import Address, TrustedProxies, network_of, origin_lines, parse_node
 from gateway.messages.request import Request
-from gateway.places import Holder
+from gateway.quota import Consumer
 
 _SCHEMES = (b"http", b"https")
 
@@ -31,10 +31,10 @@ class Origin:
 
     def client(self, request: Request) -> Address | None:
         """The client that `request` comes from, None where it has no address. The other methods take it as `client`."""
-        return self._peer if self._proxy is None else self._proxies.client(self._proxy, request.given)
+        return self._peer if self._proxy is None else self._proxies.client(self._proxy, request.headers)
 
-    def network(self, client: Address | None) -> Holder:
-        """The network that holds the places which a request of `client` takes."""
+    def network(self, client: Address | None) -> Consumer:
+        """The network whose share a request of `client` takes from."""
         return self._network if client is self._peer else network_of(client)
 
     def lines(self, request: Request, client: Address | None) -> bytes:
@@ -45,6 +45,6 @@ class Origin:
         return b'%b;host="%b"\r\nx-forwarded-host: %b\r\n' % (lines, host, host) if host else lines + b"\r\n"
 
     def _lines_behind_proxy(self, request: Request, client: Address | None) -> bytes:
-        schemes = request.given.get(b"x-forwarded-proto", [])
+        schemes = request.headers.get(b"x-forwarded-proto", [])
         scheme = schemes[0] if len(schemes) == 1 and schemes[0] in _SCHEMES else self._scheme
         return origin_lines(client, scheme)

@@ -10,7 +10,7 @@ from gateway.clients.origin import Origin
 from gateway.clients.transport import ClientTransport
 from gateway.counters import Counters
 from gateway.messages.client_address import TrustedProxies
-from gateway.places import Places
+from gateway.quota import Quota
 from servicekit.deadlines import Deadlines
 from servicekit.standstills import Standstills
 
@@ -70,7 +70,7 @@ class Port:
         self.paused: set[ClientTransport] = set()  # those that are not read from for the time being
         self.deadline = 0.0
         self._descriptors = descriptors
-        self._places = Places(limits.connections, limits.connections_per_address)
+        self._quota = Quota(limits.connections, limits.connections_per_address)
         self._empty = asyncio.Event()
 
     def expire(self) -> None:
@@ -86,10 +86,10 @@ class Port:
             return False
         network = connection.origin.counts_for
         if network is not None:
-            if self._places.at_share(network):
+            if self._quota.at_share(network):
                 self.counters.refused_connections_of_address += 1
                 return False
-            self._places.take(network)
+            self._quota.take(network)
         self.connections.add(connection)
         self.deadlines.add(connection)
         return True
@@ -101,7 +101,7 @@ class Port:
         self.deadlines.discard(connection)
         network = connection.origin.counts_for
         if network is not None:
-            self._places.give_back(network)
+            self._quota.give_back(network)
 
     async def end(self) -> None:
         """Serve no further request, and wait until the last connection has ended."""

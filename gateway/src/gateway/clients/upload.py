@@ -2,14 +2,14 @@
 
 from typing import Protocol
 
+from gateway.admission import GuardedQuota
 from gateway.clients.connection import Connection
 from gateway.clients.in_flight import InFlight
 from gateway.clients.port import Limits
-from gateway.counters import Counters
 from gateway.messages import refusals
 from gateway.messages.refusals import RefusedError
 from gateway.messages.request import Request
-from gateway.places import Holder, Places
+from gateway.quota import Consumer
 from servicekit.http import BODY_LIMIT
 from servicekit.http1.parser import MalformedMessageError
 
@@ -34,7 +34,6 @@ class Upload(InFlight):
     __slots__ = (
         "_buffer",
         "_content",
-        "_counters",
         "_held",
         "_limits",
         "_network",
@@ -50,9 +49,8 @@ class Upload(InFlight):
         client: Connection,
         limits: Limits,
         request: Request,
-        buffer: Places,
-        network: Holder,
-        counters: Counters,
+        buffer: GuardedQuota,
+        network: Consumer,
     ) -> None:
         self.began_at = 0.0
         self._uploader = uploader
@@ -61,7 +59,6 @@ class Upload(InFlight):
         self._reader = request.body()
         self._buffer = buffer
         self._network = network
-        self._counters = counters
         self._content = bytearray()
         self._received = 0
         self._held = 0
@@ -128,6 +125,7 @@ class Upload(InFlight):
         self._uploader.refuse(refusals.malformed("the body did not arrive in time", 408))
 
     def _read(self, data: bytes) -> None:
+        """Raises MalformedMessageError, or RefusedError where there is no room for it."""
         client = self._client
         self._received += len(data)
         content = self._reader.feed(data)
@@ -135,19 +133,9 @@ class Upload(InFlight):
         if self.complete:
             client.buffer = self._reader.rest
         elif content:
-            self._take_room(len(content))
+            self._buffer.claim(self._network, len(content))
+            self._held += len(content)
         self._content += content
-
-    def _take_room(self, size: int) -> None:
-        """Raises RefusedError."""
-        if self._buffer.at_share(self._network, size):
-            self._counters.refused_bodies_of_network += 1
-            raise refusals.too_many("the network has too many bodies under way")
-        if self._buffer.full(size):
-            self._counters.refused_bodies += 1
-            raise refusals.crowded("there are too many bodies under way")
-        self._buffer.take(self._network, size)
-        self._held += size
 
     def _deadline(self, now: float) -> float:
         """The time until which to wait for more. A body has a least rate, so that a trickle ends too."""

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from gateway.messages.headers import Given
-from gateway.places import Holder
+from gateway.messages.headers import Headers
+from gateway.quota import Consumer
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -37,13 +37,13 @@ class TrustedProxies:
     def __contains__(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 
-    def client(self, proxy: Address, given: Given) -> Address:
+    def client(self, proxy: Address, headers: Headers) -> Address:
         """The right-most address that is not itself trusted, in what `proxy`, which is, says of a request.
 
         Where the chain is unreadable it is believed up to there: whoever wrote the rest, it was nobody trusted.
         """
         client = proxy
-        for node in _chain(given):
+        for node in _chain(headers):
             address = parse_node(node)
             if address is None:
                 break
@@ -88,16 +88,16 @@ def parse_node(text: bytes) -> Address | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def network_of(client: Address | None) -> Holder:
+def network_of(client: Address | None) -> Consumer:
     """The network of one customer: an IPv4 address, or an IPv6 /64. Clients without an address share one network.
 
     The wide network around it is what a customer may have without much effort: the IPv4 /24, or the IPv6 /48.
     """
     if client is None:
-        return Holder("unknown")
+        return Consumer("unknown")
     if client.version == 4:
-        return Holder(str(client), _cut(client, 24))
-    return Holder(_cut(client, 64), _cut(client, 48))
+        return Consumer(str(client), _cut(client, 24))
+    return Consumer(_cut(client, 64), _cut(client, 48))
 
 
 def _cut(address: Address, length: int) -> str:
@@ -116,11 +116,11 @@ def origin_lines(client: Address | None, scheme: bytes) -> bytes:
     )
 
 
-def _chain(given: Given) -> Iterator[bytes]:
+def _chain(headers: Headers) -> Iterator[bytes]:
     """The node that is named for each hop, the nearest first; empty where it cannot be read."""
-    if b"x-forwarded-for" in given:
-        return (part.strip(b" \t") for part in _from_the_right(given[b"x-forwarded-for"]))
-    return (_for_parameter(part) for part in _from_the_right(given.get(b"forwarded", [])))
+    if b"x-forwarded-for" in headers:
+        return (part.strip(b" \t") for part in _from_the_right(headers[b"x-forwarded-for"]))
+    return (_for_parameter(part) for part in _from_the_right(headers.get(b"forwarded", [])))
 
 
 def _from_the_right(values: list[bytes]) -> list[bytes]:

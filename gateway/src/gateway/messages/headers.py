@@ -76,16 +76,16 @@ class Names(dict[bytes, tuple[bytes, bytes]]):
 FROM_CLIENT = Names(_FROM_CLIENT_DROPPED, _READ_OF_CLIENT, _SINGLE_OF_CLIENT, lower=True)
 TO_CLIENT = Names(_TO_CLIENT_DROPPED, _READ_OF_UPSTREAM, frozenset(), lower=False)
 
-Given = dict[bytes, list[bytes]]
+Headers = dict[bytes, list[bytes]]
 
 
-def sort(fields: Fields, names: Names) -> tuple[list[bytes], Given]:
+def sort(fields: Fields, names: Names) -> tuple[list[bytes], Headers]:
     """The lines that pass, in order, and the values of what is read, by name. Raises MalformedMessageError.
 
     A header that `Connection` nominates is for this hop alone (RFC 9110 §7.6.1).
     """
     lines: list[bytes] = []
-    given: Given = {}
+    headers: Headers = {}
     for name, value in fields:
         beginning, read = names[name]
         if value and value[-1] <= 0x20:
@@ -94,15 +94,15 @@ def sort(fields: Fields, names: Names) -> tuple[list[bytes], Given]:
             lines.append(b"%b%b\r\n" % (beginning, value))
         if not read:
             continue
-        if read not in given:
-            given[read] = [value]
+        if read not in headers:
+            headers[read] = [value]
         elif read in names.single:
             raise MalformedMessageError("a header that there is one of is given twice")
         else:
-            given[read].append(value)
-    if b"connection" in given and (nominated := tokens(given[b"connection"]) - _OF_CONNECTION):
+            headers[read].append(value)
+    if b"connection" in headers and (nominated := tokens(headers[b"connection"]) - _OF_CONNECTION):
         lines = [line for line in lines if line.partition(b":")[0].lower() not in nominated]
-    return lines, given
+    return lines, headers
 
 
 _OF_CONNECTION = frozenset((b"close", b"keep-alive", b"upgrade"))

@@ -25,8 +25,8 @@ def relayed(head: ResponseHead, added: bytes, *, private: bool, chunked: bool) -
     No shared cache may keep a `private` answer, whatever the upstream forgot to say. A body is `chunked` again where
     it came so or without a length, for a client that reads that.
     """
-    lines, given = sort(head.fields, TO_CLIENT)
-    if private and b"cache-control" not in given:
+    lines, headers = sort(head.fields, TO_CLIENT)
+    if private and b"cache-control" not in headers:
         added += b"Cache-Control: private\r\n"
     if chunked:
         framing = b"Transfer-Encoding: chunked\r\n\r\n"

@@ -4,7 +4,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from gateway.messages.headers import Given
+from gateway.messages.headers import Headers
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
 # https://www.w3.org/TR/trace-context/#traceparent-header: a later version may say more behind a further dash.
@@ -31,23 +31,23 @@ def new_request_id() -> bytes:
     return b"%032x" % _random.getrandbits(128)
 
 
-def identify(given: Given) -> Identity:
+def identify(headers: Headers) -> Identity:
     """The identity that a client's headers state: a malformed trace is replaced by a new one."""
-    ids = given.get(b"x-request-id")
+    ids = headers.get(b"x-request-id")
     request_id = ids[0] if ids and len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else new_request_id()
-    parents = given.get(b"traceparent")
+    parents = headers.get(b"traceparent")
     if parents is None:
         return Identity(request_id, b"", b"")
     if len(parents) == 1 and (parent := _TRACEPARENT.fullmatch(parents[0])):
-        lines = b"traceparent: %b\r\n%b" % (parents[0], _tracestate(given))
+        lines = b"traceparent: %b\r\n%b" % (parents[0], _tracestate(headers))
         return Identity(request_id, parent.group(1) or parent.group(2), lines)
     trace_id = new_request_id()
     lines = b"traceparent: 00-%b-%016x-00\r\n" % (trace_id, _random.getrandbits(64) or 1)
     return Identity(request_id, trace_id, lines)
 
 
-def _tracestate(given: Given) -> bytes:
-    state = b",".join(given.get(b"tracestate", ()))
+def _tracestate(headers: Headers) -> bytes:
+    state = b",".join(headers.get(b"tracestate", ()))
     if not state or len(state) > _TRACESTATE_SIZE or state.count(b",") >= _TRACESTATE_MEMBERS:
         return b""
     return b"tracestate: %b\r\n" % state

@@ -6,10 +6,10 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from gateway.admission import GuardedQuota
 from gateway.counters import Counters
-from gateway.messages import refusals
-from gateway.messages.headers import Given
-from gateway.places import Holder, Places
+from gateway.messages.headers import Headers
+from gateway.quota import Consumer
 from gateway.verdicts.breaker import Breaker
 from gateway.verdicts.verification import Allow, Deny, Question, Unknown, Verdict
 from servicekit.deadlines import Deadlines
@@ -24,7 +24,7 @@ MAX_DENY_BODY = 4 * 1024
 # The part of its lifetime for which an allow is remembered, so that a loop that is late does not stretch it.
 _LIFETIME_PART = 0.95
 
-_WORDS = (b"accept", b"accept-language", b"language")
+_NEGOTIATION = (b"accept", b"accept-language", b"language")
 
 _NO_TOKEN = bytes(32)
 
@@ -76,7 +76,7 @@ class Verdicts:
         deadlines: Deadlines,
         standstills: Standstills,
         counters: Counters,
-        places: Places,
+        questions: GuardedQuota,
         *,
         lifetime: float,
         timeout: float,
@@ -85,7 +85,7 @@ class Verdicts:
         self._deadlines = deadlines
         self._standstills = standstills
         self._counters = counters
-        self._places = places
+        self._questions = questions
         self._lifetime = lifetime
         self._timeout = timeout
         self._time = asyncio.get_running_loop().time
@@ -102,18 +102,20 @@ class Verdicts:
         return found
 
     def ask(
-        self, authorization: bytes | None, given: Given, request_id: bytes, waiter: Waiter, asker: Holder | None
+        self, authorization: bytes | None, headers: Headers, request_id: bytes, waiter: Waiter, asker: Consumer | None
     ) -> None:
         """Calls `waiter.on_verdict`, at once or later. None asks for the challenge of a request without a token.
 
-        `given` are the client's headers: those that choose the words of a deny are sent along, no others. Where nobody
-        is asking the same already, the question takes a place that `asker` holds until it is answered: a client that
-        leaves does not end its question. Raises RefusedError where there is none. Without an asker it takes none.
+        Of the client's `headers`, those that negotiate the form of a deny are sent along. If the same is not being
+        asked already, the question counts against the share of `asker` until it is answered, even if the client leaves;
+        without an asker it is not counted. Raises RefusedError where there is no room for the question.
         """
         digest = _digest(authorization.partition(b" ")[2]) if authorization is not None else _NO_TOKEN
-        words = b"".join(b"%b: %b\r\n" % (name, value) for name in _WORDS for value in given.get(name, ()))
+        negotiation = b"".join(
+            b"%b: %b\r\n" % (name, value) for name in _NEGOTIATION for value in headers.get(name, ())
+        )
         now = self._time()
-        key = _digest(digest + words)
+        key = _digest(digest + negotiation)
         known = self._allows.get(digest, now) or self._denies.get(key, now)
         if known is not None:
             self._counters.verdict_hits += 1
@@ -124,24 +126,16 @@ class Verdicts:
             waiters.append(waiter)
             return
         if asker is not None:
-            self._require_place(asker)
+            self._questions.require(asker)
         if not self._breaker.admits():
             self._counters.verdicts_unknown += 1
             waiter.on_verdict(Unknown())
             return
         credentials = b"authorization: %b\r\n" % authorization if authorization is not None else b""
-        lines = b"%b%bx-request-id: %b\r\n" % (words, credentials, request_id)
+        lines = b"%b%bx-request-id: %b\r\n" % (negotiation, credentials, request_id)
         self._ask(lines, digest, key, waiter, asker)
 
-    def _require_place(self, asker: Holder) -> None:
-        if self._places.at_share(asker):
-            self._counters.refused_questions_of_network += 1
-            raise refusals.too_many("the network has too many tokens to be verified")
-        if self._places.full():
-            self._counters.refused_questions += 1
-            raise refusals.crowded("there are too many tokens to be verified")
-
-    def _ask(self, lines: bytes, digest: bytes, key: bytes, waiter: Waiter, asker: Holder | None) -> None:
+    def _ask(self, lines: bytes, digest: bytes, key: bytes, waiter: Waiter, asker: Consumer | None) -> None:
         waiters = [waiter]
         asked_at = self._standstills.arrival()
         if self._lifetime:
@@ -152,7 +146,7 @@ class Verdicts:
                 verdict = Unknown()  # it may have been given before the process stood still, and be no longer true
             self._deadlines.discard(question)
             if asker is not None:
-                self._places.give_back(asker)
+                self._questions.give_back(asker)
             self._asked.pop(key, None)
             self._counters.verdicts_unknown += isinstance(verdict, Unknown)
             answered = verdict.answered if isinstance(verdict, Unknown) else True
@@ -164,7 +158,7 @@ class Verdicts:
 
         self._counters.verdict_misses += 1
         if asker is not None:
-            self._places.take(asker)
+            self._questions.take(asker)
         question = Question(
             self._upstream, lines, then, now=self._time(), timeout=self._timeout, has_token=digest is not _NO_TOKEN
         )

@@ -187,8 +187,8 @@ def _verdict(head: ResponseHead, body: bytes, *, has_token: bool, asked_at: floa
 
 
 def _retry_after(head: ResponseHead) -> str:
-    given = [value for name, value in head.fields if name.lower() == b"retry-after"]
-    return given[0].decode() if len(given) == 1 and given[0].isdigit() and len(given[0]) <= 5 else "1"
+    values = [value for name, value in head.fields if name.lower() == b"retry-after"]
+    return values[0].decode() if len(values) == 1 and values[0].isdigit() and len(values[0]) <= 5 else "1"
 
 
 def _allow(answer: dict[str, Any], asked_at: float) -> Allow:

@@ -1,4 +1,4 @@
-"""One connection to a replica: requests go out on it one after another, and what is answered goes to its user."""
+"""One connection to a replica: requests go out on it one after another, and what is answered goes to its borrower."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ UNREACHABLE = "unreachable"
 FULL = "full"
 
 
-class User(Protocol):
+class Borrower(Protocol):
     """The party that has a connection or waits for one: a request, a question to /verify-token, a WebSocket."""
 
     @property
@@ -25,7 +25,7 @@ class User(Protocol):
         """The replica owes it something: silence from now on is the replica's doing."""
 
     def on_connection(self, connection: "UpstreamConnection") -> None:
-        """It is the user's now, who says what it expects and writes."""
+        """It is the borrower's now, who says what it expects and writes."""
 
     def on_no_connection(self, fault: str, /) -> None:
         """There is none, and nothing was written.
@@ -39,7 +39,7 @@ class User(Protocol):
     def on_body(self, data: bytes) -> None: ...
 
     def on_end(self) -> None:
-        """The answer is whole. The connection is still the user's, who releases it."""
+        """The answer is whole. The connection is still the borrower's, who releases it."""
 
     def on_lost(self, fault: str, /) -> None:
         """The answer will not come, or not come whole, and the connection is gone.
@@ -62,7 +62,7 @@ class Owner(Protocol):
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """A connection to `replica`. It belongs to the pool while `user` is None."""
+    """A connection to `replica`. It belongs to the pool while `borrower` is None."""
 
     __slots__ = (
         "_answered",
@@ -72,13 +72,13 @@ class UpstreamConnection(asyncio.Protocol):
         "_parser",
         "_paused",
         "_transport",
+        "borrower",
         "expires",
         "idle_since",
         "owner",
         "replica",
         "requests",
         "reusable",
-        "user",
         "write",
     )
 
@@ -87,7 +87,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, replica: "Replica[UpstreamConnection]", owner: Owner, expires: float) -> None:
         self.replica = replica
-        self.user: User | None = None
+        self.borrower: Borrower | None = None
         self.expires = expires
         self.idle_since = 0.0
         self.requests = 0
@@ -96,15 +96,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = ResponseParser(self)
         self._asked = False  # and not a byte of the answer has come
         self._ended = False  # the parser says so
-        self._answered = False  # the user knows it
+        self._answered = False  # the borrower knows it
         self._paused = False
         self._congested = False
 
-    def lend(self, user: User) -> None:
-        """It is the user's until that one releases or aborts it."""
-        self.user = user
+    def lend(self, borrower: Borrower) -> None:
+        """It is the borrower's until that one releases or aborts it."""
+        self.borrower = borrower
         self.replica.in_flight += 1
-        user.on_connection(self)
+        borrower.on_connection(self)
 
     def expects(self, method: bytes, *, upgrade: bool = False) -> None:
         """A request with this method is about to be written; `upgrade`: it may be answered with 101."""
@@ -115,7 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser.expect(method, upgrade=upgrade)
 
     def abort(self) -> None:
-        """Give up what is under way. It stands for a release, and the user hears no more."""
+        """Give up what is under way. It stands for a release, and the borrower hears no more."""
         self.reusable = False
         self.owner.release(self)
 
@@ -129,11 +129,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def fail(self, fault: str) -> None:
-        """It is of no more use: it leaves the pool, and then a user who still waits for its answer is told."""
-        user = self.user
+        """It is of no more use: it leaves the pool, and then a borrower who still waits for its answer is told."""
+        borrower = self.borrower
         self.owner.forget(self)
-        if user is not None and not self._answered:
-            user.on_lost(fault)
+        if borrower is not None and not self._answered:
+            borrower.on_lost(fault)
 
     def stall(self) -> None:
         self.fail(STALLED)
@@ -148,7 +148,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def owes_answer(self) -> bool:
-        return self.user is not None and self.user.awaiting
+        return self.borrower is not None and self.borrower.awaiting
 
     @property
     def closing(self) -> bool:
@@ -181,34 +181,34 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._congested = True
-        if self.user is not None:
-            self.user.on_congested()
+        if self.borrower is not None:
+            self.borrower.on_congested()
 
     def resume_writing(self) -> None:
         self._congested = False
-        if self.user is not None:
-            self.user.on_drained()
+        if self.borrower is not None:
+            self.borrower.on_drained()
 
-    # What the parser calls. A user that has given up in between hears nothing of the rest.
+    # What the parser calls. A borrower that has given up in between hears nothing of the rest.
 
     def on_head(self, head: ResponseHead) -> None:
         self._asked = False
-        if self.user is not None:
-            self.user.on_head(head)
+        if self.borrower is not None:
+            self.borrower.on_head(head)
 
     def on_body(self, data: bytes) -> None:
-        if self.user is not None:
-            self.user.on_body(data)
+        if self.borrower is not None:
+            self.borrower.on_body(data)
 
     def on_end(self) -> None:
-        self._ended = True  # the user releases the connection at the end, which must not happen inside the parser
+        self._ended = True  # the borrower releases the connection at the end, which must not happen inside the parser
 
     def _finish(self) -> None:
         self._ended = False
         self._answered = True
         self.reusable = self._parser.keep_alive and not self._congested
-        if self.user is not None:
-            self.user.on_end()
+        if self.borrower is not None:
+            self.borrower.on_end()
 
 
 PooledReplica = Replica[UpstreamConnection]

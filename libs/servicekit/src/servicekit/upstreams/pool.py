@@ -1,4 +1,4 @@
-"""The connections to one upstream: lent to one user at a time, opened as they are needed, waited for in order."""
+"""The connections to one upstream: lent to one borrower at a time, opened as they are needed, waited for in order."""
 
 import asyncio
 import math
@@ -8,7 +8,7 @@ from random import uniform
 from urllib.parse import urlsplit
 
 from servicekit.deadlines import Deadlines
-from servicekit.upstreams.connection import CLOSED, FULL, UNREACHABLE, PooledReplica, UpstreamConnection, User
+from servicekit.upstreams.connection import CLOSED, FULL, UNREACHABLE, Borrower, PooledReplica, UpstreamConnection
 from servicekit.upstreams.detached import Detached
 from servicekit.upstreams.probes import Probes
 from servicekit.upstreams.replicas import EJECTED, GONE, Replicas
@@ -60,7 +60,7 @@ class Upstream:
             resolve=resolve,
             on_addresses=self._replicas.update,
         )
-        self._waiting: OrderedDict[User, Waiting] = OrderedDict()
+        self._waiting: OrderedDict[Borrower, Waiting] = OrderedDict()
         self._connections = 0  # those being made included
         self._detached = Detached()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,7 +75,7 @@ class Upstream:
         await self._resolver.start()
 
     async def close(self) -> None:
-        """Users who wait get no connection, and those who have one lose it."""
+        """Borrowers who wait get no connection, and those who have one lose it."""
         self._deadlines.discard(self)
         await self._resolver.close()
         await self._probes.close()
@@ -91,20 +91,20 @@ class Upstream:
         self._detached.close()
         await asyncio.sleep(0)  # transports close in the loop's next round
 
-    def acquire(self, user: User, avoid: PooledReplica | None = None) -> None:
-        """Call `user.on_connection`, at once where a connection is idle, or `on_no_connection`, at once or later."""
+    def acquire(self, borrower: Borrower, avoid: PooledReplica | None = None) -> None:
+        """Call `on_connection`, at once where a connection is idle, or `on_no_connection`, at once or later."""
         if avoid is None:
             self._budget.deposit()
             replica = self._replicas.choose()
         else:
             replica = self._replicas.choose_except((), avoid)
         if replica is None:
-            user.on_no_connection(UNREACHABLE)
+            borrower.on_no_connection(UNREACHABLE)
         elif replica.idle:
-            replica.idle.pop().lend(user)
+            replica.idle.pop().lend(borrower)
         else:
-            waiting = Waiting(user, avoid, self._loop.time() + self._connect_timeout)
-            self._waiting[user] = waiting
+            waiting = Waiting(borrower, avoid, self._loop.time() + self._connect_timeout)
+            self._waiting[borrower] = waiting
             self._place(waiting, replica)
 
     def may_retry(self) -> bool:
@@ -112,15 +112,15 @@ class Upstream:
         # One that has just been ejected, or is gone from the name, counts too: what it lost another may answer.
         return len(self._replicas.all) + len(self._replicas.leaving) > 1 and self._budget.withdraw()
 
-    def abandon(self, user: User) -> None:
-        """The user waits no longer. A connection that is being made for it is the next one's."""
-        self._waiting.pop(user, None)
+    def abandon(self, borrower: Borrower) -> None:
+        """The borrower waits no longer. A connection that is being made for it is the next one's."""
+        self._waiting.pop(borrower, None)
 
     def release(self, connection: UpstreamConnection) -> None:
-        """The user is done: the connection is kept if it is reusable, else closed."""
-        if connection.user is None:
+        """The borrower is done: the connection is kept if it is reusable, else closed."""
+        if connection.borrower is None:
             return
-        connection.user = None
+        connection.borrower = None
         replica = connection.replica
         replica.in_flight -= 1
         if connection.reusable and connection.requests < REQUESTS and connection.expires > self._replicas.now:
@@ -130,7 +130,7 @@ class Upstream:
             self.forget(connection)
 
     def detach(self, connection: UpstreamConnection) -> None:
-        """It speaks another protocol from now on: its user keeps it, and it leaves the pool."""
+        """It speaks another protocol from now on: its borrower keeps it, and it leaves the pool."""
         replica = connection.replica
         replica.connections.discard(connection)
         replica.in_flight -= 1
@@ -183,8 +183,8 @@ class Upstream:
             return
         replica.connections.discard(connection)
         self._connections -= 1
-        if connection.user is not None:
-            connection.user = None
+        if connection.borrower is not None:
+            connection.borrower = None
             replica.in_flight -= 1
         elif connection in replica.idle:
             replica.idle.remove(connection)
@@ -234,12 +234,12 @@ class Upstream:
         return self._connections < self._limit
 
     def _serve(self, waiting: Waiting, connection: UpstreamConnection) -> None:
-        del self._waiting[waiting.user]
-        connection.lend(waiting.user)
+        del self._waiting[waiting.borrower]
+        connection.lend(waiting.borrower)
 
     def _give_up(self, waiting: Waiting, fault: str) -> None:
-        del self._waiting[waiting.user]
-        waiting.user.on_no_connection(fault)
+        del self._waiting[waiting.borrower]
+        waiting.borrower.on_no_connection(fault)
 
     # Opening one.
 
@@ -272,7 +272,7 @@ class Upstream:
             self._try_next(waiting, replica)
             return
         replica.connections.add(connection)
-        if self._waiting.get(waiting.user) is waiting:
+        if self._waiting.get(waiting.borrower) is waiting:
             self._serve(waiting, connection)
         else:
             self._keep(connection)

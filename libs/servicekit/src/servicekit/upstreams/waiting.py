@@ -1,18 +1,18 @@
-"""The users that wait for a connection to an upstream, and attempts to open one."""
+"""The borrowers that wait for a connection to an upstream, and attempts to open one."""
 
 import asyncio
 import math
 
-from servicekit.upstreams.connection import PooledReplica, User
+from servicekit.upstreams.connection import Borrower, PooledReplica
 
 
 class Waiting:
-    """A user without a connection yet. `connecting`: one is being made for it."""
+    """A borrower without a connection yet. `connecting`: one is being made for it."""
 
-    __slots__ = ("avoid", "connecting", "deadline", "tried", "user")
+    __slots__ = ("avoid", "borrower", "connecting", "deadline", "tried")
 
-    def __init__(self, user: User, avoid: PooledReplica | None, deadline: float) -> None:
-        self.user = user
+    def __init__(self, borrower: Borrower, avoid: PooledReplica | None, deadline: float) -> None:
+        self.borrower = borrower
         self.avoid = avoid
         self.deadline = deadline
         self.connecting = False

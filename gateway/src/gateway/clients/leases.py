@@ -1,0 +1,44 @@
+"""The parts of quotas that one request has taken."""
+
+from collections.abc import Callable
+from typing import cast
+
+from gateway.admission import GuardedQuota
+from gateway.quota import Consumer
+
+
+class Leases:
+    """A request's part of the requests to its upstream, and of the WebSockets. Each is given back once."""
+
+    __slots__ = ("_network", "_requests", "_user", "_websockets")
+
+    def __init__(self, network: Consumer, websockets: GuardedQuota) -> None:
+        self._network = network
+        self._requests: GuardedQuota | None = None  # one of which `_network` has taken
+        self._websockets = websockets
+        self._user: Consumer | None = None  # which has taken one of `_websockets`
+
+    def claim_request(self, requests: GuardedQuota) -> None:
+        """Raises RefusedError."""
+        requests.claim(self._network)
+        self._requests = requests
+
+    def claim_websocket(self, subject: str) -> None:
+        """Raises RefusedError."""
+        user = Consumer(subject)
+        self._websockets.claim(user)
+        self._user = user
+
+    def hand_over_websocket(self) -> Callable[[], None]:
+        """A function that gives the WebSocket back, which its caller has to call from now on."""
+        websockets, user = self._websockets, cast(Consumer, self._user)
+        self._user = None
+        return lambda: websockets.give_back(user)
+
+    def give_back(self) -> None:
+        if self._requests is not None:
+            self._requests.give_back(self._network)
+            self._requests = None
+        if self._user is not None:
+            self._websockets.give_back(self._user)
+            self._user = None
