@@ -12,6 +12,7 @@ from backend import Backend
 from gateway import ops
 from gateway.serving import InProcess
 from gateway.settings import Settings
+from two_replicas import Pair, running_pair
 from wire import Connection, Message, request_bytes
 
 
@@ -109,3 +110,19 @@ async def start_gateway() -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
             return await stack.enter_async_context(running(**settings))
 
         yield start
+
+
+@pytest.fixture
+async def start_pair() -> AsyncIterator[Callable[..., Awaitable[Pair]]]:
+    """Call with settings to get a gateway in front of two replicas."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Pair:
+            return await stack.enter_async_context(running_pair(**settings))
+
+        yield start
+
+
+@pytest.fixture
+async def pair(start_pair: Callable[..., Awaitable[Pair]]) -> Pair:
+    return await start_pair()

@@ -4,9 +4,9 @@ import asyncio
 import time
 
 import pytest
-from test_websocket_limits import accepting, websockets
 
 from gateway.verdicts import breaker
+from websocket_peer import accepting, websockets
 from wire import until
 
 ME = "/api/v1/users/me"

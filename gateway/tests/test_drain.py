@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
-from test_websocket import AUTHORIZATION, GOING_AWAY, ME, OPENING, Peer
+
+from websocket_peer import AUTHORIZATION, GOING_AWAY, ME, OPENING, Peer
 
 TOKEN = "/oauth/token"
 

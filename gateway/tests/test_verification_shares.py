@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 
 import pytest
-from test_websocket import POLICY_VIOLATION
-from test_websocket_limits import accepting, websockets
 
 from backend import answering
+from websocket_peer import POLICY_VIOLATION, accepting, websockets
 from wire import request_bytes, until
 
 ME = "/api/v1/users/me"

@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
-from test_websocket import GOING_AWAY, ME, Peer, closing_code, flood, frame, opened
 
 from gateway.clients import websocket
 from gateway.clients.frames import PING
+from websocket_peer import GOING_AWAY, ME, Peer, closing_code, flood, frame, opened
 from wire import until
 
 
