@@ -93,7 +93,7 @@ async def test_clients_do_not_get_the_last_file_descriptors(gateway, tls, secure
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (128, 128))
         async with _silent(process.port, 200) as held:
             line = json.loads(await asyncio.wait_for(process.process.stdout.readline(), 10))
-            assert (line["event"], line["limit"], line["level"]) == ("no file descriptors left", 128, "error")
+            assert (line["event"], line["limit"], line["level"]) == ("out of file descriptors", 128, "error")
             assert line["connections_refused"] > 0
             for _ in range(20):
                 async with gateway.connect(process.ops_port) as connection:
@@ -108,7 +108,7 @@ async def test_clients_do_not_get_the_last_file_descriptors(gateway, tls, secure
                 pass
         process.process.send_signal(signal.SIGTERM)
         rest, _ = await process.process.communicate()
-        assert b"no file descriptors left" not in rest, "a line for each"
+        assert b"out of file descriptors" not in rest, "a line for each"
 
 
 async def test_connections_are_counted_by_ipv6_network():

@@ -1,4 +1,4 @@
-"""Quotas that refuse what goes beyond them: 429 for a consumer at its share, 503 where nothing is left for anybody."""
+"""Quotas that refuse requests: 429 for a consumer that has used up its share, 503 if the whole quota is used up."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from gateway.quota import Consumer, Quota
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """The counter of each of the two refusals, by its name in `/stats`, and the detail that the client is given."""
+    """For each of the two refusals, the name of its counter in `/stats` and the detail that the client is told."""
 
     share_counter: str
     share_detail: str
@@ -44,7 +44,7 @@ WEBSOCKETS = Refusals(
 
 
 class GuardedQuota(Quota):
-    """A quota that counts what it refuses, and says why."""
+    """A quota that counts each refusal and tells the client the reason."""
 
     def __init__(self, total: int, share: int, refusals: Refusals, counters: Counters) -> None:
         super().__init__(total, share)
@@ -52,9 +52,9 @@ class GuardedQuota(Quota):
         self._counters = counters
 
     def require(self, consumer: Consumer, number: int = 1) -> None:
-        """Raises RefusedError where there is no room for so many more of this consumer.
+        """Raises RefusedError if the consumer cannot have this many more.
 
-        The share comes first: a consumer that has used up its own is told so, even if nothing is left for others.
+        The share is checked first: a consumer that has used up its share is told so even if the whole quota is used up.
         """
         if self.at_share(consumer, number):
             self._counters.add(self._refusals.share_counter)
@@ -64,6 +64,6 @@ class GuardedQuota(Quota):
             raise refusals.crowded(self._refusals.total_detail)
 
     def claim(self, consumer: Consumer, number: int = 1) -> None:
-        """Take so many. Raises RefusedError."""
+        """Take this many. Raises RefusedError."""
         self.require(consumer, number)
         self.take(consumer, number)

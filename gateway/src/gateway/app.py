@@ -1,4 +1,4 @@
-"""The composition root: the data path of one process, from the listening socket to the upstreams."""
+"""The data path of one process, from the listening socket to the upstreams: all its parts are put together here."""
 
 import asyncio
 import contextlib
@@ -32,13 +32,13 @@ from servicekit.upstreams.resolver import Resolve, ask_system
 log = structlog.get_logger()
 
 _OTHER_DESCRIPTORS = 64
-# In seconds. Where verdicts are not remembered at all, the token of an open WebSocket, or of a request whose body was
-# awaited, is verified again when its verdict is older than this.
+# If verdicts are not cached, the token of an open WebSocket, or of a request that had to wait for its body, is verified
+# again once its verdict is older than this, in seconds.
 _VERDICT_INTERVAL = 1.0
 
 
 class DataPath:
-    """Serves the public port, in one process of possibly several on it."""
+    """Serves the public port in this process. Other processes may serve the same port."""
 
     def __init__(self, settings: Settings, *, reuse_port: bool = False, resolve: Resolve = ask_system) -> None:
         self._settings = settings
@@ -75,7 +75,7 @@ class DataPath:
         }
         self._proxy = self._make_proxy()
         proxies = parse_proxies(settings.trusted_proxies or "")
-        # Each upstream has a pool of connections; the port for operations and files need a few more.
+        # Each upstream has a pool of connections; the operations port and files need a few more.
         upstream_connections = len(self._upstreams) * settings.upstream_connections
         self._descriptors = Descriptors(upstream_connections + settings.websockets + _OTHER_DESCRIPTORS)
         self._port = Port(
@@ -89,7 +89,7 @@ class DataPath:
         )
 
     async def start(self) -> None:
-        """Serve. Raises OSError where there is no listening socket to be had."""
+        """Start serving. Raises OSError if the port cannot be listened on."""
         self._deadlines.start(self._loop)
         self._standstills.start()
         self._deadlines.add(self._access_log)
@@ -101,23 +101,23 @@ class DataPath:
 
     @property
     def port(self) -> int:
-        """The public port, where the settings leave the choice to the system."""
+        """The number of the public port, which the system chose if the setting is 0."""
         return self._public_port.number
 
     def reload(self) -> None:
-        """Read the certificate again."""
+        """Reload the TLS certificate."""
         if self._certificate is not None:
             self._certificate.reload()
 
     def begin_drain(self) -> None:
-        """Every answer is the last on its connection from now on."""
+        """From now on, close each connection after the next response."""
         self._port.draining = True
 
     async def drain(self) -> None:
-        """Serve for a while those who have not heard yet, then listen no longer and let end what is in flight.
+        """Keep serving for `drain_delay`, then stop listening and let the requests in flight finish.
 
-        Others accept on a shared port, so this process stops at once: a connection that it accepted last might be
-        closed before its first request.
+        On a shared port other processes accept new connections, so this one stops accepting at once: it might otherwise
+        close a connection that it has just accepted before the first request arrives.
         """
         self.begin_drain()
         if self._public_port.shared:
@@ -129,7 +129,7 @@ class DataPath:
                 await self._port.end()
 
     async def close(self) -> None:
-        """End whatever is left."""
+        """Close everything that is still open."""
         self._public_port.close()
         for connection in list(self._port.connections):
             connection.abort()
@@ -140,7 +140,7 @@ class DataPath:
         self._access_log.flush()
 
     def status(self) -> dict[str, Any]:
-        """The state of this process, as the page for operations shows it."""
+        """The state of this process, as `/stats` shows it."""
         connections = self._port.connections
         return {
             "connections": len(connections),

@@ -1,24 +1,24 @@
-"""Quotas, and the share of one that a single consumer may have: requests in flight, WebSockets, bytes of memory."""
+"""Quotas of requests in flight, WebSockets or bytes of memory, with a maximum share for each consumer."""
 
 from collections import defaultdict
 from typing import NamedTuple
 
-# The networks of one wide network may have this many times the share of one network together.
+# All networks within one wide network together may have this many times the share of a single network.
 _WIDE_SHARE = 2
 
 
 class Consumer(NamedTuple):
-    """A consumer of quotas: a network with the wide network around it, or a user without one."""
+    """A consumer of a quota: a network and the wide network that contains it, or a user, who has no wide network."""
 
     name: str
     wide: str | None = None
 
 
 class Quota:
-    """Admits `total` at most, and at most `share` of them for one consumer, which gives back what it takes.
+    """At most `total` units, of which one consumer may have at most `share`. Consumers give back what they take.
 
-    The networks of one wide network have twice the share together. Nobody waits until there is room: behind an upstream
-    that is too slow a queue would only grow.
+    The networks within one wide network may have twice the share together. There is no queue: with an upstream that is
+    too slow, a queue would only grow.
     """
 
     def __init__(self, total: int, share: int) -> None:
@@ -27,11 +27,11 @@ class Quota:
         self._taken: defaultdict[str, int] = defaultdict(int)
 
     def full(self, more: int = 1) -> bool:
-        """True if there is no room for so many more, for any consumer."""
+        """True if fewer than `more` units are left."""
         return self._left < more
 
     def at_share(self, consumer: Consumer, more: int = 1) -> bool:
-        """True if so many more would be too many for this consumer, or for the wide network around it."""
+        """True if `more` units would exceed the share of this consumer or of its wide network."""
         name, wide = consumer
         taken = self._taken
         if taken.get(name, 0) + more > self._share:

@@ -1,4 +1,4 @@
-"""A client's connection: it passes whatever happens on to its holder, and keeps what nobody has read yet."""
+"""A client's connection, which passes its events on to its holder."""
 
 import asyncio
 import math
@@ -10,17 +10,17 @@ from gateway.clients.port import Port
 from gateway.clients.transport import ClientTransport
 from gateway.messages import refusals, response
 
-# The most bytes that are kept for later, of a body or of further requests, before reading pauses.
+# Bytes of a body or of further requests that are kept for later before reading is paused.
 _KEPT = 64 * 1024
 
 
 class Connection(ClientTransport):
-    """One connection. `origin` is where its requests come from, `buffer` has what was received and not read yet."""
+    """One connection. `origin` tells where its requests come from; `buffer` has data that was kept for later."""
 
     origin: Origin
 
     def __init__(self, port: Port, begin: "Callable[[Connection], Holder]") -> None:
-        """`begin` makes its first holder, once there is room for the connection."""
+        """`begin` makes the first holder, once the connection is admitted."""
         super().__init__(port.paused)
         self.holder: Holder = NOBODY
         self.deadline = math.inf
@@ -32,7 +32,7 @@ class Connection(ClientTransport):
         self._admitted = False
 
     def enter(self, transport: asyncio.BaseTransport, descriptor: int) -> bool:
-        """Count the connection from now on, and wait for its first byte. False where there is no room for it."""
+        """Count the connection from now on, and wait for its first byte. False if it is not admitted."""
         self.origin = Origin(transport, self._port.proxies, secure=self._port.tls is not None)
         self._admitted = self._port.admit(self, descriptor)
         if self._admitted:
@@ -45,7 +45,9 @@ class Connection(ClientTransport):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.attach(transport)
         descriptor = transport.get_extra_info("socket").fileno()
-        if not self._admitted and not self.enter(transport, descriptor):  # with TLS it entered before its handshake
+        if not self._admitted and not self.enter(
+            transport, descriptor
+        ):  # with TLS it was admitted before its handshake
             self.write(response.refusal(refusals.unavailable("there are too many connections")))
             self.close()
 
@@ -82,21 +84,21 @@ class Connection(ClientTransport):
         return self.holder.idle
 
     def wait(self, seconds: float) -> None:
-        """Have the holder's `expire` called when so much time has passed from now."""
+        """Have `expire` of the holder called in this many seconds."""
         self.deadline = self.time() + seconds
 
     def await_reader(self) -> None:
-        """Give the client as much time to read what was written as it has for sending a part of a body."""
+        """Allow the client as much time to read what was written as for sending a part of a body."""
         self.wait(self._port.limits.body_timeout)
 
     def keep(self, data: bytes) -> None:
-        """Keep what nobody reads yet, and read no more where that is a lot."""
+        """Keep `data` for later, and pause reading if that makes too much."""
         self.buffer = self.buffer + data if self.buffer else data
         if len(self.buffer) >= _KEPT:
             self.pause()
 
     def hand_over(self, holder: Holder) -> None:
-        """From now on `holder` reads every byte, beginning with those that were kept."""
+        """Pass all data to `holder` from now on, beginning with the data that was kept."""
         self.holder = holder
         self.resume()
         if self.buffer:
@@ -106,5 +108,5 @@ class Connection(ClientTransport):
     # What its port calls
 
     def shut_down(self) -> None:
-        """No further request is served: end the connection as soon as none is in flight."""
+        """Serve no further requests, and close the connection unless a request is in flight."""
         self.holder.on_shutdown()

@@ -1,4 +1,4 @@
-"""One request from its head to its answer: route, token, policy, body, upstream."""
+"""One request, from its head to the end of its answer: route, token, policy, body, upstream."""
 
 from http import HTTPStatus
 from typing import cast
@@ -27,7 +27,8 @@ _NO_ROUTE = b"-"
 class Exchange(InFlight):
     """A request on a client's connection, from its head to the end of its answer.
 
-    It holds the connection itself while a verdict is awaited; before that its upload may, and afterwards its relay.
+    It holds the connection itself while it waits for a verdict. Its upload holds it while the body arrives, and its
+    relay once the request is sent to an upstream.
     """
 
     __slots__ = (
@@ -57,8 +58,8 @@ class Exchange(InFlight):
         self._started = proxy.time()
         self._identity = trace_context.identify(request.headers)
         self._route: routes.Route | None = None
-        self._allow: Allow | None = None  # that let it in, where its route asks for one
-        self._authorization: bytes | None = None  # as the upstream is to have it
+        self._allow: Allow | None = None  # if its route requires a token
+        self._authorization: bytes | None = None  # for the upstream
         self._address = client.origin.client(request)
         self._network = client.origin.network(self._address)
         self._leases = Leases(self._network, proxy.websockets)
@@ -71,7 +72,7 @@ class Exchange(InFlight):
         proxy.counters.requests += 1
 
     def start(self) -> None:
-        """Decide about the request and send it on, now or when it is known who it is from."""
+        """Decide on the request and forward it, at once or when its verdict is there."""
         client, upload = self._client, self._upload
         try:
             answer = policy.own_answer(self.request, self._proxy.cors)
@@ -82,7 +83,7 @@ class Exchange(InFlight):
         except RefusedError as fault:
             self.refuse(fault)
         if upload is not None and not upload.complete and not self._over and client.holder is not upload:
-            client.pause()  # nobody counts the bytes of a body that is not asked for yet
+            client.pause()  # bytes of a body that is not read yet do not count against a quota
 
     # The decision
 
@@ -91,9 +92,7 @@ class Exchange(InFlight):
         route = self._route = routes.match(request.method, request.path)
         if request.length > BODY_LIMIT and not route.dialect:
             raise refusals.too_large()
-        self._proxy.requests[route.upstream].require(
-            self._network
-        )  # before a question about a token that could not be used
+        self._proxy.requests[route.upstream].require(self._network)  # before auth-service is asked about the token
         values = request.authorization
         if route.policy == "pass" or (route.policy == "optional" and not values):
             self._authorization = bearer.single(values)
@@ -132,7 +131,7 @@ class Exchange(InFlight):
         self._receive(route)
 
     def _receive(self, route: routes.Route) -> None:
-        """Send the request on once its body is whole: one that comes slowly takes no place with the upstream."""
+        """Forward the request once its body is complete, so that a slow body takes no capacity of the upstream."""
         request, client, upload = self.request, self._client, self._upload
         if upload is None or upload.complete or request.length > BODY_LIMIT:
             self._forward(route)
@@ -160,14 +159,14 @@ class Exchange(InFlight):
             self.refuse(fault)
 
     def _verdict_is_old(self, upload: Upload) -> bool:
-        """True if the token may have been revoked while the body was awaited."""
+        """True if the token may have been revoked while the body arrived."""
         return self._proxy.time() - upload.began_at > self._proxy.verdict_interval
 
     def _forward(self, route: routes.Route) -> None:
         if self.left_behind:
             raise refusals.left_behind()
         request, proxy, allow = self.request, self._proxy, self._allow
-        self._leases.claim_request(proxy.requests[route.upstream])  # others may have taken the last one in the meantime
+        self._leases.claim_request(proxy.requests[route.upstream])  # others may have used up the quota in the meantime
         upgrade = False
         if allow is not None and request.upgrades and request.asks_for_websocket():
             self._leases.claim_websocket(allow.subject)
@@ -194,7 +193,7 @@ class Exchange(InFlight):
         relay.start()
 
     def _own_lines(self, *, upgrade: bool) -> bytes:
-        """The lines that only the gateway says to an upstream."""
+        """The gateway's own header lines for the upstream."""
         identity = self._identity
         lines = b"x-request-id: %b\r\n%b%b%b" % (
             identity.request_id,
@@ -210,10 +209,10 @@ class Exchange(InFlight):
 
     @property
     def left_behind(self) -> bool:
-        """True if the client may have values up on the request, and perhaps have sent it elsewhere since.
+        """True if the client may have given up on the request, and may have sent it elsewhere since.
 
-        It may when this process stood still after the request arrived. It has when it closed its connection, which
-        comes together with the request where a network was cut for a while.
+        This is possible if this process was suspended after the request arrived. It is certain if the client has closed
+        its connection, which can arrive together with the request after a network outage.
         """
         changes = self.request.method not in SAFE_METHODS
         return self._proxy.standstills.spoiled(self._intake.arrival) or (changes and self._client.client_has_left)
@@ -231,14 +230,14 @@ class Exchange(InFlight):
         self._answer(fault.answer(self.request.first(b"accept")), close=fault.close)
 
     def _answer(self, answer: Answer, *, close: bool = False) -> None:
-        """Answer by ourselves, whole."""
+        """Send a complete answer of the gateway's own."""
         read = self._upload is None or self._upload.pass_over()
         lines = self.begin_answer(reusable=read and not close)
         self._client.write(response.own(answer, lines, with_body=self.request.method != b"HEAD"))
         self.finish(answer.status)
 
     def begin_answer(self, *, reusable: bool) -> bytes:
-        """The lines that the gateway adds to an answer. `reusable`: another request may follow it on the connection."""
+        """The lines that the gateway adds to an answer. If `reusable`, the connection may be kept open."""
         self._keep_alive = reusable and self._intake.keeps_alive(self.request)
         return self._lines(b"" if self._keep_alive else CLOSE)
 
@@ -247,27 +246,27 @@ class Exchange(InFlight):
         return b"X-Request-Id: %b\r\n%b%b" % (self._identity.request_id, cors, connection)
 
     def finish(self, status: int) -> None:
-        """The answer was written whole."""
+        """The answer is complete."""
         unread = self._upload is not None and not self._upload.complete
         self._end(status)
         self._intake.finish(keep_alive=self._keep_alive, unread=unread)
 
     def break_off(self, status: int) -> None:
-        """End in the middle of an answer, which must not look complete."""
+        """End the connection in the middle of an answer, which must not look complete."""
         self._proxy.counters.answers_cut_short += 1
         self._end(status)
         if self.request.minor == 0:
-            self._client.reset()  # else its end would be taken for that of an answer without a length
+            self._client.reset()  # closing would look like the end of an answer without a length
         else:
             self._client.abort()
 
     def switch(self, head: ResponseHead, connection: UpstreamConnection) -> None:
-        """The upstream opens the WebSocket that was asked for."""
+        """The upstream has accepted the WebSocket."""
         proxy, request, identity = self._proxy, self.request, self._identity
-        allow = cast(Allow, self._allow)  # without one no upstream is asked for a WebSocket
+        allow = cast(Allow, self._allow)  # only verified requests open a WebSocket
 
         def ask(tunnel: Tunnel) -> None:
-            # Without an asker: a client must not keep a revoked token's WebSocket open by using up its network's share.
+            # No asker: a client must not be able to keep the WebSocket of a revoked token open by using up its share.
             proxy.verdicts.ask(request.authorization[0], request.headers, identity.request_id, tunnel, None)
 
         self._client.write(response.switching(head, self._lines(b"")))
@@ -282,7 +281,7 @@ class Exchange(InFlight):
         self._leases.give_back()
         if self._upload is not None:
             self._upload.give_back()
-            self._upload = None  # they know each other
+            self._upload = None  # the two refer to each other
         if not self._logged:
             return
         route = self._route.template if self._route is not None else _NO_ROUTE

@@ -1,25 +1,26 @@
-"""The holder of a client's connection: the one object that is told whatever happens on it."""
+"""The holder of a client's connection: the object that receives all its events."""
 
 
 class Holder:
-    """A connection has one holder at a time: its intake, an exchange, an upload, a relay, a tunnel or a lingering end.
+    """Receives the events of a client's connection, which has one holder at a time.
 
-    Each method does nothing here, so that a holder says only what it reacts to.
+    These are its intake between requests, then an exchange, an upload, a relay, a tunnel, or a lingering close. By
+    default each event is ignored.
     """
 
     __slots__ = ()
 
-    # No request is being served.
+    # True if no request is in flight.
     idle = False
 
     def on_client_data(self, data: bytes) -> None:
-        """The client has sent this."""
+        """The client has sent `data`."""
 
     def on_client_eof(self) -> None:
-        """The client sends no more. Unless the holder keeps the connection open, the event loop closes it."""
+        """The client has closed its sending side. The event loop closes the connection afterwards."""
 
     def on_client_gone(self) -> None:
-        """The connection has ended. The holder hears no more of it."""
+        """The connection has ended. No further events follow."""
 
     def on_client_congested(self) -> None:
         """The client reads more slowly than is written."""
@@ -28,10 +29,11 @@ class Holder:
         """The client has caught up."""
 
     def on_shutdown(self) -> None:
-        """The gateway is about to stop: end the connection as soon as no request is in flight on it."""
+        """The gateway is stopping: close the connection unless a request is in flight."""
 
     def expire(self) -> None:
         """The connection's deadline has passed."""
 
 
+# The holder of a connection that was not admitted, or that has ended.
 NOBODY = Holder()

@@ -1,11 +1,11 @@
-"""Reactions that all holders of a connection share while a request is in flight on it."""
+"""The behaviour that all holders of a connection share while a request is in flight."""
 
 from gateway.clients.connection import Connection
 from gateway.clients.holder import Holder
 
 
 class InFlight(Holder):
-    """Holds `_client` while a request is in flight: what the client sends meanwhile waits for its turn."""
+    """Holds the connection while a request is in flight: data that follows the request is kept for later."""
 
     __slots__ = ("_client",)
 
@@ -15,7 +15,7 @@ class InFlight(Holder):
         self._client.keep(data)
 
     def on_client_eof(self) -> None:
-        self._client.abort()  # to close would wait until a client that has gone has read what is left
+        self._client.abort()  # close() would wait for a client that has gone to read the rest
 
     def on_client_congested(self) -> None:
         self._client.await_reader()

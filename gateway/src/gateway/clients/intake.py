@@ -1,4 +1,4 @@
-"""The requests of a client's connection, one at a time, with limits of time, size and number."""
+"""The intake of requests from a client's connection, one at a time and with limits on time and number."""
 
 import asyncio
 import math
@@ -16,13 +16,13 @@ from servicekit.http1.parser import MalformedMessageError
 
 
 class Serve(Protocol):
-    """Begins to serve a request: until it calls `finish` of the intake, the connection is no longer the intake's."""
+    """Starts serving a request. The connection is returned by calling `finish` of the intake."""
 
     def __call__(self, intake: "Intake", request: Request, /) -> None: ...
 
 
 class Intake(Holder):
-    """Holds `client` between requests. `arrival` is the time since when the request being served may have waited."""
+    """Holds `client` between requests. `arrival` is the earliest time at which the latest request can have arrived."""
 
     __slots__ = ("_heads", "_port", "_requests", "_serve", "arrival", "client", "limits")
 
@@ -40,17 +40,17 @@ class Intake(Holder):
     # What its exchanges call
 
     def keeps_alive(self, request: Request) -> bool:
-        """True if another request may follow this one, as far as the client and the gateway want it."""
+        """True if neither the client nor the gateway wants to close the connection after this request."""
         return request.keep_alive and not self._port.draining and self._requests < self.limits.requests_per_connection
 
     def finish(self, *, keep_alive: bool, unread: bool) -> None:
-        """The answer was written whole; a part of the request's body may be `unread`."""
+        """The answer is complete; a part of the request's body may be `unread`."""
         client = self.client
         client.holder = self
         if not keep_alive or self._port.ended:
             self._end(unread=unread)
         elif client.congested:
-            client.pause()  # a client that does not read its answers is not asked for more
+            client.pause()  # until the client has read its answers
         else:
             self._await_request()
 
@@ -84,7 +84,7 @@ class Intake(Holder):
     # Requests
 
     def _await_request(self) -> None:
-        """Wait for the next request; one that is there already waits for its turn among all connections."""
+        """Wait for the next request. If it is there already, other connections take their turn first."""
         client = self.client
         client.wait(self.limits.keepalive_timeout)
         if client.buffer:
@@ -93,16 +93,16 @@ class Intake(Holder):
             client.resume()
 
     def _advance(self) -> None:
-        """Serve the next request that has arrived, once the client has taken what was written to it.
+        """Serve the next request in the buffer, once everything that was written has been sent.
 
-        A client that sends requests and reads no answers would otherwise hold a place with an upstream for each.
+        Otherwise a client that sends requests and reads no answers could have many requests at an upstream.
         """
         client = self.client
         if client.buffer and client.holder is self and not client.congested and client.takes_more():
             self._read_request()
 
     def _read_request(self) -> None:
-        """Start the request whose head is in the buffer, unless it is not all there, or refused."""
+        """Start the request whose head is in the buffer, unless the head is incomplete or refused."""
         client, begun = self.client, self._heads.begun
         data, client.buffer = client.buffer, b""
         try:
@@ -124,12 +124,12 @@ class Intake(Holder):
     # Ends
 
     def _refuse(self, fault: RefusedError) -> None:
-        """Answer bytes that are no request, and end."""
+        """Answer data that is not a valid request, and end the connection."""
         self.client.write(response.refusal(fault))
         self._end(unread=True)
 
     def _end(self, *, unread: bool) -> None:
-        self.client.buffer = b""  # nothing behind the last request is read
+        self.client.buffer = b""  # data that follows the last request is not read
         if unread:
             self.client.hand_over(Lingering(self.client))
         else:

@@ -1,4 +1,4 @@
-"""The parts of quotas that one request has taken."""
+"""The quota units that one request holds."""
 
 from collections.abc import Callable
 from typing import cast
@@ -8,15 +8,15 @@ from gateway.quota import Consumer
 
 
 class Leases:
-    """A request's part of the requests to its upstream, and of the WebSockets. Each is given back once."""
+    """A request's unit of its upstream's quota, and of the WebSockets' quota. Each is given back once."""
 
     __slots__ = ("_network", "_requests", "_user", "_websockets")
 
     def __init__(self, network: Consumer, websockets: GuardedQuota) -> None:
         self._network = network
-        self._requests: GuardedQuota | None = None  # one of which `_network` has taken
+        self._requests: GuardedQuota | None = None  # the quota from which `_network` has a unit
         self._websockets = websockets
-        self._user: Consumer | None = None  # which has taken one of `_websockets`
+        self._user: Consumer | None = None  # that has a unit of `_websockets`
 
     def claim_request(self, requests: GuardedQuota) -> None:
         """Raises RefusedError."""
@@ -30,7 +30,7 @@ class Leases:
         self._user = user
 
     def hand_over_websocket(self) -> Callable[[], None]:
-        """A function that gives the WebSocket back, which its caller has to call from now on."""
+        """A function that gives the WebSocket's unit back. From now on the caller is responsible for this."""
         websockets, user = self._websockets, cast(Consumer, self._user)
         self._user = None
         return lambda: websockets.give_back(user)

@@ -1,4 +1,4 @@
-"""The end of a connection whose client is still sending."""
+"""The lingering close of a connection whose client may still be sending."""
 
 from gateway.clients.connection import Connection
 from gateway.clients.holder import Holder
@@ -8,9 +8,9 @@ SECONDS = 1.0
 
 
 class Lingering(Holder):
-    """Reads a little more for a little longer, until the client has ended the connection too.
+    """Discards a limited amount of data for a limited time, until the client closes the connection too.
 
-    Closing it with bytes unread could destroy the answer that is still on its way to the client.
+    Closing a connection with unread data resets it, and the client could lose the answer that is on its way.
     """
 
     __slots__ = ("_client", "_left")

@@ -1,4 +1,4 @@
-"""Makes the protocol of every connection that a port accepts."""
+"""The protocol factory of a port."""
 
 from gateway.clients.connection import Connection
 from gateway.clients.handshake import Handshake
@@ -7,7 +7,7 @@ from gateway.clients.port import Port
 
 
 class Listener:
-    """A protocol factory for asyncio. `serve` is called with each request that arrives at `port`."""
+    """Makes the protocol of each accepted connection. `serve` is called with each request."""
 
     def __init__(self, port: Port, serve: Serve) -> None:
         self._port = port

@@ -1,4 +1,4 @@
-"""The origin of a connection's requests, as upstreams are told it."""
+"""The origin of a connection's requests, as it is stated to upstreams."""
 
 import asyncio
 
@@ -10,9 +10,9 @@ _SCHEMES = (b"http", b"https")
 
 
 class Origin:
-    """The origin of what comes over one connection: its peer, or whom a trusted proxy names, request by request.
+    """The origin of each request on a connection: the peer, or the client that a trusted proxy names.
 
-    `counts_for` is the network whose connection it is; None is a trusted proxy's, which serves many clients.
+    `counts_for` is the network for which the connection counts, None for a trusted proxy, which serves many clients.
     """
 
     __slots__ = ("_lines", "_network", "_peer", "_proxies", "_proxy", "_scheme", "counts_for")
@@ -30,18 +30,18 @@ class Origin:
         self._proxy = peer if trusted else None
 
     def client(self, request: Request) -> Address | None:
-        """The client that `request` comes from, None where it has no address. The other methods take it as `client`."""
+        """The client that sent `request`, or None if it has no address. The other methods take it as `client`."""
         return self._peer if self._proxy is None else self._proxies.client(self._proxy, request.headers)
 
     def network(self, client: Address | None) -> Consumer:
-        """The network whose share a request of `client` takes from."""
+        """The network whose share is used by the requests of `client`."""
         return self._network if client is self._peer else network_of(client)
 
     def lines(self, request: Request, client: Address | None) -> bytes:
-        """The lines that only the gateway says of where `request` comes from and which host it asked."""
+        """The gateway's own header lines on the origin of `request` and the host that it asked for."""
         lines = self._lines if self._proxy is None else self._lines_behind_proxy(request, client)
         host = request.host
-        # Always quoted, as a port or an IPv6 address must be.
+        # Always quoted, since a port or an IPv6 address must be.
         return b'%b;host="%b"\r\nx-forwarded-host: %b\r\n' % (lines, host, host) if host else lines + b"\r\n"
 
     def _lines_behind_proxy(self, request: Request, client: Address | None) -> bytes:

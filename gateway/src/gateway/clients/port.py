@@ -1,4 +1,4 @@
-"""The clients of one port: their limits, their number, and the end of all their connections."""
+"""The state that all connections of one port share: limits, counts, and shutdown."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ _LOOK = 0.5
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits on one client. Times are in seconds, `body_rate` is in bytes a second."""
+    """Limits for clients. Times are in seconds, `body_rate` is in bytes per second."""
 
     first_byte_timeout: float
     header_timeout: float
@@ -32,7 +32,7 @@ class Limits:
 
 
 class Client(Protocol):
-    """A client's connection, as its port knows it."""
+    """The part of a client's connection that its port uses."""
 
     deadline: float
     origin: Origin
@@ -45,7 +45,7 @@ class Client(Protocol):
 
 
 class Port:
-    """Everything that the connections of one port share. With `tls`, each begins with a handshake."""
+    """Admits connections, and ends them on shutdown. With `tls`, each begins with a handshake."""
 
     def __init__(
         self,
@@ -65,22 +65,22 @@ class Port:
         self.tls = tls
         self.time = asyncio.get_running_loop().time
         self.connections: set[Client] = set()
-        self.draining = False  # every answer is the last on its connection
-        self.ended = False  # no request is served any more
-        self.paused: set[ClientTransport] = set()  # those that are not read from for the time being
+        self.draining = False  # each connection is closed after the next answer
+        self.ended = False  # no further requests are served
+        self.paused: set[ClientTransport] = set()  # connections whose reading is paused
         self.deadline = 0.0
         self._descriptors = descriptors
         self._quota = Quota(limits.connections, limits.connections_per_address)
         self._empty = asyncio.Event()
 
     def expire(self) -> None:
-        """End the connections that are not read from and whose clients have left, which only reading would show."""
+        """Abort the connections of clients that have disconnected while reading was paused."""
         self.deadline = self.time() + _LOOK
         for connection in list(self.paused):
             connection.look()
 
     def admit(self, connection: Client, descriptor: int) -> bool:
-        """True if there is room for one more connection from its network; it then counts until it is dismissed."""
+        """True if there is room for the connection, which then counts until it is dismissed."""
         if len(self.connections) >= self.limits.connections or self._descriptors.lack(descriptor):
             self.counters.refused_connections += 1
             return False
@@ -104,7 +104,7 @@ class Port:
             self._quota.give_back(network)
 
     async def end(self) -> None:
-        """Serve no further request, and wait until the last connection has ended."""
+        """Serve no further requests, and wait until the last connection has ended."""
         self.draining = self.ended = True
         for connection in list(self.connections):
             connection.shut_down()

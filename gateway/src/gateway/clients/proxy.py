@@ -1,4 +1,4 @@
-"""Everything that the exchanges of one process share."""
+"""The objects and settings that the exchanges of one process share."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from servicekit.upstreams.pool import Upstream
 
 @dataclass(frozen=True)
 class Proxy:
-    """Everything that all exchanges share. A verdict older than `verdict_interval` seconds is asked for again.
+    """Shared by all exchanges. A verdict that is older than `verdict_interval` seconds is asked for again.
 
     `upstreams` has each upstream of the route table, `requests` the quota of requests in flight to each. `buffer` is
     the quota of bytes in bodies that are not whole yet. Networks share these two; `websockets` is shared by subjects.
@@ -38,6 +38,6 @@ class Proxy:
 
     @functools.cached_property
     def timeout_line(self) -> bytes:
-        """Tells an upstream after how long nobody waits for its answer any more: seconds, three decimals at most."""
+        """Tells an upstream how many seconds its answer is waited for, with three decimals at most."""
         seconds = f"{max(self.read_timeout, 0.001):.3f}".rstrip("0").rstrip(".")
         return b"x-parley-timeout: %b\r\n" % seconds.encode()

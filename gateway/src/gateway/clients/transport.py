@@ -1,4 +1,4 @@
-"""The transport of a client's connection: writing to it, pausing and resuming its reading, and ending it."""
+"""The transport of a client's connection: writing, flow control, and closing."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from servicekit.resets import reset
 class ClientTransport(asyncio.Protocol):
     """A protocol with the methods of its transport.
 
-    `write` takes bytes, `close` ends the connection once they are sent, and `abort` ends it at once. While nothing is
-    read, the event loop does not notice that the client leaves. Such connections are in `paused`, and their port calls
-    `look` of each from time to time.
+    `write` takes bytes, `close` ends the connection once they are sent, and `abort` ends it at once. While reading is
+    paused, the event loop does not notice when the client disconnects. Such connections are in `paused`, and their port
+    calls `look` of each from time to time.
     """
 
     write: Callable[[bytes], None]
@@ -35,7 +35,7 @@ class ClientTransport(asyncio.Protocol):
         self._paused.discard(self)
 
     def pause(self) -> None:
-        """Read nothing more for the time being."""
+        """Stop reading until `resume`."""
         if self not in self._paused:
             self._paused.add(self)
             self._transport.pause_reading()
@@ -46,7 +46,7 @@ class ClientTransport(asyncio.Protocol):
             self._transport.resume_reading()
 
     def takes_more(self) -> bool:
-        """True if the client has taken what was written. If it has not, it counts as congested until it has."""
+        """True if all that was written has been sent. Otherwise the client counts as congested until it has."""
         if self._transport.is_closing():
             return False
         if self._transport.get_write_buffer_size():
@@ -59,15 +59,15 @@ class ClientTransport(asyncio.Protocol):
         return has_left(self._transport)
 
     def look(self) -> None:
-        """End the connection where the client has left."""
+        """Abort the connection if the client has disconnected."""
         if self.client_has_left:
             self.abort()
 
     def end_writing(self) -> None:
-        """Say that nothing more will come, and leave it to the client to end the connection."""
+        """Close the sending side, and let the client end the connection."""
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
     def reset(self) -> None:
-        """End the connection at once, and so that its end cannot be taken for that of an answer."""
+        """End the connection with a TCP reset, which cannot be mistaken for the end of an answer."""
         reset(self._transport)

@@ -1,4 +1,4 @@
-"""A request's body, gathered before an upstream hears of the request."""
+"""A request's body, which is buffered before the request is sent to an upstream."""
 
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from servicekit.http1.parser import MalformedMessageError
 
 
 class Uploader(Protocol):
-    """The exchange, as its upload knows it: it holds the connection again once it is told one of these."""
+    """The part of an exchange that its upload uses. Each of these calls ends the upload."""
 
     def on_body(self) -> None:
         """The body is complete, or too large."""
@@ -27,8 +27,8 @@ class Uploader(Protocol):
 class Upload(InFlight):
     """Holds the connection of `client` while the body of `request` arrives.
 
-    Until the body is whole, its bytes take room in `buffer`, counted for `network`. `began_at` is the time at which the
-    exchange asked for the body.
+    Until the body is complete, its bytes count against the quota `buffer`, in the share of `network`. `began_at` is the
+    time at which reading began.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class Upload(InFlight):
 
     @property
     def too_large(self) -> bool:
-        """True if it is more than any service reads."""
+        """True if the body is larger than any service accepts."""
         return len(self._content) > BODY_LIMIT
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class Upload(InFlight):
         client.hand_over(self)
 
     def pass_over(self) -> bool:
-        """Read a body that nobody needs, where all of it is there already. True if nothing of it is left to be read."""
+        """Skip the body if all of it has arrived already. True if nothing of it is left to read."""
         client = self._client
         if self.complete or client.holder is self:
             return self.complete
@@ -92,7 +92,7 @@ class Upload(InFlight):
         return self.complete
 
     def framed(self, *, chunked: bool) -> bytes:
-        """The body as it goes up. A chunked one that is not complete lacks its end."""
+        """The body as it is sent to the upstream. An incomplete chunked body lacks its end."""
         content = bytes(self._content)
         if not chunked:
             return content
@@ -100,7 +100,7 @@ class Upload(InFlight):
         return (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + end
 
     def give_back(self) -> None:
-        """The body is sent on or not needed: give back the room that its bytes took."""
+        """Give back the quota that the bytes took. Called once the body is sent on or not needed."""
         if self._held:
             self._buffer.give_back(self._network, self._held)
             self._held = 0
@@ -125,7 +125,7 @@ class Upload(InFlight):
         self._uploader.refuse(refusals.malformed("the body did not arrive in time", 408))
 
     def _read(self, data: bytes) -> None:
-        """Raises MalformedMessageError, or RefusedError where there is no room for it."""
+        """Raises MalformedMessageError, or RefusedError if there is no room for the data."""
         client = self._client
         self._received += len(data)
         content = self._reader.feed(data)
@@ -138,6 +138,6 @@ class Upload(InFlight):
         self._content += content
 
     def _deadline(self, now: float) -> float:
-        """The time until which to wait for more. A body has a least rate, so that a trickle ends too."""
+        """The time by which more of the body must arrive. There is a minimum rate, so that a trickle ends too."""
         limits = self._limits
         return min(now, self.began_at + self._received / limits.body_rate) + limits.body_timeout

@@ -1,4 +1,4 @@
-"""A request's head as it was read, and the head that an upstream gets, written from the parts of the first."""
+"""A request's head, and the head that is sent to an upstream, which is written from its parts."""
 
 import re
 
@@ -8,7 +8,7 @@ from servicekit.http1.parser import ChunkedBody, LengthBody, MalformedMessageErr
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 _BODILESS_METHODS = (b"GET", b"HEAD")
-# Whose absence of a body is stated (RFC 9110 §8.6).
+# Methods for which the absence of a body is stated (RFC 9110 §8.6).
 _METHODS_WITH_LENGTH = (b"POST", b"PUT", b"PATCH")
 _NONE: list[bytes] = []
 
@@ -16,7 +16,7 @@ _NONE: list[bytes] = []
 class Request:
     """A request's head. `lines` are the headers that pass, `headers` the values of those that the gateway reads.
 
-    `path` and `query` are parts of `target`, which is what is matched and what is sent on, byte for byte.
+    `path` and `query` are parts of `target`, which is forwarded byte for byte.
     """
 
     __slots__ = (
@@ -37,7 +37,7 @@ class Request:
     )
 
     def __init__(self, head: RequestHead) -> None:
-        """Raises MalformedMessageError for what another server could read in another way (400, 417)."""
+        """Raises MalformedMessageError if another server could read the head differently (400, 417)."""
         self.method = head.method
         self.minor = head.minor
         self.target = head.target
@@ -57,7 +57,7 @@ class Request:
             raise MalformedMessageError("a request with this method has no body")
         self.expects_continue = b"expect" in headers and _expects_continue(headers[b"expect"], head.minor)
         self.upgrades = b"upgrade" in headers
-        # Behind an Upgrade the client may already speak another protocol, and behind a chunked body nothing is read.
+        # After an Upgrade the client may already use another protocol, and nothing is read after a chunked body.
         self.keep_alive = head.minor == 1 and not self.upgrades and not self.chunked
         if b"connection" in headers and b"close" in tokens(headers[b"connection"]):
             self.keep_alive = False
@@ -71,12 +71,12 @@ class Request:
         return ChunkedBody() if self.chunked else LengthBody(self.length)
 
     def first(self, name: bytes) -> bytes:
-        """The first value of a header that the gateway reads, empty where there is none."""
+        """The first value of a header that the gateway reads, or b"" if there is none."""
         values = self.headers.get(name)
         return values[0] if values else b""
 
     def asks_for_websocket(self) -> bool:
-        """True if this is the opening of RFC 6455 §4.1, as far as a proxy must know."""
+        """True if this is an opening handshake of RFC 6455 §4.1, as far as a proxy has to check."""
         return (
             self.method == b"GET"
             and self.minor == 1
@@ -85,7 +85,7 @@ class Request:
         )
 
     def head_for(self, upstream_host: bytes, own_lines: bytes) -> bytes:
-        """The head to send to an upstream; `own_lines` are the lines that only the gateway says."""
+        """The head to send to an upstream; `own_lines` are the gateway's own header lines."""
         if self.chunked:
             framing = b"transfer-encoding: chunked\r\n\r\n"
         elif b"content-length" in self.headers or self.method in _METHODS_WITH_LENGTH:
@@ -106,7 +106,7 @@ def _host(values: list[bytes], minor: int) -> bytes:
     return values[0]
 
 
-# Hosts that were found well formed, a few: a gateway has one or two names.
+# A few hosts that are known to be well formed; a gateway has only one or two names.
 _HOSTS: set[bytes] = set()
 
 
@@ -115,12 +115,12 @@ def _check_host(value: bytes) -> None:
     if host is None or int(host.group(1) or 0) > 65535:
         raise MalformedMessageError("the Host header is malformed")
     if len(_HOSTS) >= 64:
-        _HOSTS.clear()  # else 64 odd ones would keep the common ones out for ever
+        _HOSTS.clear()  # otherwise 64 odd ones could keep the common ones out permanently
     _HOSTS.add(value)
 
 
 def _check_transfer_encoding(headers: Headers, minor: int) -> None:
-    """Accept `chunked` alone (RFC 9112 §6.1): every other spelling has been read in two ways by somebody."""
+    """Accept only `chunked` (RFC 9112 §6.1), since servers are known to read every other spelling differently."""
     if minor == 0 or b"content-length" in headers:
         raise MalformedMessageError("the body is framed ambiguously")
     if [coding.lower() for coding in headers[b"transfer-encoding"]] != [b"chunked"]:

@@ -1,4 +1,4 @@
-"""The names of a request in every log: its own id, and the W3C Trace Context it belongs to."""
+"""The request id and the W3C Trace Context that identify a request in all logs."""
 
 import random
 import re
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from gateway.messages.headers import Headers
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
-# https://www.w3.org/TR/trace-context/#traceparent-header: a later version may say more behind a further dash.
+# https://www.w3.org/TR/trace-context/#traceparent-header: later versions may append fields after another dash.
 _PARENT = rb"(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 _TRACEPARENT = re.compile(rb"00-%b|(?!00|ff)[0-9a-f]{2}-%b(?:-.*)?" % (_PARENT, _PARENT))
 _TRACESTATE_SIZE = 512
 _TRACESTATE_MEMBERS = 32
 
-# Ids are no secrets: they only have to differ.
+# Ids are not secrets; they only have to be distinct.
 _random = random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311
 
 
@@ -32,7 +32,7 @@ def new_request_id() -> bytes:
 
 
 def identify(headers: Headers) -> Identity:
-    """The identity that a client's headers state: a malformed trace is replaced by a new one."""
+    """The identity that a client's headers state. A malformed trace is replaced by a new one."""
     ids = headers.get(b"x-request-id")
     request_id = ids[0] if ids and len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else new_request_id()
     parents = headers.get(b"traceparent")

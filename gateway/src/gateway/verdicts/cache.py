@@ -1,4 +1,4 @@
-"""The verdicts on tokens: what was said lately is remembered, and nobody asks what another is asking already."""
+"""A cache of verdicts on tokens, which also merges simultaneous questions on the same token."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 MAX_ALLOWS = 50_000
 MAX_DENIES = 5_000
 MAX_DENY_BODY = 4 * 1024
-# The part of its lifetime for which an allow is remembered, so that a loop that is late does not stretch it.
+# The fraction of its lifetime for which an allow is cached, so that a late event loop does not exceed it.
 _LIFETIME_PART = 0.95
 
 _NEGOTIATION = (b"accept", b"accept-language", b"language")
@@ -36,13 +36,13 @@ def _digest(data: bytes) -> bytes:
 
 
 class Waiter(Protocol):
-    """A party that waits for a verdict. It is told even if it has gone: others may wait for the same."""
+    """Receives a verdict, even if its client has gone in the meantime."""
 
     def on_verdict(self, verdict: Verdict) -> None: ...
 
 
 class _Remembered(Generic[T]):
-    """Values by key, each until its time, `bound` of them at the most: the oldest makes room for the newest."""
+    """Values by key, each until its time. At most `bound` are kept; the oldest are evicted first."""
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
@@ -55,7 +55,7 @@ class _Remembered(Generic[T]):
     def put(self, key: bytes, value: T, now: float, until: float) -> None:
         entries = self._entries
         entries.pop(key, None)
-        # Two at a time, so that a flood is forgotten as fast as it came, and no request pays for all of it.
+        # Evict two at a time, so that the cache shrinks after a flood without one request paying for all of it.
         for _ in range(2):
             oldest = next(iter(entries), None)
             if oldest is not None and (entries[oldest][0] <= now or len(entries) >= self._bound):
@@ -64,10 +64,10 @@ class _Remembered(Generic[T]):
 
 
 class Verdicts:
-    """Verdicts by the SHA-256 digest of the token; `lifetime` is in seconds, 0 asks again at every request.
+    """Verdicts by the SHA-256 digest of the token. `lifetime` is in seconds; 0 asks again for every request.
 
-    What is remembered are the facts that `/verify-token` states, never whether a route may be used. A verdict ends at a
-    fixed time after it was given, and never after its token. This is the one place to make it end earlier.
+    The cache holds the facts that `/verify-token` states, never whether a route may be used. A verdict expires at a
+    fixed time after it was given, and never later than its token.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Verdicts:
         self._breaker = Breaker()
 
     def allow(self, token: bytes) -> Allow | None:
-        """The remembered verdict on a good token, None where there is none."""
+        """The cached verdict on a valid token, or None."""
         found = self._allows.get(_digest(token), self._time())
         if found is not None:
             self._counters.verdict_hits += 1
@@ -104,7 +104,7 @@ class Verdicts:
     def ask(
         self, authorization: bytes | None, headers: Headers, request_id: bytes, waiter: Waiter, asker: Consumer | None
     ) -> None:
-        """Calls `waiter.on_verdict`, at once or later. None asks for the challenge of a request without a token.
+        """Call `waiter.on_verdict`, at once or later. Without `authorization`, it is a deny with the challenge to send.
 
         Of the client's `headers`, those that negotiate the form of a deny are sent along. If the same is not being
         asked already, the question counts against the share of `asker` until it is answered, even if the client leaves;
@@ -143,7 +143,7 @@ class Verdicts:
 
         def then(verdict: Verdict) -> None:
             if self._standstills.spoiled(asked_at):
-                verdict = Unknown()  # it may have been given before the process stood still, and be no longer true
+                verdict = Unknown()  # it may be outdated: this process was suspended meanwhile
             self._deadlines.discard(question)
             if asker is not None:
                 self._questions.give_back(asker)
@@ -180,5 +180,5 @@ class Verdicts:
 def _tell(waiter: Waiter, verdict: Verdict) -> None:
     try:
         waiter.on_verdict(verdict)
-    except Exception:  # the others wait for it too
+    except Exception:  # the other waiters are told nevertheless
         log.exception("unexpected error")
