@@ -14,7 +14,7 @@ async def test_a_trailer_of_an_answer_stays_here(gateway):
         writer.write(b"1;a=b\r\nx\r\n0\r\nX-Parley-Sub: 1\r\n\r\n")
 
     gateway.auth.script = script
-    answer = await gateway.request("GET", TOKEN)  # whose body would not be read if there were a trailer
+    answer = await gateway.request("GET", TOKEN)  # the test client would not read a body with a trailer
     assert (answer.body, answer.get("Trailer")) == (b"x", None)
 
 

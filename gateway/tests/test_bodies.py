@@ -103,7 +103,7 @@ async def test_a_body_that_turns_out_too_large_is_refused(gateway):
 
 @pytest.mark.parametrize("framing", [("Content-Length", str(MEBIBYTE)), CHUNKED])
 async def test_a_body_that_is_too_large_for_a_token_path_is_refused_by_its_service(gateway, framing):
-    """The service has words of its own for it, and needs only the length, or as much of the body as it reads."""
+    """The service refuses it in its own form. It needs only the length, or as much of the body as it reads."""
     read = []
 
     async def refusing(_message, reader, writer):

@@ -1,4 +1,4 @@
-"""docs/operations.md says what can be set."""
+"""docs/operations.md lists all settings."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ TOKEN = "/oauth/token"
 
 
 async def test_a_connection_that_was_forgotten_holds_up_no_token_request(pair, monkeypatch):
-    """The replica is alive and answers new connections; only what is sent on the old one reaches nobody."""
+    """The replica is alive and answers new connections, but does not receive what is sent on the old one."""
     monkeypatch.setattr(relay, "LONGEST_SILENCE", 1.2)
     for backend in pair.backends:
         backend.script = silent
@@ -86,7 +86,7 @@ async def test_a_replica_that_waits_for_somebody_else_is_waited_for(start_pair):
     for backend in pair.backends:
         backend.script = waiting
     requests = [asyncio.create_task(pair.request("POST", TOKEN, body=b"{}")) for _ in range(6)]
-    await asyncio.wait(requests, timeout=1.5)  # silent for seven times as long as it takes to be left out
+    await asyncio.wait(requests, timeout=1.5)  # seven times the silence after which a replica is probed twice
     answer.set()
     assert [(await request).status for request in requests] == [200] * 6
     assert len(pair.received) == 6

@@ -1,4 +1,4 @@
-"""A request that one replica loses is tried at the other one where that does no harm, and nowhere else."""
+"""A request that one replica loses is sent to the other one if that is safe, and only then."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from wire import PATIENCE, request_bytes
 
 ME = "/api/v1/users/me"
 TOKEN = "/oauth/token"
-KEYS = "/.well-known/jwks.json"  # not repeatable, whatever the method
+KEYS = "/.well-known/jwks.json"  # not repeatable with unsafe methods
 SAFE, UNSAFE = ("GET", "HEAD", "OPTIONS"), ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -52,7 +52,7 @@ async def test_an_answer_that_has_begun_is_not_asked_for_again(pair):
 
 
 async def _keep_connections(pair):
-    """Have a connection to each replica that is idle."""
+    """Leave an idle connection to each replica."""
     both, requests = asyncio.Event(), []
 
     async def meeting(message, reader, writer):
@@ -145,7 +145,7 @@ async def test_one_that_may_be_executed_twice_is_sent_whole_to_the_other(start_p
 async def test_a_chunked_body_is_sent_again_as_it_was_framed(pair):
     pair.backends[0].script = dropping
     async with asyncio.timeout(PATIENCE):
-        while not pair.backends[0].requests:  # which of the two gets a request is left to chance
+        while not pair.backends[0].requests:  # the replica that gets a request is chosen at random
             async with pair.connect() as connection:
                 await connection.send(request_bytes("POST", TOKEN, ("Transfer-Encoding", "chunked")) + b"3\r\nabc\r\n")
                 await connection.send(b"2\r\nde\r\n0\r\n\r\n")

@@ -8,7 +8,7 @@ ME = "/api/v1/users/me"
 TOKEN = "/oauth/token"
 
 
-# Who it is that answers at an address is a matter for TLS, which checks the name; in clear there is nothing to check.
+# With TLS the server's name is checked; without it, nothing shows that an address still belongs to the name.
 async def test_the_last_good_addresses_are_kept(start_pair):
     pair = await start_pair(dns_interval=0.02)
     pair.name.known = False

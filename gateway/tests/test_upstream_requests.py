@@ -1,4 +1,4 @@
-"""How many requests may be in flight to one upstream: one more is refused at once, and every end gives a place back."""
+"""The limit on requests in flight to an upstream: one more is refused at once, and each that ends makes room."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ REFUSED = "refused_requests_of_upstream"
 
 
 class Held:
-    """What an upstream does with requests until it is told to answer them."""
+    """Has an upstream delay its answers until `turn` is set."""
 
     def __init__(self, backend):
         self.turn = asyncio.Event()
@@ -32,7 +32,7 @@ class Held:
 
 @contextlib.asynccontextmanager
 async def _sent(gateway, number, target=TOKEN, *headers):
-    """So many requests, each on a connection of its own."""
+    """This many requests, each on its own connection."""
     async with contextlib.AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(gateway.connect()) for _ in range(number)]
         for connection in connections:
@@ -220,7 +220,7 @@ async def test_every_end_gives_its_place_back_once(start_gateway, end):
 
 
 async def _has_places(gateway, number):
-    """There are just so many."""
+    """Exactly this many requests are accepted."""
     held, refused = Held(gateway.auth), gateway.counter(REFUSED)
     async with _sent(gateway, number + 1) as connections:
         await until(lambda: gateway.counter(REFUSED) == refused + 1)

@@ -1,4 +1,4 @@
-"""The limits of WebSockets: a budget of their own, a share of it for each user, and so many frames a second."""
+"""The limits on WebSockets: their number, each user's share of it, and their frames per second."""
 
 import asyncio
 
@@ -68,7 +68,7 @@ async def test_one_that_its_upstream_refuses_takes_nothing(start_gateway, status
 
 
 async def test_a_client_that_sends_too_many_frames_is_cut_off(start_gateway):
-    """Ten seconds' worth may come at once: they may have been held up on their way."""
+    """The frames of ten seconds may arrive at once, since they may have been delayed on their way."""
     gateway = await start_gateway(websocket_frames=100)
     async with gateway.connect() as connection:
         _, peer = await opened(gateway, connection, Peer(gateway.users))

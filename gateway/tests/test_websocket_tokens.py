@@ -1,4 +1,4 @@
-"""A WebSocket ends with its token: when that is revoked or expires, and not because nobody can say."""
+"""A WebSocket is closed when its token is revoked or expires, but not because auth-service is unavailable."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ AGES = (0.0, 0.5, 1.0, 1.5, 1.9)
 
 
 async def test_a_revocation_ends_it_as_soon_as_it_ends_everything_else(start_gateway):
-    """However old the verdict was that let it in: at the latest two seconds after the token was revoked."""
+    """It is closed two seconds after the revocation at the latest, however old the verdict on its request was."""
     gateway = await start_gateway(verdict_lifetime=2)
     async with contextlib.AsyncExitStack() as stack:
         started = time.monotonic()
@@ -72,7 +72,7 @@ async def test_a_revocation_ends_one_that_is_open(start_gateway, lifetime, bound
 
 
 async def test_a_slow_verdict_counts_from_when_it_was_asked_for(start_gateway):
-    """It may have been given before the token was revoked, and have waited to be read since."""
+    """The verdict may have been given before the token was revoked, and read only later."""
     gateway = await start_gateway(verdict_lifetime=2, verify_timeout=4)
     judge = gateway.auth.verdict
 

@@ -17,7 +17,7 @@ HOSTS = ("127.0.0.1", "127.0.0.2")
 
 @dataclass
 class Name:
-    """A name with two addresses, as long as it is known."""
+    """A name that resolves to two addresses while it is known."""
 
     known: bool
 
@@ -40,7 +40,7 @@ class Pair:
         return [message for backend in self.backends for message in backend.requests]
 
     async def arrives(self) -> None:
-        """Wait for one more request than there was."""
+        """Wait for one more request."""
         before = len(self.received)
         await until(lambda: len(self.received) > before)
 
@@ -62,7 +62,7 @@ class Pair:
 
 @contextlib.asynccontextmanager
 async def running_pair(*, known: bool = True, **settings: Any) -> AsyncIterator[Pair]:
-    """A pair with these settings of the gateway; it is `known` at the start that the name has two addresses."""
+    """A pair with these settings of the gateway. The name can be resolved at the start if it is `known`."""
     async with contextlib.AsyncExitStack() as stack:
         backends = [Backend(), Backend()]
         port = 0

@@ -23,7 +23,7 @@ GOING_AWAY, POLICY_VIOLATION = b"\x88\x02\x03\xe9", b"\x88\x02\x03\xf0"
 
 
 def frame(payload, mask=b""):
-    """A binary frame; from a client it has a mask of four bytes, all zero."""
+    """A binary frame. A client's frame has a mask of four bytes."""
     size = len(payload)
     masked = 0x80 if mask else 0
     if size < 126:
@@ -36,7 +36,7 @@ def frame(payload, mask=b""):
 
 
 class Peer:
-    """The upstream's end of a WebSocket, once it was accepted."""
+    """The upstream's end of a WebSocket, once it is accepted."""
 
     def __init__(self, backend):
         self._accepted = asyncio.Event()
@@ -78,7 +78,7 @@ async def closing_code(reader):
 
 
 def accepting(backend):
-    """Accept every WebSocket, and keep it until its client leaves."""
+    """Accept every WebSocket, and keep it open until its client leaves."""
 
     async def accept(_message, reader, writer):
         writer.write(ACCEPTANCE)
