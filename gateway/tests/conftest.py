@@ -46,7 +46,7 @@ class Gateway:
             return await connection.response(bodiless=method == "HEAD")
 
     async def refuses(self, raw: bytes, status: int = 400) -> Message:
-        """Send `raw`, alone and with a second request: it is refused, nothing is forwarded, the connection is closed."""
+        """Send `raw`, alone and with a second request: it is refused, nothing is forwarded, and the connection ends."""
         for following in (request_bytes("GET", "/.well-known/jwks.json"), b""):
             malformed = self.counter("malformed")
             async with self.connect() as connection:

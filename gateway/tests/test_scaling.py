@@ -122,7 +122,7 @@ async def test_refreshes_survive_a_freeze_while_the_other_replica_comes_back(rep
         assert HOSTS[0] in {outcome.answered_by for outcome in frozen}
 
 
-class Beside:
+class BalancedGateway:
     """A gateway that is one of two, with a load balancer's view of it."""
 
     def __init__(self, upstream_port):
@@ -173,7 +173,7 @@ class Beside:
 
 async def test_a_gateway_is_restarted_beside_another_and_no_request_fails(replicas):
     _, port = replicas
-    gateways = [Beside(port), Beside(port)]
+    gateways = [BalancedGateway(port), BalancedGateway(port)]
     await asyncio.gather(*(gateway.start() for gateway in gateways))
     watching = [asyncio.create_task(gateway.watch()) for gateway in gateways]
     turn = itertools.count()

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(slots=True)
 class Counters:
-    """How often each event has occurred since the process started."""
+    """The number of times that each event has occurred since the process started."""
 
     requests: int = 0
     malformed: int = 0

@@ -1,4 +1,4 @@
-"""One connection to a replica: requests go out on it one after another, and what is answered goes to its borrower."""
+"""A connection to a replica, which carries one request after another and passes the answers to its borrower."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,44 +18,44 @@ FULL = "full"
 
 
 class Borrower(Protocol):
-    """The party that has a connection or waits for one: a request, a question to /verify-token, a WebSocket."""
+    """A party that has a connection or waits for one: a request, a question to /verify-token, a WebSocket."""
 
     @property
     def awaiting(self) -> bool:
-        """The replica owes it something: silence from now on is the replica's doing."""
+        """True if the replica has to send something, so that its silence counts against it."""
 
     def on_connection(self, connection: "UpstreamConnection") -> None:
-        """It is the borrower's now, who says what it expects and writes."""
+        """The connection is lent to the borrower, which calls `expects` and then writes."""
 
     def on_no_connection(self, fault: str, /) -> None:
-        """There is none, and nothing was written.
+        """There is no connection, and nothing was written.
 
-        `unreachable`, or `full`: the pool had no room for it in time, which says nothing about any replica.
+        `fault` is `unreachable`, or `full` if the pool had no room in time, which is not the fault of a replica.
         """
 
     def on_head(self, head: ResponseHead) -> None:
-        """The final response's head, or that of a 101 that was asked for."""
+        """The head of the final response, or of a 101 response that was expected."""
 
     def on_body(self, data: bytes) -> None: ...
 
     def on_end(self) -> None:
-        """The answer is whole. The connection is still the borrower's, who releases it."""
+        """The answer is complete. The borrower still has the connection, and must release it."""
 
     def on_lost(self, fault: str, /) -> None:
-        """The answer will not come, or not come whole, and the connection is gone.
+        """The connection is lost before the answer is complete.
 
-        `closed`, `malformed`, or `stalled`: the replica hangs, and there is another one that does not.
+        `fault` is `closed`, `malformed`, or `stalled` if the replica hangs and another one does not.
         """
 
     def on_congested(self) -> None:
         """The replica reads more slowly than is written."""
 
     def on_drained(self) -> None:
-        """It has caught up."""
+        """The replica has caught up."""
 
 
 class Owner(Protocol):
-    """The pool, or the object that took a connection over from it, as the connection knows them."""
+    """The pool, or the object that has taken over a connection from it, as the connection knows it."""
 
     def release(self, connection: "UpstreamConnection") -> None: ...
     def forget(self, connection: "UpstreamConnection") -> None: ...
@@ -91,17 +91,17 @@ class UpstreamConnection(asyncio.Protocol):
         self.expires = expires
         self.idle_since = 0.0
         self.requests = 0
-        self.reusable = True  # no answer is outstanding, and neither side has said close
+        self.reusable = True  # no answer is outstanding, and neither side wants to close
         self.owner = owner
         self._parser = ResponseParser(self)
-        self._asked = False  # and not a byte of the answer has come
-        self._ended = False  # the parser says so
-        self._answered = False  # the borrower knows it
+        self._asked = False  # and no byte of the answer has arrived
+        self._ended = False  # the parser has reached the end of the answer
+        self._answered = False  # the borrower has been told of the end
         self._paused = False
         self._congested = False
 
     def lend(self, borrower: Borrower) -> None:
-        """It is the borrower's until that one releases or aborts it."""
+        """Lend the connection until the borrower releases or aborts it."""
         self.borrower = borrower
         self.replica.in_flight += 1
         borrower.on_connection(self)
@@ -115,7 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser.expect(method, upgrade=upgrade)
 
     def abort(self) -> None:
-        """Give up what is under way. It stands for a release, and the borrower hears no more."""
+        """Give up the current request. This releases the connection, and the borrower receives nothing more."""
         self.reusable = False
         self.owner.release(self)
 
@@ -129,7 +129,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def fail(self, fault: str) -> None:
-        """It is of no more use: it leaves the pool, and then a borrower who still waits for its answer is told."""
+        """Remove the connection from the pool, and then tell a borrower that still waits for its answer."""
         borrower = self.borrower
         self.owner.forget(self)
         if borrower is not None and not self._answered:
@@ -139,7 +139,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.fail(STALLED)
 
     def disconnect(self) -> None:
-        """Close it. What was given up must not be delivered once the network lets it, and be executed then."""
+        """Close the connection. A request that was given up must not be delivered and executed later."""
         self.reusable = False
         if self._asked:
             reset(self._transport)
@@ -154,7 +154,7 @@ class UpstreamConnection(asyncio.Protocol):
     def closing(self) -> bool:
         return self._transport.is_closing()
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -189,7 +189,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.borrower is not None:
             self.borrower.on_drained()
 
-    # What the parser calls. A borrower that has given up in between hears nothing of the rest.
+    # Called by the parser. A borrower that has given up in the meantime receives nothing more.
 
     def on_head(self, head: ResponseHead) -> None:
         self._asked = False
@@ -201,7 +201,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.borrower.on_body(data)
 
     def on_end(self) -> None:
-        self._ended = True  # the borrower releases the connection at the end, which must not happen inside the parser
+        self._ended = True  # told later: the borrower releases the connection, which must not happen inside the parser
 
     def _finish(self) -> None:
         self._ended = False

@@ -1,4 +1,4 @@
-"""Connections that have left their pool: they carry no more requests and take up no room in it."""
+"""Connections that have left their pool: they carry no more requests and do not count against its limit."""
 
 from servicekit.upstreams.connection import CLOSED, UpstreamConnection
 
@@ -23,6 +23,6 @@ class Detached:
             connection.disconnect()
 
     def close(self) -> None:
-        """End every connection; its borrower is told."""
+        """Close every connection, and tell its borrower."""
         for connection in list(self._connections):
             connection.fail(CLOSED)

@@ -1,8 +1,7 @@
-"""The replicas of an upstream: which one gets a request, which is left out for a while, and how it comes back.
+"""The replicas of an upstream: the choice of one for each request, and the ejection and return of faulty ones.
 
-A replica is left out for one of two reasons: it failed several times in a row (it is ejected), or it hangs, which a
-probe has found. Never more than half are ejected; of those that hang each is left out as long as another one is there
-that does not.
+A replica gets no requests if it is ejected, because it failed several times in a row, or if it hangs, as found by a
+probe. At most half are ejected. Replicas that hang are left out for as long as there is one that does not.
 """
 
 import enum
@@ -25,7 +24,7 @@ log = structlog.get_logger()
 
 
 class State(enum.Enum):
-    """A replica's standing. The numbers are for nothing but telling them apart."""
+    """The state of a replica. The numbers have no meaning."""
 
     SERVING = 1
     EJECTED = 2
@@ -75,7 +74,7 @@ class Replica(Generic[C]):
     def __init__(self, address: Address, replicas: "Replicas[C]") -> None:
         self.address = address
         self.connections: set[C] = set()
-        self.idle: list[C] = []  # the last one used stands at the end
+        self.idle: list[C] = []  # the most recently used one is last
         self.in_flight = 0
         self.connecting = 0
         self.heard = False  # a byte has come since the last look

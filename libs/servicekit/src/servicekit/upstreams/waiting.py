@@ -1,4 +1,4 @@
-"""The borrowers that wait for a connection to an upstream, and attempts to open one."""
+"""Borrowers that wait for a connection to an upstream, and attempts to open one."""
 
 import asyncio
 import math
@@ -7,7 +7,7 @@ from servicekit.upstreams.connection import Borrower, PooledReplica
 
 
 class Waiting:
-    """A borrower without a connection yet. `connecting`: one is being made for it."""
+    """A borrower that has no connection yet. If `connecting`, one is being opened for it."""
 
     __slots__ = ("avoid", "borrower", "connecting", "deadline", "tried")
 
@@ -20,9 +20,9 @@ class Waiting:
 
 
 class Attempt:
-    """To open a connection, within `limit`, which ends when a look finds that the deadline has passed.
+    """An attempt to open a connection, limited by `limit`, which ends when `Deadlines` finds the deadline passed.
 
-    A timer of its own would end it after a pause of the loop, in which the connection was made and not seen.
+    A separate timer could end it after the event loop was held up, although the connection had been opened meanwhile.
     """
 
     def __init__(self, limit: asyncio.Timeout, deadline: float) -> None:
