@@ -236,12 +236,10 @@ class Exchange(InFlight):
         self._client.write(response.own(answer, lines, with_body=self.request.method != b"HEAD"))
         self.finish(answer.status)
 
-    def begin_answer(self, *, reusable: bool) -> bytes:
+    def begin_answer(self, *, reusable: bool, switching: bool = False) -> bytes:
         """The lines that the gateway adds to an answer. If `reusable`, the connection may be kept open."""
         self._keep_alive = reusable and self._intake.keeps_alive(self.request)
-        return self._lines(b"" if self._keep_alive else CLOSE)
-
-    def _lines(self, connection: bytes) -> bytes:
+        connection = b"" if self._keep_alive or switching else CLOSE
         cors = self._proxy.cors.headers(self.request.first(b"origin"))
         return b"X-Request-Id: %b\r\n%b%b" % (self._identity.request_id, cors, connection)
 
@@ -269,7 +267,7 @@ class Exchange(InFlight):
             # No asker: a client must not be able to keep the WebSocket of a revoked token open by using up its share.
             proxy.verdicts.ask(request.authorization[0], request.headers, identity.request_id, tunnel, None)
 
-        self._client.write(response.switching(head, self._lines(b"")))
+        self._client.write(response.switching(head, self.begin_answer(reusable=False, switching=True)))
         end = self._leases.hand_over_websocket()
         tunnel = Tunnel(self._client, connection, allow, ask, end, proxy.verdict_interval, proxy.websocket_frames)
         connection.borrower = tunnel

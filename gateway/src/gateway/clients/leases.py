@@ -20,7 +20,8 @@ class Leases:
 
     def claim_request(self, requests: GuardedQuota) -> None:
         """Raises RefusedError."""
-        requests.claim(self._network)
+        requests.require(self._network)
+        requests.take(self._network)
         self._requests = requests
 
     def claim_websocket(self, subject: str) -> None:

@@ -41,6 +41,7 @@ class Upload(InFlight):
         "_received",
         "_uploader",
         "began_at",
+        "complete",
     )
 
     def __init__(
@@ -53,6 +54,7 @@ class Upload(InFlight):
         network: Consumer,
     ) -> None:
         self.began_at = 0.0
+        self.complete = False
         self._uploader = uploader
         self._client = client
         self._limits = limits
@@ -62,10 +64,6 @@ class Upload(InFlight):
         self._content = bytearray()
         self._received = 0
         self._held = 0
-
-    @property
-    def complete(self) -> bool:
-        return self._reader.complete
 
     @property
     def too_large(self) -> bool:
@@ -87,6 +85,7 @@ class Upload(InFlight):
             self._reader.feed(client.buffer)
         except MalformedMessageError:
             return False
+        self.complete = self._reader.complete
         if self.complete:
             client.buffer = self._reader.rest
         return self.complete
@@ -129,6 +128,7 @@ class Upload(InFlight):
         client = self._client
         self._received += len(data)
         content = self._reader.feed(data)
+        self.complete = self._reader.complete
         client.deadline = self._deadline(client.time())
         if self.complete:
             client.buffer = self._reader.rest
