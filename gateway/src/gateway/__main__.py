@@ -24,7 +24,7 @@ def _answer_options() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m gateway",
         description="Serve Parley's public port and the operations port until SIGINT or SIGTERM.",
-        epilog="All settings are GATEWAY_… environment variables: see docs/operations.md.",
+        epilog="All settings are GATEWAY_… variables: see docs/operations.md.",
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     parser.parse_args()
