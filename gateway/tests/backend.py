@@ -1,4 +1,4 @@
-"""An upstream that records what reaches it, and answers as a script tells it to."""
+"""An upstream that records the requests it receives, and answers them as scripted."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ Script = Callable[[Message, asyncio.StreamReader, asyncio.StreamWriter], Awaitab
 
 
 def answering(status: int, body: bytes = b"", *headers: tuple[str, str], framed: bool = True) -> Script:
-    """Reads the request, then answers; without a Content-Length where `framed` is false."""
+    """Reads the request, then answers; without a Content-Length if `framed` is false."""
 
     async def script(message: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await message.read_body(reader)
@@ -39,7 +39,7 @@ def answering(status: int, body: bytes = b"", *headers: tuple[str, str], framed:
 
 
 def allowing(**changes: object) -> Script:
-    """Answers /verify-token with an allow, or with something like it; a change to None leaves a member out."""
+    """Answers /verify-token with an allow that has these changes; None removes a member."""
     verdict = {name: value for name, value in {**ALLOW, **changes}.items() if value is not None}
     return answering(200, json.dumps(verdict).encode(), ("Content-Type", "application/json"))
 
@@ -76,7 +76,7 @@ class Backend:
         return [message for message in self.received if message.target == "/verify-token"]
 
     async def arrival(self, number: int = 1) -> Message:
-        """The request with this number, as soon as it is there."""
+        """The request with this number, once it has arrived."""
         async with asyncio.timeout(PATIENCE):
             while len(self.requests) < number:
                 await self._arrival.wait()

@@ -1,10 +1,10 @@
-"""Certificates that sign themselves, and their keys, in files."""
+"""Self-signed certificates and their keys, in files."""
 
 from dev.certificates import certificate, new_key, private_bytes
 
 
 def issue(files, name, key=None, key_of=None):
-    """Write a certificate for `name` and its key, or a key of another one. Each file is replaced by renaming."""
+    """Write a certificate for `name` and its key, or another key. Each file is replaced atomically."""
     for file, content in zip(files, pair(name, key, key_of), strict=True):
         replace(file, content)
 

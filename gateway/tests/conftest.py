@@ -12,12 +12,13 @@ from backend import Backend
 from gateway import ops
 from gateway.serving import InProcess
 from gateway.settings import Settings
+from two_replicas import Pair, running_pair
 from wire import Connection, Message, request_bytes
 
 
 @dataclass
 class Gateway:
-    """A running gateway and what stands behind it."""
+    """A running gateway and its upstreams."""
 
     port: int
     ops_port: int
@@ -45,7 +46,7 @@ class Gateway:
             return await connection.response(bodiless=method == "HEAD")
 
     async def refuses(self, raw: bytes, status: int = 400) -> Message:
-        """Send `raw`, alone and with a second request: it is refused, the connection ends, no upstream hears of it."""
+        """Send `raw`, alone and with a second request: it is refused, nothing is forwarded, and the connection ends."""
         for following in (request_bytes("GET", "/.well-known/jwks.json"), b""):
             malformed = self.counter("malformed")
             async with self.connect() as connection:
@@ -59,7 +60,7 @@ class Gateway:
         return message
 
     def counter(self, name: str) -> int:
-        """How often it happened since the gateway started."""
+        """The value of a counter."""
         return int(self.serving.statuses()[0]["counters"][name])
 
     def nothing_sent(self) -> bool:
@@ -94,7 +95,7 @@ async def shared_gateway() -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 def gateway(shared_gateway: Gateway) -> Gateway:
-    """A gateway with default settings, whose upstreams have heard nothing yet."""
+    """A gateway with default settings, whose upstreams have received nothing yet."""
     shared_gateway.auth.reset()
     shared_gateway.users.reset()
     return shared_gateway
@@ -102,10 +103,26 @@ def gateway(shared_gateway: Gateway) -> Gateway:
 
 @pytest.fixture
 async def start_gateway() -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
-    """Call with settings to get a gateway of one's own."""
+    """Call with settings to start a gateway for one test."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Gateway:
             return await stack.enter_async_context(running(**settings))
 
         yield start
+
+
+@pytest.fixture
+async def start_pair() -> AsyncIterator[Callable[..., Awaitable[Pair]]]:
+    """Call with settings to start a gateway in front of two replicas."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Pair:
+            return await stack.enter_async_context(running_pair(**settings))
+
+        yield start
+
+
+@pytest.fixture
+async def pair(start_pair: Callable[..., Awaitable[Pair]]) -> Pair:
+    return await start_pair()

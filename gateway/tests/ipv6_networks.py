@@ -1,4 +1,4 @@
-"""Run in a network namespace of its own: which of a host's IPv6 addresses a gateway serves, as a line of JSON."""
+"""Run in a separate network namespace: prints as JSON from which IPv6 addresses of a host a gateway serves requests."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ _SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8914, 0x8916, 1
 
 
 async def _have(*addresses: str) -> None:
-    """Give the loopback interface these addresses, and wait until they can be used."""
+    """Add these addresses to the loopback interface, and wait until they can be used."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh", b"lo", _IFF_UP))
         for address in addresses:
@@ -34,7 +34,7 @@ def _usable(address: str) -> bool:
 
 
 async def _statuses(addresses: list[str]) -> list[int]:
-    """The answer to a request from each address, while the connections before it stay open."""
+    """The answer to a request from each address, while the earlier connections stay open."""
     statuses = []
     await _have(SERVER, *addresses)
     async with running(host=SERVER, connections_per_address=2) as gateway, contextlib.AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Valid requests, and what becomes of them when something about how they are framed is changed."""
+"""Valid requests, and mutations of their framing."""
 
 import random
 import re
@@ -146,7 +146,7 @@ _Mutator = Callable[[random.Random, bytes], bytes]
 
 
 def mutated_requests(seed: int, number: int) -> list[bytes]:
-    """What clients send on a connection each: one mutated request, with valid ones around it at times."""
+    """The data of one connection each: a mutated request, sometimes with valid requests before and after it."""
     chance = random.Random(seed)
     return [_mutated(chance) for _ in range(number)]
 
@@ -165,7 +165,7 @@ def _replace(raw: bytes, span: tuple[int, int], by: bytes) -> bytes:
 
 
 def _one_of(chance: random.Random, pattern: bytes, raw: bytes) -> tuple[int, int] | None:
-    """Where one of the places is that match, if there is any."""
+    """The position of a random match, or None."""
     found = [match.span() for match in re.finditer(pattern, raw)]
     return chance.choice(found) if found else None
 
@@ -179,7 +179,7 @@ def _replacing(pattern: bytes, values: tuple[bytes, ...]) -> _Mutator:
 
 
 def _add_a_header(chance: random.Random, raw: bytes) -> bytes:
-    """Behind any line of the head, or of the trailers."""
+    """A position after any line of the head or of the trailers."""
     return _replacing(rb"(?<=\r\n)(?=[A-Z\r])", (chance.choice(_HEADERS) + b"\r\n",))(chance, raw)
 
 
@@ -195,7 +195,7 @@ def _repeat_a_header(chance: random.Random, raw: bytes) -> bytes:
 
 
 def _change_the_body(chance: random.Random, raw: bytes) -> bytes:
-    """Bytes for as many others, anywhere behind the head: chunk sizes and line ends among them."""
+    """Replace bytes anywhere after the head, in chunk sizes and line ends too."""
     head, end, body = raw.partition(b"\r\n\r\n")
     at = chance.randrange(len(body) + 1)
     put = bytes(chance.choices(_BYTES, k=min(chance.randint(1, 4), len(body) - at)))

@@ -1,4 +1,4 @@
-"""Gateways in processes of their own."""
+"""Gateways in separate processes."""
 
 import asyncio
 import contextlib
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 
 def free_ports():
-    """One for the public, one for operations."""
+    """A free public port and a free operations port."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         return one.getsockname()[1], other.getsockname()[1]
 
 
 async def spawn(*arguments, stdout=asyncio.subprocess.PIPE, **variables):
-    """A gateway with these variables of its own, which does not wait before it stops unless it is told to."""
+    """Start a gateway with these environment variables. It has no drain delay unless they set one."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -36,7 +36,7 @@ async def failure_of(**variables):
 
 @dataclass
 class Spawned:
-    """A gateway in a process of its own that serves."""
+    """A gateway process that is serving."""
 
     process: asyncio.subprocess.Process
     port: int
@@ -60,4 +60,4 @@ async def spawned(gateway, **variables):
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.communicate()  # to wait without reading would be for ever where there is much to read
+        await process.communicate()  # waiting without reading would never end if there is much to read

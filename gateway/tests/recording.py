@@ -1,4 +1,4 @@
-"""Two real servers that record the requests they read, and a wire that records the bytes on their way there."""
+"""Two real servers that record the requests they read, and a proxy that records the bytes sent to them."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ _PATIENCE = 5.0
 
 
 class Seen(NamedTuple):
-    """A request as somebody read it, to its end."""
+    """A complete request, as it was read."""
 
     id: str
     method: str
@@ -28,7 +28,7 @@ class Seen(NamedTuple):
 
 
 class Recorder(Protocol):
-    """A server: the port it serves on, and the requests it has read so far."""
+    """A server: its port, and the requests it has read so far."""
 
     port: int
 
@@ -40,7 +40,7 @@ class NotCanonicalError(Exception):
 
 
 class Wire:
-    """Stands between the gateway and a server, and keeps what the gateway wrote on each connection."""
+    """A proxy between the gateway and a server that keeps what the gateway wrote on each connection."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
@@ -61,7 +61,7 @@ class Wire:
         await asyncio.gather(_pass_on(reader, server_writer, written), _pass_on(server_reader, writer, bytearray()))
 
     def sent(self) -> list[Seen]:
-        """The requests that the gateway wrote to their end. Raises NotCanonicalError."""
+        """The requests that the gateway wrote completely. Raises NotCanonicalError."""
         return [seen for written in self._written for seen in _read_canonical(bytes(written))]
 
 
@@ -75,7 +75,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
 
 
 def _read_canonical(written: bytes) -> Iterator[Seen]:
-    """Read requests in the one form that every server reads alike; what is not complete at the end is left out."""
+    """Read requests in the only form that all servers read alike. An incomplete one at the end is left out."""
     while b"\r\n\r\n" in written:
         head, _, written = written.partition(b"\r\n\r\n")
         line, *lines = head.decode("latin-1").split("\r\n")
@@ -99,7 +99,7 @@ def _read_canonical(written: bytes) -> Iterator[Seen]:
 
 
 def _read_body(headers: dict[str, str], written: bytes) -> tuple[bytes | None, bytes]:
-    """The body, None where it is not complete, and what follows it."""
+    """The body, or None if it is incomplete, and the data that follows it."""
     length, coding = headers.get("content-length"), headers.get("transfer-encoding")
     if coding is not None:
         if coding != "chunked" or length is not None:
@@ -189,7 +189,7 @@ http {
     server {
         listen 127.0.0.1:@port@;
         access_log @directory@/seen.log seen if=$complete;
-        # Only what is passed on is read to its end first.
+        # Only requests that are passed on are read completely first.
         location / { proxy_pass http://unix:@directory@/answers; }
     }
 }

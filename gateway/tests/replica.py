@@ -1,4 +1,4 @@
-"""A replica of an upstream in a process of its own, served as every service is: `replica.py HOST PORT`."""
+"""A replica of an upstream as a process, served like every service: `replica.py HOST PORT`."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""A steady load: clients that keep their connections, send a request at fixed times, and note what became of it."""
+"""A steady load: clients that keep their connections, send requests at fixed times, and record the outcomes."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ REFRESHES = (("POST", "/oauth/token", b"grant_type=refresh_token"),)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request sent at `at`: its status, or why there is none, and who answered."""
+    """The outcome of a request sent at `at`: its status or the reason for having none, and who answered."""
 
     at: float
     seconds: float
@@ -28,7 +28,7 @@ class Outcome:
 
 
 class Load:
-    """`rate` requests a second from `clients` clients; `port` says where the next connection leads."""
+    """`rate` requests per second from `clients` clients; `port` gives the port of the next connection."""
 
     def __init__(
         self,
@@ -56,14 +56,14 @@ class Load:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def passes(self, number: int) -> list[Outcome]:
-        """Wait for so many more outcomes, and return them."""
+        """Wait for this many more outcomes, and return them."""
         before = len(self.outcomes)
         async with self._passed:
             await self._passed.wait_for(lambda: len(self.outcomes) >= before + number)
         return self.outcomes[before:]
 
     async def lasts(self, seconds: float) -> list[Outcome]:
-        """What came of the requests of so many seconds from now."""
+        """The outcomes of the requests in this many seconds from now."""
         start = time.perf_counter()
         await asyncio.sleep(seconds)
         return [outcome for outcome in self.outcomes if outcome.at >= start]
@@ -80,7 +80,7 @@ class Load:
             connection = await self._request(connection, *self._requests[(turn + number) % len(self._requests)])
 
     async def _request(self, connection: Connection | None, method: str, target: str, body: bytes) -> Connection | None:
-        """Send one; the connection to use for the next, if any."""
+        """Send a request, and return the connection for the next one, if it can be kept."""
         started = time.perf_counter()
         status: int | str
         answered_by = ""

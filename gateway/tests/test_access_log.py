@@ -1,4 +1,4 @@
-"""The access log: a JSON line a request, or a share of them, or none; failures of ours always where there is one."""
+"""The access log: one JSON line per request, for all, a fraction or none of them, and for every server error."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The connections that a gateway takes: a share for each network, counted before TLS, never the last descriptors."""
+"""Admission of connections: a share for each network, counted before TLS, and reserved file descriptors."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ STRANGER = "127.0.0.9"
 
 @pytest.fixture
 def tls(tmp_path):
-    """The settings of a gateway that speaks TLS."""
+    """The settings of a gateway with TLS."""
     files = tmp_path / "certificate.pem", tmp_path / "key.pem"
     issue(files, "api.example")
     return {"tls_certificate": files[0], "tls_key": files[1]}
@@ -38,7 +38,7 @@ async def test_connections_are_limited_before_their_tls_handshake(gateway, tls):
         await _all_but(held, 5)
         assert await _status_over_tls(gateway, process.port, STRANGER) == 200
         assert (await _stats(gateway, process))["counters"]["refused_connections_of_address"] == 35
-        async with asyncio.timeout(10):  # the handshake's deadline is that of the first byte
+        async with asyncio.timeout(10):  # the handshake must end within the timeout of the first byte
             await _all_but(held, 0)
         assert await _status_over_tls(gateway, process.port) == 200
 
@@ -62,7 +62,7 @@ async def test_a_handshake_that_fails_gives_its_place_back(start_gateway, tls):
         async with gateway.connect() as connection:
             await connection.send(gateway.bytes("GET", TOKEN))
             assert b"200 OK" not in await connection.rest()
-        async with gateway.connect() as connection:  # and one that its client gives up
+        async with gateway.connect() as connection:  # and a handshake that its client gives up
             connection.writer.transport.abort()
     await until(lambda: gateway.serving.statuses()[0]["connections"] == 0)
     assert await _status_over_tls(gateway, gateway.port) == 200
@@ -79,12 +79,12 @@ async def test_nobody_waits_for_a_handshake_in_order_to_stop(gateway, tls):
 
 async def test_a_handshake_that_has_not_begun_does_not_hold_up_the_end(start_gateway, tls):
     gateway = await start_gateway(**tls)
-    listener = gateway.serving._data_path._listener
+    port = gateway.serving._data_path._port
     with socket.create_connection(("127.0.0.1", gateway.port)):
         async with asyncio.timeout(2):
-            while not listener.connections:  # noqa: ASYNC110 - seen at once, or the handshake has begun
+            while not port.connections:  # noqa: ASYNC110 - seen at once, or the handshake has begun
                 await asyncio.sleep(0)
-            await listener.end()
+            await port.end()
 
 
 @pytest.mark.parametrize("secure", [False, True])
@@ -93,7 +93,7 @@ async def test_clients_do_not_get_the_last_file_descriptors(gateway, tls, secure
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (128, 128))
         async with _silent(process.port, 200) as held:
             line = json.loads(await asyncio.wait_for(process.process.stdout.readline(), 10))
-            assert (line["event"], line["limit"], line["level"]) == ("no file descriptors left", 128, "error")
+            assert (line["event"], line["limit"], line["level"]) == ("out of file descriptors", 128, "error")
             assert line["connections_refused"] > 0
             for _ in range(20):
                 async with gateway.connect(process.ops_port) as connection:
@@ -108,7 +108,7 @@ async def test_clients_do_not_get_the_last_file_descriptors(gateway, tls, secure
                 pass
         process.process.send_signal(signal.SIGTERM)
         rest, _ = await process.process.communicate()
-        assert b"no file descriptors left" not in rest, "a line for each"
+        assert b"out of file descriptors" not in rest, "a line for each"
 
 
 async def test_connections_are_counted_by_ipv6_network():
@@ -127,7 +127,7 @@ async def test_connections_are_counted_by_ipv6_network():
 
 @contextlib.asynccontextmanager
 async def _silent(port, number):
-    """Connections over which nothing is said."""
+    """Connections on which the client sends nothing."""
     async with contextlib.AsyncExitStack() as stack:
         connections = []
         for _ in range(number):
@@ -138,7 +138,7 @@ async def _silent(port, number):
 
 
 async def _all_but(connections, number):
-    """Wait until only so many are still open."""
+    """Wait until only this many are still open."""
     ends = {asyncio.create_task(connection.rest()): connection for connection in connections}
     async with asyncio.timeout(5):
         while len(pending := [end for end in ends if not end.done()]) > number:

@@ -1,4 +1,4 @@
-"""The Authorization header of a client: its syntax, and that its value shows up nowhere."""
+"""A client's Authorization header: its syntax, and that its value never appears in a log or an answer."""
 
 import pytest
 

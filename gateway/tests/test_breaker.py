@@ -1,12 +1,12 @@
-"""An auth-service that does not answer at all: nobody waits for it one by one, and it is found again."""
+"""An auth-service that does not answer at all: requests do not wait for it, and its return is noticed."""
 
 import asyncio
 import time
 
 import pytest
-from test_websocket_limits import accepting, websockets
 
 from gateway.verdicts import breaker
+from websocket_peer import accepting, websockets
 from wire import until
 
 ME = "/api/v1/users/me"
@@ -61,7 +61,7 @@ async def test_answers_that_are_no_verdicts_open_nothing(start_gateway):
 
 
 async def test_a_full_pool_says_nothing_about_auth_service(start_gateway):
-    """More WebSockets than connections ask for verdicts at once: that most get no connection opens nothing."""
+    """More WebSockets than there are connections ask for verdicts at once: this does not open the breaker."""
     gateway = await start_gateway(upstream_connections=1, verify_connect_timeout=0.3, verify_timeout=10)
     accepting(gateway.users)
     turn, judge = asyncio.Event(), gateway.auth.verdict

@@ -1,4 +1,4 @@
-"""Behind proxies: whom a request is said to be from, and that a client cannot choose it."""
+"""The client's address behind proxies, and that a client cannot forge it."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ FORGED = tuple(
 
 @pytest.fixture
 async def behind(start_gateway):
-    """A gateway that trusts some proxies, 127.0.0.1 among them."""
+    """A gateway that trusts some proxies, including 127.0.0.1."""
     return await start_gateway(trusted_proxies=TRUSTED)
 
 
@@ -34,7 +34,7 @@ async def _connected(port, local="127.0.0.1", host="127.0.0.1"):
 
 
 async def _told(gateway, *headers, local=PROXY, host="127.0.0.1"):
-    """What an upstream is told of a request with these headers."""
+    """The client's address that an upstream is told for a request with these headers."""
     async with _connected(gateway.port, local, host) as connection:
         await connection.send(request_bytes("GET", TOKEN, *headers))
         assert (await connection.response()).status == 200
@@ -137,7 +137,7 @@ async def test_of_a_long_chain_no_more_than_a_bound_is_read(behind):
         ([CLIENT], PROXY),
         (["for=2001:db8::8"], PROXY),
         (["for=1.2.3.4;"], PROXY),
-        # A client's stray quote neither hides what a proxy has added behind it nor has itself taken for more.
+        # A client's stray quote neither hides what a proxy has added after it nor is read as more than that.
         (['for="1.2.3.4', f"for={CLIENT}"], CLIENT),
         ([f'for={CLIENT};host="a, for=1.2.3.4"'], PROXY),
         ([f'for={CLIENT};host="a, for=1.2.3.4;b=\\""'], PROXY),

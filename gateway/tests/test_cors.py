@@ -1,4 +1,4 @@
-"""Pages of other origins: those that are named may call, and see the gateway's own errors; no other may."""
+"""CORS: pages of the configured origins may call the API and read the gateway's errors; others may not."""
 
 import pytest
 

@@ -1,8 +1,8 @@
-"""A thousand mutated requests: what the gateway says and writes that it sent is what two real servers read.
+"""A thousand mutated requests, which two real servers must read exactly as the gateway does.
 
-The record is made in three places, by the request ids that the gateway gives: its answers to the clients say which
-requests it let through, the bytes it wrote upstream say what they were (read by a reader that knows one form only), and
-the server says what it read. Number, method, target and body of the requests must be the same in all of them.
+There are three records of the requests, joined by the gateway's request ids: its answers to the clients show which
+requests it forwarded, the bytes that it wrote upstream show their content (read by a strict reader), and the server
+reports what it read. Number, method, target and body of the requests must be the same in all three.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ async def _answers(gateway, requests: list[bytes]) -> list[bytes]:
 
 
 def _ids_and_what_was_seen(stream: bytes) -> list[tuple[str | None, str | None]]:
-    """Of each answer the id in its head and the one that the server put into its body, where there is one."""
+    """For each answer, the id in its head and the one that the server put into its body, if any."""
     answers = (part for part in re.split(rb"(?=HTTP/1\.[01] \d{3} )", stream) if part)
     return [
         (_found(rb"(?i)\r\nx-request-id: (\S+)", answer), _found(rb"(?s)\r\n\r\n.*?seen (\S+);", answer))
@@ -79,7 +79,7 @@ def _found(pattern: bytes, answer: bytes) -> str | None:
 async def _settled(
     wire: recording.Wire, server: recording.Recorder
 ) -> tuple[list[recording.Seen], list[recording.Seen]]:
-    """What was sent and what was read, once they agree or have had the time to."""
+    """The requests that were sent and those that were read, once they agree or a time limit has passed."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
     while True:
         sent, seen = wire.sent(), server.seen()

@@ -1,17 +1,18 @@
-"""A gateway that is told to stop: who may still come, who may finish, and that nothing is cut off without need."""
+"""A gateway that is told to stop: which requests it still accepts, and that requests in flight finish."""
 
 import asyncio
 import contextlib
 
 import pytest
-from test_websocket import AUTHORIZATION, GOING_AWAY, ME, OPENING, Peer
+
+from websocket_peer import AUTHORIZATION, GOING_AWAY, ME, OPENING, Peer
 
 TOKEN = "/oauth/token"
 
 
 @contextlib.asynccontextmanager
 async def _draining(gateway):
-    """The gateway has been told to stop; yields the task that ends with it."""
+    """Tell the gateway to stop, and yield the task that ends when it has stopped."""
     stopping = asyncio.create_task(gateway.serving.drain())
     await asyncio.sleep(0)
     try:

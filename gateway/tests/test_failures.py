@@ -1,4 +1,4 @@
-"""Upstreams that are dead, slow or broken: what the client is told, and that nothing is ever sent twice."""
+"""Upstreams that are dead, slow or broken: the client's answer, and that no request is sent twice."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 async def dropping(message, reader, _writer):
-    """Reads the request, then breaks off: whether it was done cannot be known."""
+    """Reads the request, then disconnects, so that the request may or may not have been executed."""
     await message.read_body(reader)
     raise ConnectionResetError
 
@@ -63,7 +63,7 @@ async def test_nor_is_a_request_that_was_reset(gateway, method):
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_dead_upstream_means_unavailable(start_gateway, method):
     with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))  # and listens to nobody
+        deaf.bind(("127.0.0.1", 0))  # and does not listen
         port = deaf.getsockname()[1]
         gateway = await start_gateway(users_url=f"http://127.0.0.1:{port}")
         answer = await gateway.request(method, "/api/v1/users", body=b"{}" if method == "POST" else b"")

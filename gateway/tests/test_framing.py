@@ -1,4 +1,4 @@
-"""Requests that two servers could read in two ways: refused, and nothing behind them on the connection is read."""
+"""Requests that two servers could read differently are refused, and nothing after them is read."""
 
 import asyncio
 import contextlib
@@ -93,7 +93,7 @@ async def test_an_ambiguous_length_is_refused(gateway, headers):
         b"GET /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
         b"GET /oauth/token HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HEAD /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
-        # The length of the request that follows: it is neither a body nor a request.
+        # The length of the request that follows, which is read neither as a body nor as a request.
         b"GET /oauth/token HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Content-Length: 60\r\n\r\n",
         b"POST /oauth/token HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -104,7 +104,7 @@ async def test_a_malformed_request_is_refused(gateway, head):
 
 
 def _head_of(size):
-    """A head with one header more, of that many bytes in its value."""
+    """A head with one more header, whose value has this many bytes."""
     return HEAD + b"X: " + SECRET + b"x" * (size - len(SECRET)) + b"\r\n"
 
 

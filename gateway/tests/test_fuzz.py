@@ -1,4 +1,4 @@
-"""Whatever bytes come, from either side: read, or refused as malformed, and never in two ways."""
+"""Arbitrary bytes from either side are read or refused as malformed, however they are split."""
 
 import asyncio
 import contextlib
@@ -63,7 +63,7 @@ def _head(line, fields):
 
 
 def _cut(data, cuts):
-    """The same bytes in pieces."""
+    """The same bytes, split into pieces."""
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     return [data[start:end] for start, end in itertools.pairwise(edges)]
 
@@ -99,7 +99,7 @@ def test_what_is_sent_up_is_read_as_what_was_received(line, fields):
     assert (again.method, again.target) == (request.method, request.target)
     assert (again.length, again.chunked) == (request.length, request.chunked)
     assert again.host == b"upstream:1"
-    assert {b"upgrade", b"connection", b"expect", b"x-user-id"}.isdisjoint(again.given)
+    assert {b"upgrade", b"connection", b"expect", b"x-user-id"}.isdisjoint(again.headers)
 
 
 def _content(body, pieces):
@@ -132,7 +132,7 @@ def test_a_body_of_a_length_is_no_longer(data, length, cuts):
 
 
 class Sink:
-    """Notes what a response parser hands on, which must be in order."""
+    """Records what a response parser reports, which must be in order."""
 
     def __init__(self):
         self.heads, self.body, self.ended = [], b"", 0

@@ -1,4 +1,4 @@
-"""Headers on their way up and back: what is dropped, what is added, what stays exactly as it was."""
+"""Headers in both directions: those that are dropped, those that are added, and those that stay unchanged."""
 
 import re
 
@@ -37,7 +37,7 @@ SAID_BY_GATEWAY = {
 
 @pytest.fixture(params=ROUTES, ids=lambda route: route[1])
 def sent(request, gateway):
-    """Call with headers to get the request that an upstream receives, on each kind of route."""
+    """Call with headers to get the request that an upstream receives, for each kind of route."""
     method, path, name = request.param
     backend = {"auth": gateway.auth, "users": gateway.users}[name]
 
@@ -72,7 +72,7 @@ async def test_where_a_request_came_from_is_said_by_the_connection(sent):
     assert message.get("Host").startswith("127.0.0.1:")
 
 
-# No proxy is trusted to have said the truth where none is named: what stands in front has to be the client.
+# Without trusted proxies, the peer is taken for the client.
 @pytest.mark.parametrize(
     "given", ["1.2.3.4, " * 500 + "5.6.7.8", "fe80::1%eth0", "1.2.3.4:80", "None, 1.2.3.4", '"', ""]
 )

@@ -1,4 +1,4 @@
-"""What one client may take of a gateway: time, connections, requests, bytes; and that none of it harms another."""
+"""Limits of one client on time, connections, requests and bytes, and that other clients are not affected."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ KIBIBYTE = 1024
 
 
 async def _status_after(connection, raw, pause=0.0):
-    """Send byte by byte, with pauses; the status of the answer that ends the connection, None without one."""
+    """Send byte by byte, with pauses. Returns the status of the last answer on the connection, or None."""
 
     async def trickle():
         with contextlib.suppress(ConnectionError):
@@ -142,13 +142,13 @@ async def test_little_more_is_read_after_a_refusal(gateway, path):
     async with gateway.connect() as connection:
         await connection.send(gateway.bytes("POST", path, CHUNKED) + b"3b9aca00\r\n")
         assert (await connection.head()).status in (401, 404)
-        # What is under way between two sockets of this machine is a few megabytes.
+        # Two sockets on one machine buffer a few megabytes between them.
         assert await _sent_until_cut_off(connection, bytes(64 * KIBIBYTE)) < 16 * KIBIBYTE * KIBIBYTE
     assert gateway.users.received == []
 
 
 async def _sent_until_cut_off(connection, data):
-    """How many bytes could be sent."""
+    """The number of bytes that could be sent."""
     sent = 0
     with contextlib.suppress(ConnectionError):
         async with asyncio.timeout(10):

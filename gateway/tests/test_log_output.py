@@ -1,4 +1,4 @@
-"""A gateway process serves, whatever becomes of its log: nobody reads it, or there is no room for it."""
+"""A gateway keeps serving if nothing reads its log, or if there is no room for it."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from servicekit.log_writer import STOP_TIMEOUT
 from wire import Connection, request_bytes, until
 
 TOKEN = "/oauth/token"
-# More lines than a pipe and the buffers hold together.
+# More lines than the pipe and the buffers hold together.
 FLOOD = 16_000
 IDENTIFIED = ("X-Request-Id", "a" * 64)
 AT_ONCE = 100
@@ -24,7 +24,7 @@ MEBIBYTE = 2**20
 
 
 class Process:
-    """A gateway in a process of its own, and how many requests it has answered."""
+    """A gateway process, and the number of requests it has answered."""
 
     def __init__(self, process, port, ops_port):
         self.process = process
@@ -41,7 +41,7 @@ class Process:
         return answer
 
     async def flood(self, requests):
-        """Have so many requests refused with 404, which leaves as many lines."""
+        """Send this many requests that are refused with 404, each of which is logged."""
         for _ in range(requests // 4000):
             connection = Connection(*await asyncio.open_connection("127.0.0.1", self._port))
             with contextlib.closing(connection):
@@ -55,12 +55,12 @@ class Process:
         return worker["log_lines_dropped"]
 
     async def serves(self):
-        """True if it answers, on both ports, as it does when all is well."""
+        """True if it answers as usual on both ports."""
         statuses = [(await self.request(path, ops=True)).status for path in ("/healthz", "/readyz")]
         return [*statuses, *[(await self.request(TOKEN)).status for _ in range(20)]] == [200] * 22
 
     async def stop(self):
-        """End it as an operator does; returns how many seconds that took."""
+        """Stop it with SIGTERM. Returns the seconds that it took."""
         begun = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
@@ -70,7 +70,7 @@ class Process:
 
 @pytest.fixture
 async def start(gateway):
-    """Call with what standard output is, and variables, to start a gateway in front of `gateway`'s upstreams."""
+    """Call with its standard output and variables to start a gateway in front of `gateway`'s upstreams."""
     started = []
 
     async def start(output, **variables):
@@ -99,14 +99,14 @@ async def _is_ready(process):
 
 
 class Reader:
-    """Reads a pipe's lines once it is told to; each must be whole."""
+    """Reads the lines of a pipe once it is started; each must be complete."""
 
     def __init__(self):
         self._end, self.writing = os.pipe()
         self.output = b""
 
     def start(self):
-        """To be called when nobody else has the writing end any more than the process that writes."""
+        """Start reading. Only the writing process may have the write end open."""
         return asyncio.create_task(asyncio.to_thread(self._read))
 
     def _read(self):

@@ -1,4 +1,4 @@
-"""Odd header names: a flood of them makes nobody else's requests slower for ever."""
+"""A flood of odd header names does not slow other requests down permanently."""
 
 from collections import Counter
 
@@ -9,7 +9,7 @@ MOST_HEADERS = 128
 
 
 class Counting:
-    """A pattern that counts how often each name is compared with it, which is what a forgotten name costs."""
+    """A pattern that counts the comparisons with each name. A comparison is needed for each name that is not cached."""
 
     def __init__(self):
         self.compared = Counter()

@@ -1,4 +1,4 @@
-"""`python -m gateway` as a process: its two ports, its logs, how it starts and stops."""
+"""`python -m gateway` as a process: its two ports, its logs, its start and its end."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ SECRETS = ("s3cr3t-token", "s3cr3t-query", "s3cr3t-path", "s3cr3t-header", "s3cr
 
 @dataclass
 class Process:
-    """A gateway in a process of its own; `lines` is what it has logged so far."""
+    """A gateway process; `lines` has what it has logged so far."""
 
     process: asyncio.subprocess.Process
     port: int
@@ -26,7 +26,7 @@ class Process:
     lines: list[dict] = field(default_factory=list)
 
     async def log(self, event, count=1):
-        """The lines of an event, as soon as there are so many."""
+        """The lines of an event, once there are this many."""
         async with asyncio.timeout(10):
             while len(found := [line for line in self.lines if line["event"] == event]) < count:
                 line = await self.process.stdout.readline()
@@ -115,7 +115,7 @@ async def test_the_ops_port_tells_health_and_readiness(gateway, process):
 
 
 async def test_the_ops_port_is_for_this_machine_unless_an_address_is_set(gateway):
-    """127.0.0.2 is an address of this machine that is not the default one."""
+    """127.0.0.2 is an address of this machine other than the default."""
     async with spawned(gateway, GATEWAY_HOST="0.0.0.0") as closed:
         socket.create_connection(("127.0.0.2", closed.port)).close()
         with pytest.raises(ConnectionRefusedError):
@@ -191,7 +191,7 @@ async def _status(gateway, port, path):
     [("--help", 0, "GATEWAY_… variables"), ("--version", 0, "gateway 0.1.0\n"), ("nonsense", 2, "nonsense")],
 )
 async def test_an_argument_starts_no_gateway(argument, status, words):
-    """Nor does it need settings that are right."""
+    """Valid settings are not needed for this."""
     process = await spawn(argument, GATEWAY_PORT="x", COLUMNS="200")
     output, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == status

@@ -1,4 +1,4 @@
-"""The public port is held by a process of its own, and gateways take turns on it: no connection is refused or reset."""
+"""The port holder: gateways are replaced without a connection being refused or reset."""
 
 import asyncio
 import contextlib
@@ -40,12 +40,12 @@ class Holder:
         await self._process.wait()
 
     async def ask(self):
-        """The status that a client gets which sends its request a moment after it has connected."""
+        """The status for a client that sends its request a moment after it has connected."""
         connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port))
         with contextlib.closing(connection):
             await asyncio.sleep(0.05)
             await connection.send(request_bytes("GET", TOKEN))
-            async with asyncio.timeout(30):  # it may wait until a gateway has started
+            async with asyncio.timeout(30):  # the request may have to wait until a gateway has started
                 answer = await read_head(connection.reader)
                 await answer.read_body(connection.reader)
             return answer.status
@@ -60,7 +60,7 @@ async def holder(tmp_path):
 
 
 class Clients:
-    """They open connection after connection, each for one request; `answers` has a status or an exception for each."""
+    """Clients that open a connection for each request. `answers` has a status or an exception for each."""
 
     def __init__(self, holder):
         self._holder = holder
@@ -117,12 +117,12 @@ async def test_no_connection_is_lost_while_gateways_and_their_holder_are_replace
         await clients.are_answered()
         await holder.kill()
         await clients.are_answered()
-        await holder.start()  # which gets its port back from the gateway
+        await holder.start()  # it gets its port back from the gateway
         await _stop(second)
         left = Connection(*await asyncio.open_connection("127.0.0.1", holder.port))
         await left.send(request_bytes("POST", TOKEN, body=b"{}"))
         left.close()
-        await start()  # which accepts what has been waiting since
+        await start()  # it accepts the connections that have been waiting
         await clients.are_answered()
     assert set(clients.answers) == {200}
     assert "POST" not in {message.method for message in gateway.auth.received}, "nobody waits for it any more"

@@ -1,4 +1,4 @@
-"""What can be reached from outside: the route table, and nothing beside it."""
+"""The route table: its paths can be reached from outside, and nothing else."""
 
 import pytest
 
@@ -58,7 +58,7 @@ UNREACHABLE = (
     "/api/v1/sessions/00000000000000AA",
     "/oauth/token/",
     "/oauth/token/x",
-    # No path of the table has anything to encode: an encoded one is well formed, and leads nowhere.
+    # No path in the table needs encoding, so an encoded one is valid but not found.
     "/o%61uth/token",
     "/a%20b",
     "/%E4%BD%A0",

@@ -1,4 +1,4 @@
-"""Replicas that come, go and hang under a steady load, and gateways that are restarted beside one another."""
+"""Replicas that are added, removed and hang under a steady load, and gateways that are restarted one by one."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ async def replicas():
 
 @contextlib.asynccontextmanager
 async def _loaded(port, addresses, *, requests=REQUESTS, **settings):
-    """A gateway whose upstreams' name has these addresses, however they change, under load."""
+    """A gateway under load, whose upstreams' name has these addresses, which may change."""
 
     async def resolve(_host, _port):
         return [(host, port) for host in addresses]
@@ -71,7 +71,7 @@ async def test_replicas_that_are_told_to_stop_lose_no_request(replicas):
         for replica in started[1:]:
             replica.send(signal.SIGTERM)
             await replica.ended()
-            addresses.remove(replica.host)  # as a name is forgotten once its container has ended
+            addresses.remove(replica.host)  # as the name of a container is removed once it has ended
             await load.passes(100)
         assert {outcome.answered_by for outcome in await load.passes(100)} == {HOSTS[0]}
     assert load.failures == []
@@ -103,7 +103,7 @@ async def test_a_replica_that_answers_again_is_back_within_two_seconds(replicas)
 
 
 async def test_refreshes_survive_a_freeze_while_the_other_replica_comes_back(replicas, monkeypatch):
-    """The one that is left has just failed, so that it is ejected, on trial or gets a small share."""
+    """The remaining replica has just failed, so that it is ejected, on trial, or gets a small share."""
     monkeypatch.setattr(standing, "EJECTION", 2.0)
     started, port = replicas
     for pause in (0.0, 1.5, 3.0):
@@ -122,7 +122,7 @@ async def test_refreshes_survive_a_freeze_while_the_other_replica_comes_back(rep
         assert HOSTS[0] in {outcome.answered_by for outcome in frozen}
 
 
-class Beside:
+class BalancedGateway:
     """A gateway that is one of two, with a load balancer's view of it."""
 
     def __init__(self, upstream_port):
@@ -173,7 +173,7 @@ class Beside:
 
 async def test_a_gateway_is_restarted_beside_another_and_no_request_fails(replicas):
     _, port = replicas
-    gateways = [Beside(port), Beside(port)]
+    gateways = [BalancedGateway(port), BalancedGateway(port)]
     await asyncio.gather(*(gateway.start() for gateway in gateways))
     watching = [asyncio.create_task(gateway.watch()) for gateway in gateways]
     turn = itertools.count()

@@ -1,4 +1,4 @@
-"""Bodies that come slowly: nobody else waits for them, and no network has more than its share under way."""
+"""Slow bodies: other requests do not wait for them, and no network exceeds its share."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ LIMIT = 64 * KIBIBYTE
 
 @contextlib.asynccontextmanager
 async def begun(gateway, number, size=100, sent=1, target=TOKEN, local="127.0.0.1"):
-    """So many connections, each with a head and the beginning of a body."""
+    """This many connections, each with a head and the beginning of a body."""
     in_flight = gateway.serving.statuses()[0]["in_flight"]
     head = request_bytes("POST", target, AUTHORIZATION, ("Content-Length", str(size)))
     async with contextlib.AsyncExitStack() as stack:
@@ -37,7 +37,7 @@ async def status_from(gateway, local, raw):
 
 
 async def test_bodies_that_are_not_whole_take_no_place(gateway):
-    """As many as there are places, from one address, and everybody is served as before, that address too."""
+    """As many slow bodies as requests are allowed, from one address: all clients are served, from that address too."""
     async with begun(gateway, 256, size=2) as connections:
         assert gateway.nothing_sent()
         for _ in range(3):
@@ -49,7 +49,7 @@ async def test_bodies_that_are_not_whole_take_no_place(gateway):
 
 
 async def holding(backend):
-    """Have it hold its answers until what is returned is set."""
+    """Have the backend delay its answers until the returned event is set."""
     turn, answer = asyncio.Event(), backend.script
 
     async def hold(message, reader, writer):
@@ -183,7 +183,7 @@ async def test_a_body_is_not_read_before_its_token_is_verified(start_gateway):
         await until(lambda: len(gateway.auth.questions) == 20)
         for connection in connections:
             connection.writer.write(bytes(60_000))
-        assert (await gateway.request("GET", KEYS)).status == 200  # so what came before it could have been read
+        assert (await gateway.request("GET", KEYS)).status == 200  # so the earlier data could have been read
         assert unread(gateway, connections) == [60_000] * 20
         turn.set()
         await until(lambda: gateway.counter("refused_bodies_of_network") == 19)
@@ -220,10 +220,10 @@ async def test_a_part_of_a_body_without_content_leaves_nothing_behind(start_gate
         await connection.send(head)
         await until(lambda: gateway.serving.statuses()[0]["in_flight"] == 1)
         await connection.send(b"1\r\n")
-        assert (await gateway.request("GET", KEYS)).status == 200  # so what came before it was read
+        assert (await gateway.request("GET", KEYS)).status == 200  # so the earlier data was read
         await connection.send(b"x\r\n0\r\n\r\n")
         assert (await connection.response()).status == 200
-    assert not gateway.serving._data_path._proxy.buffer._held
+    assert not gateway.serving._data_path._proxy.buffer._taken
 
 
 async def test_a_token_that_is_revoked_while_its_body_is_awaited_does_nothing(start_gateway):
@@ -231,7 +231,7 @@ async def test_a_token_that_is_revoked_while_its_body_is_awaited_does_nothing(st
     async with begun(gateway, 1, size=2, target=PASSWORD) as [connection]:
         await until(lambda: len(gateway.auth.questions) == 1)
         gateway.auth.judges(401, b"no")
-        await asyncio.sleep(1.2)  # as long as a verdict holds where none is remembered, and a little more
+        await asyncio.sleep(1.2)  # a little longer than an uncached verdict is valid
         await connection.send(b"y")
         assert (await connection.response()).status == 401
     assert gateway.users.requests == []

@@ -1,4 +1,4 @@
-"""A gateway process that stood still sends nothing on that it was asked before, and says 503 instead."""
+"""A gateway that was suspended does not forward earlier requests, and answers 503 instead."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ GOOD = ("Authorization", "Bearer good")
 
 @pytest.fixture
 async def process(gateway):
-    """A gateway process in front of the same upstreams as `gateway`: its port, and what stops it for a while."""
+    """A gateway process in front of the upstreams of `gateway`: its port, and a function that suspends it."""
     port, ops_port = free_ports()
     urls = {f"GATEWAY_{name}_URL": f"http://127.0.0.1:{number}" for name, number in gateway.upstream_ports.items()}
     spawned = await spawn(
@@ -83,11 +83,11 @@ async def test_a_request_whose_body_comes_after_is_not_sent_on(gateway, process)
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 async def test_what_comes_together_with_its_client_s_end_is_not_sent_on(gateway, process, method):
-    """As after a network that was cut for a while; the pause is too short to be taken for a standstill."""
+    """As after a short network outage, which is not long enough to be treated as a suspension."""
     port, stopped = process
     async with gateway.connect(port) as other, gateway.connect(port) as connection:
         await other.send(gateway.bytes("GET", TOKEN))
-        assert (await other.response()).status == 200  # now a connection to the upstream is there to be used at once
+        assert (await other.response()).status == 200  # now there is an idle connection to the upstream
         before = len(gateway.auth.requests)
         with stopped():
             await connection.send(gateway.bytes(method, TOKEN, body=b"grant_type=x" if method == "POST" else b""))

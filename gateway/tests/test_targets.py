@@ -1,4 +1,4 @@
-"""Request targets: what is passed on is what came, byte for byte; what could be read in two ways is refused."""
+"""Request targets are forwarded byte for byte, and refused if two programs could read them differently."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""TLS on the public port: the certificate of two files, another one after SIGHUP, and none that is no use."""
+"""TLS on the public port: the certificate, its reload on SIGHUP, and files that cannot be used."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ def files(tmp_path):
 
 @pytest.fixture
 async def port(gateway, files):
-    """A gateway process that speaks TLS, in front of the upstreams of `gateway`."""
+    """A gateway process with TLS, in front of the upstreams of `gateway`."""
     issue(files, "first")
     port, ops_port = free_ports()
     urls = {f"GATEWAY_{name}_URL": f"http://127.0.0.1:{number}" for name, number in gateway.upstream_ports.items()}
@@ -109,7 +109,7 @@ async def test_a_new_certificate_may_have_a_key_of_another_kind(port, files, kin
 
 
 async def test_no_handshake_fails_while_the_files_are_replaced(port, files):
-    """Certificate and key are renamed one after the other, again and again, and SIGHUPs come at any time in between."""
+    """Certificate and key are repeatedly replaced one after the other, and SIGHUPs arrive at any time in between."""
     number, process = port
     reading = asyncio.create_task(process.stdout.read())
     names = []
@@ -167,7 +167,7 @@ async def _hanging_up(process):
 
 
 async def test_a_worker_that_is_just_starting_serves_with_the_newest_certificate(gateway, files):
-    """SIGHUP comes when it has read the old one and does not serve yet: the key that it reads is a pipe."""
+    """SIGHUP arrives after it has read the old certificate and before it serves: the key that it reads is a pipe."""
     issue(files, "first")
     old_key = files[1].read_bytes()
     parent = Parent(gateway, GATEWAY_TLS_CERTIFICATE=str(files[0]), GATEWAY_TLS_KEY=str(files[1]))
@@ -202,7 +202,7 @@ def _replace_by_pipe(file):
 
 
 async def _when_it_reads(file):
-    """The writing end of a pipe, once it is being read from."""
+    """The write end of a pipe, once it is open for reading."""
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(OSError):
@@ -211,7 +211,7 @@ async def _when_it_reads(file):
 
 
 async def _until_served(port, name, number):
-    """Wait until so many connections in a row are shown the certificate for `name`."""
+    """Wait until this many connections in a row get the certificate for `name`."""
     async with asyncio.timeout(20):
         row = 0
         while row < number:

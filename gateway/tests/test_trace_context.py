@@ -1,4 +1,4 @@
-"""W3C Trace Context: what is well formed travels on as it came, what is not begins anew."""
+"""W3C Trace Context: a well-formed trace is forwarded unchanged, and a malformed one is replaced."""
 
 import re
 

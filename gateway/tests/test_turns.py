@@ -1,4 +1,4 @@
-"""A client that sends many requests at once is answered each of them, and does not keep the process to itself."""
+"""A client that sends many requests at once gets all answers, and does not monopolize the process."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ async def test_requests_that_one_client_sends_at_once_are_served_among_those_of_
 
 @pytest.mark.parametrize("secure", [False, True])
 async def test_a_client_that_reads_its_answers_late_gets_all_of_them(gateway, tmp_path, secure):
-    """In a process of its own, whose loop is uvloop: its buffers are full in between, also those of TLS."""
+    """In a separate process, with uvloop: its buffers fill up in between, those of TLS included."""
     context, settings = None, {}
     if secure:
         files = tmp_path / "certificate.pem", tmp_path / "key.pem"
@@ -62,7 +62,7 @@ async def test_a_client_that_reads_its_answers_late_gets_all_of_them(gateway, tm
 
 
 async def _until_nothing_moves(gateway):
-    """No request has come to the upstream for half a second: all buffers on the way to the client are full."""
+    """Wait until the upstream has received no request for half a second: all buffers to the client are full."""
     seen, quiet = 0, 0
 
     def is_quiet():

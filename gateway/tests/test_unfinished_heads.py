@@ -1,4 +1,4 @@
-"""Heads that arrive in many packets: how many packets there may be."""
+"""Heads that arrive in many packets, and the limit on their number."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ async def test_blank_lines_in_many_packets_are_refused(gateway):
 
 
 async def _trickle(connection, raw, size=1):
-    """Send `raw` in packets of so many bytes; each is read before the next is sent, as all of it runs in this loop."""
+    """Send `raw` in packets of this size. Each is read before the next is sent, since everything runs in this loop."""
     connection.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(ConnectionError):
         for start in range(0, len(raw), size):

@@ -1,4 +1,4 @@
-"""How many requests may be in flight to one upstream: one more is refused at once, and every end gives a place back."""
+"""The limit on requests in flight to an upstream: one more is refused at once, and each that ends makes room."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ REFUSED = "refused_requests_of_upstream"
 
 
 class Held:
-    """What an upstream does with requests until it is told to answer them."""
+    """Has an upstream delay its answers until `turn` is set."""
 
     def __init__(self, backend):
         self.turn = asyncio.Event()
@@ -32,7 +32,7 @@ class Held:
 
 @contextlib.asynccontextmanager
 async def _sent(gateway, number, target=TOKEN, *headers):
-    """So many requests, each on a connection of its own."""
+    """This many requests, each on its own connection."""
     async with contextlib.AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(gateway.connect()) for _ in range(number)]
         for connection in connections:
@@ -62,6 +62,19 @@ async def test_one_more_than_there_may_be_is_refused_at_once(start_gateway):
     async with gateway.connect(gateway.ops_port) as connection:
         await connection.send(request_bytes("GET", "/stats"))
         assert (await connection.response()).json()["counters"][REFUSED] == 2
+
+
+async def test_a_network_that_has_everything_is_told_that_it_has_its_share(start_gateway):
+    gateway = await start_gateway(upstream_requests=1, upstream_requests_per_network=1, trusted_proxies="127.0.0.1")
+    held = Held(gateway.auth)
+    async with _sent(gateway, 1, TOKEN, ("X-Forwarded-For", "192.0.2.1")) as [connection]:
+        await gateway.auth.arrival()
+        answer = await gateway.request("GET", TOKEN, ("X-Forwarded-For", "192.0.2.1"))
+        assert (answer.status, answer.get("Retry-After")) == (429, "1")
+        assert (await gateway.request("GET", TOKEN, ("X-Forwarded-For", "192.0.2.2"))).status == 503
+        held.turn.set()
+        assert (await connection.response()).status == 200
+    assert (gateway.counter(REFUSED), gateway.counter("refused_requests_of_network")) == (1, 1)
 
 
 async def test_of_many_at_once_no_more_arrive(start_gateway):
@@ -207,7 +220,7 @@ async def test_every_end_gives_its_place_back_once(start_gateway, end):
 
 
 async def _has_places(gateway, number):
-    """There are just so many."""
+    """Exactly this many requests are accepted."""
     held, refused = Held(gateway.auth), gateway.counter(REFUSED)
     async with _sent(gateway, number + 1) as connections:
         await until(lambda: gateway.counter(REFUSED) == refused + 1)

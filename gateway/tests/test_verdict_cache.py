@@ -1,4 +1,4 @@
-"""Verdicts that are remembered: for how long, for whom, and what never is."""
+"""The cache of verdicts: for how long and for which requests they are cached, and which never are."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ DENIAL = (("Content-Type", "application/json"), ("WWW-Authenticate", 'Bearer rea
 
 @pytest.fixture
 async def remembering(start_gateway):
-    """A gateway that remembers verdicts for longer than any test takes."""
+    """A gateway that caches verdicts for longer than any test takes."""
     return await start_gateway(verdict_lifetime=20)
 
 
@@ -85,7 +85,7 @@ async def test_a_deny_ends_as_well(start_gateway):
 
 @pytest.mark.parametrize("ahead", [0, 3600, -3600])
 async def test_a_verdict_never_outlives_its_token(remembering, ahead):
-    """Whatever this machine's clock says: that of the database, which decides, is behind it or ahead of it."""
+    """The database's clock, which decides, is behind or ahead of this machine's."""
     remembering.auth.allows(expires_in=2, exp=int(time.time()) + 2 - ahead)
     assert await _status(remembering) == 200
     _deny(remembering)
@@ -133,7 +133,7 @@ async def test_a_long_deny_is_not_kept(remembering):
 
 @contextlib.asynccontextmanager
 async def _at_once(gateway, number):
-    """So many connections that have sent requests with one token in the same moment, and no answer is due yet."""
+    """This many connections that have sent requests with one token at the same time, and wait for answers."""
     async with contextlib.AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(gateway.connect()) for _ in range(number)]
         for connection in connections:
@@ -151,7 +151,7 @@ def _in_flight(gateway):
 
 
 def _held_back(gateway):
-    """The verdict of `gateway` waits for the event that this returns."""
+    """Delay the verdicts for `gateway` until the returned event is set."""
     held, judge = asyncio.Event(), gateway.auth.verdict
 
     async def script(message, reader, writer):
@@ -208,7 +208,7 @@ async def test_garbage_pushes_out_nothing_that_is_good(start_gateway, monkeypatc
             assert (await connection.response()).status == 401
     assert await _status(gateway) == 200
     assert len(gateway.auth.questions) == 201
-    # The newest denies are remembered, the oldest make room.
+    # The newest denies are cached; the oldest are evicted.
     assert [await _status(gateway, token=f"garbage-{number}") for number in (199, 151, 0)] == [401] * 3
     assert len(gateway.auth.questions) == 202
 

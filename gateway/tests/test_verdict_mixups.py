@@ -1,4 +1,4 @@
-"""That nobody is let in by a verdict on another, by one that has ended, or by an answer that was none."""
+"""No request is admitted by a verdict on another token, by an expired one, or by an invalid answer."""
 
 import asyncio
 import dataclasses
@@ -19,7 +19,7 @@ DENIAL = (JSON, ("WWW-Authenticate", 'Bearer realm="parley", error="invalid_toke
 
 @pytest.fixture
 async def remembering(start_gateway):
-    """A gateway that remembers verdicts for longer than any test takes."""
+    """A gateway that caches verdicts for longer than any test takes."""
     return await start_gateway(verdict_lifetime=20)
 
 
@@ -51,13 +51,13 @@ async def test_words_of_one_token_are_not_those_of_another(remembering):
         remembering.auth.judges(401, str(number).encode(), *DENIAL)
         assert (await remembering.request("GET", ME, token=f"bad-{number}")).body == str(number).encode()
     remembering.auth.allows()
-    # What chooses the words of a deny is sent by the client, so it must not stand for a token.
+    # The headers that negotiate a deny come from the client, and must not be confused with a token.
     assert (await remembering.request("GET", ME, ("language", "bad-1"), token="bad-")).status == 200
 
 
 @pytest.mark.parametrize("lifetime", [0, 20])
 async def test_leaving_clients_mix_up_nothing(start_gateway, lifetime):
-    # All come from one address, and what those have asked who leave goes on.
+    # All come from one address, and questions of clients that leave continue.
     gateway = await start_gateway(verdict_lifetime=lifetime, upstream_requests_per_network=256)
     chance = random.Random(7)
 
@@ -79,7 +79,7 @@ async def test_leaving_clients_mix_up_nothing(start_gateway, lifetime):
     async def client(number):
         nonlocal answered
         for turn in range(8):
-            token = f"{number % 20}-{turn}"  # each token in several hands
+            token = f"{number % 20}-{turn}"  # each token is used by several clients
             async with gateway.connect() as connection:
                 await connection.send(gateway.bytes("GET", ME, ("Authorization", f"Bearer {token}")))
                 if chance.random() < 0.5:

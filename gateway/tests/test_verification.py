@@ -1,4 +1,4 @@
-"""Verdicts of /verify-token: who is let in, whose refusal is relayed, and that no failure lets anybody in."""
+"""Verdicts of /verify-token: allows, relayed denies, and that no failure admits a request."""
 
 import asyncio
 import socket
@@ -210,7 +210,7 @@ async def test_an_endless_verdict_is_cut_off(start_gateway, beginning, more):
 
 async def test_a_dead_auth_service_is_no_verdict(start_gateway):
     with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))  # and listens to nobody
+        deaf.bind(("127.0.0.1", 0))  # and does not listen
         gateway = await start_gateway(auth_url=f"http://127.0.0.1:{deaf.getsockname()[1]}")
         await _is_unknown(gateway)
 

@@ -1,13 +1,12 @@
-"""Tokens that are being verified: no network has more than its share of the questions to auth-service."""
+"""Shares of verification: no network has more than its share of the questions to auth-service."""
 
 import asyncio
 import contextlib
 
 import pytest
-from test_websocket import POLICY_VIOLATION
-from test_websocket_limits import accepting, websockets
 
 from backend import answering
+from websocket_peer import POLICY_VIOLATION, accepting, websockets
 from wire import request_bytes, until
 
 ME = "/api/v1/users/me"
@@ -20,7 +19,7 @@ def question(token):
 
 @contextlib.asynccontextmanager
 async def asking(gateway, *tokens, local="127.0.0.1"):
-    """A connection for each of these tokens, with a request that waits for its verdict or was refused."""
+    """A connection for each of these tokens, whose request waits for its verdict or was refused."""
     async with contextlib.AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(gateway.connect(local=local)) for _ in tokens]
         for connection, token in zip(connections, tokens, strict=True):
@@ -34,7 +33,7 @@ async def statuses(connections):
 
 @pytest.fixture
 async def holding(start_gateway):
-    """Start a gateway whose auth-service gives no verdict until the event is set that is returned with it."""
+    """Start a gateway whose auth-service delays its verdicts until the returned event is set."""
 
     async def start(**settings):
         gateway = await start_gateway(verdict_lifetime=20, verify_timeout=10, **settings)
@@ -122,7 +121,7 @@ async def test_every_end_of_a_question_gives_its_place_back(start_gateway, end):
 
 
 async def test_a_network_at_its_share_keeps_no_websocket_open(start_gateway):
-    """Its own user could fill the share, so that nobody would see that the token was revoked."""
+    """Otherwise its user could use up the share to hide that the token was revoked."""
     gateway = await start_gateway(upstream_requests_per_network=1, verify_timeout=10)
     accepting(gateway.users)
 

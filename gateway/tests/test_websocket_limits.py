@@ -1,36 +1,13 @@
-"""The limits of WebSockets: a budget of their own, a share of it for each user, and so many frames a second."""
+"""The limits on WebSockets: their number, each user's share of it, and their frames per second."""
 
 import asyncio
-import contextlib
 
 import pytest
-from test_websocket import ACCEPTANCE, ME, OPENING, POLICY_VIOLATION, Peer, closing_code, frame, opened
 
-from wire import request_bytes, until
+from websocket_peer import ME, OPENING, POLICY_VIOLATION, Peer, accepting, closing_code, frame, opened, websockets
+from wire import until
 
-AUTHORIZATION = ("Authorization", "Bearer good")
 MASK = bytes(4)
-
-
-def accepting(backend):
-    """Accept every WebSocket, and keep it until its client leaves."""
-
-    async def accept(_message, reader, writer):
-        writer.write(ACCEPTANCE)
-        await reader.read()
-        raise ConnectionResetError
-
-    backend.script = accept
-
-
-@contextlib.asynccontextmanager
-async def websockets(gateway, number):
-    async with contextlib.AsyncExitStack() as stack:
-        connections = [await stack.enter_async_context(gateway.connect()) for _ in range(number)]
-        for connection in connections:
-            await connection.send(request_bytes("GET", ME, *OPENING, AUTHORIZATION))
-            assert (await connection.head()).status == 101
-        yield connections
 
 
 async def refused(gateway):
@@ -91,7 +68,7 @@ async def test_one_that_its_upstream_refuses_takes_nothing(start_gateway, status
 
 
 async def test_a_client_that_sends_too_many_frames_is_cut_off(start_gateway):
-    """Ten seconds' worth may come at once: they may have been held up on their way."""
+    """The frames of ten seconds may arrive at once, since they may have been delayed on their way."""
     gateway = await start_gateway(websocket_frames=100)
     async with gateway.connect() as connection:
         _, peer = await opened(gateway, connection, Peer(gateway.users))

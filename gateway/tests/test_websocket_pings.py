@@ -1,24 +1,24 @@
-"""A WebSocket's client that has vanished gives its place back; one that is there keeps it."""
+"""The WebSocket of a client that has vanished is closed; that of a silent client stays open."""
 
 import asyncio
 import time
 
 import pytest
-from test_websocket import GOING_AWAY, ME, Peer, closing_code, flood, frame, opened
 
 from gateway.clients import websocket
 from gateway.clients.frames import PING
+from websocket_peer import GOING_AWAY, ME, Peer, closing_code, flood, frame, opened
 from wire import until
 
 
 @pytest.fixture
 def quiet(monkeypatch):
-    """Quiet seconds that a test can wait for."""
+    """A ping interval that is short enough for a test."""
     monkeypatch.setattr(websocket, "QUIET_SECONDS", 0.5)
 
 
 async def test_a_client_that_has_vanished_gives_its_place_back(start_gateway, quiet):
-    """It is pinged once, and when that brings nothing either both sides are told."""
+    """It is pinged once; without an answer, both sides are sent a close frame."""
     gateway = await start_gateway(connections=1)
     async with gateway.connect() as connection:
         started = time.monotonic()
@@ -62,7 +62,7 @@ async def test_a_client_that_sends_is_not_pinged(start_gateway, quiet):
 
 @pytest.mark.parametrize("cut", [1, 3, 5, 60_000])
 async def test_a_ping_is_never_put_into_a_frame(start_gateway, quiet, cut):
-    """A client that is sent a frame for longer than it may be quiet lives on, since it cannot be asked meanwhile."""
+    """A client that is sent a long frame is not disconnected, since it cannot be pinged meanwhile."""
     gateway = await start_gateway()
     sent, following = frame(b"d" * 66_000), frame(b"next")
     async with gateway.connect() as connection:

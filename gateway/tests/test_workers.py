@@ -1,4 +1,4 @@
-"""Several processes on one public port: they serve, are counted together, are replaced, and stop as one."""
+"""Several worker processes on one public port: they serve, report, are replaced, and stop together."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ ME = "/api/v1/users/me"
 
 
 class Parent:
-    """A gateway with two workers. `written` is what it has written to its log, once it was stopped."""
+    """A gateway with two workers. `written` is its log, once it has stopped."""
 
     def __init__(self, gateway, **variables):
         self.port, self.ops_port = free_ports()
@@ -59,9 +59,9 @@ class Parent:
             self.process.kill()
             for worker in workers:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    worker.kill()  # one that stands still would not end by itself
+                    worker.kill()  # a suspended worker would not end by itself
         await self.process.wait()
-        async with asyncio.timeout(10):  # until its workers, who write to the same, have ended too
+        async with asyncio.timeout(10):  # until its workers, which write to the same pipe, have ended too
             self.written = (await self._reading).decode()
 
 
@@ -124,7 +124,7 @@ async def test_a_worker_that_stands_still_is_replaced(parent):
         assert (await parent.request(parent.port, ME)).status == 200
     await parent.stop()
     lines = [json.loads(line) for line in parent.written.splitlines() if "worker" in json.loads(line)]
-    assert [(line["event"], line["pid"]) for line in lines] == [("worker silent, killed", min(before))]
+    assert [(line["event"], line["pid"]) for line in lines] == [("silent worker killed", min(before))]
 
 
 async def test_a_parent_that_stood_still_kills_no_worker(parent):
@@ -132,7 +132,7 @@ async def test_a_parent_that_stood_still_kills_no_worker(parent):
     parent.process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(2 * workers._SILENCE)
     parent.process.send_signal(signal.SIGCONT)
-    await _eventually(parent.ready)  # at first it says 503 to everybody, as after any standstill
+    await _eventually(parent.ready)  # at first it answers 503 to all requests, as after every suspension
     for _ in range(20):
         assert await parent.ready()
         await asyncio.sleep(0.1)
@@ -149,7 +149,7 @@ async def test_a_worker_is_replaced_while_certificates_are_read_again(parent):
             parent.process.send_signal(signal.SIGHUP)
             await asyncio.sleep(0.01)
     await parent.stop()
-    assert parent.written.count('"a worker died"') == 1
+    assert parent.written.count('"worker died"') == 1
 
 
 async def test_all_stop_together(parent, gateway):

@@ -1,4 +1,4 @@
-"""HTTP as a test sees it: what is sent is exact bytes, what comes is read with nothing taken for granted."""
+"""HTTP for tests: requests are sent as exact bytes, and messages are read strictly."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ PATIENCE = 5.0
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that nobody tells of."""
+    """Wait until a condition is true."""
     async with asyncio.timeout(4 * PATIENCE):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -19,7 +19,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @dataclass
 class Message:
-    """A request or a response as it stood on the wire; `start` is its first line."""
+    """A request or a response as it was sent; `start` is its first line."""
 
     start: str
     headers: list[tuple[str, str]]
@@ -55,7 +55,7 @@ class Message:
         return json.loads(self.body)
 
     async def read_body(self, reader: asyncio.StreamReader, *, until_eof: bool = False) -> None:
-        """Read the body. Raises IncompleteReadError when it is cut short."""
+        """Read the body. Raises IncompleteReadError if it is incomplete."""
         if "transfer-encoding" in self.names:
             while size := int(await reader.readuntil(b"\r\n"), 16):
                 self.body += (await reader.readexactly(size + 2))[:-2]
@@ -99,7 +99,7 @@ class Connection:
         return message
 
     async def rest(self) -> bytes:
-        """What comes until the gateway closes the connection."""
+        """The data that arrives until the gateway closes the connection."""
         received = b""
         async with asyncio.timeout(PATIENCE):
             with contextlib.suppress(ConnectionError):

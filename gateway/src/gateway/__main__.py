@@ -1,4 +1,4 @@
-"""`python -m gateway`: serves the public port and the one for operations until it is told to stop."""
+"""`python -m gateway`: serves the public port and the operations port until SIGINT or SIGTERM."""
 
 import argparse
 
@@ -20,11 +20,11 @@ def main() -> None:
 
 
 def _answer_options() -> None:
-    """Leave the process where it was started with arguments: it takes no others than these two."""
+    """Answer `--help` and `--version`, and exit with an error for any other argument."""
     parser = argparse.ArgumentParser(
         prog="python -m gateway",
-        description="Serve Parley's public port, and the one for operations, until SIGINT or SIGTERM.",
-        epilog="Everything else is set by GATEWAY_… variables: see docs/handbook/configure.md.",
+        description="Serve Parley's public port and the operations port until SIGINT or SIGTERM.",
+        epilog="All settings are GATEWAY_… variables: see docs/handbook/configure.md.",
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     parser.parse_args()

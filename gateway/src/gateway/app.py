@@ -1,4 +1,4 @@
-"""The composition root: the data path of one process, from the listening socket to the upstreams."""
+"""The data path of one process, from the listening socket to the upstreams: all its parts are put together here."""
 
 import asyncio
 import contextlib
@@ -7,17 +7,18 @@ from typing import Any
 import structlog
 
 from gateway import routes
+from gateway.admission import BODIES, QUESTIONS, REQUESTS, WEBSOCKETS, GuardedQuota, Refusals
 from gateway.clients.access_log import AccessLog
-from gateway.clients.connection import Connection
 from gateway.clients.cors import Cors, parse_origins
 from gateway.clients.descriptors import Descriptors
 from gateway.clients.exchange import Exchange
-from gateway.clients.listener import Limits, Listener
+from gateway.clients.intake import Intake
+from gateway.clients.listener import Listener
+from gateway.clients.port import Limits, Port
 from gateway.clients.proxy import Proxy
 from gateway.counters import Counters
 from gateway.messages.client_address import parse_proxies
 from gateway.messages.request import Request
-from gateway.places import Places
 from gateway.public_port import HeldPort, OwnPort
 from gateway.settings import Settings
 from gateway.tls import Certificate
@@ -31,13 +32,13 @@ from servicekit.upstreams.resolver import Resolve, ask_system
 log = structlog.get_logger()
 
 _OTHER_DESCRIPTORS = 64
-# In seconds. Where verdicts are not remembered at all, the token of an open WebSocket, or of a request whose body was
-# awaited, is verified again when its verdict is older than this.
+# If verdicts are not cached, the token of an open WebSocket, or of a request that had to wait for its body, is verified
+# again once its verdict is older than this, in seconds.
 _VERDICT_INTERVAL = 1.0
 
 
 class DataPath:
-    """Serves the public port, in one process of possibly several on it."""
+    """Serves the public port in this process. Other processes may serve the same port."""
 
     def __init__(self, settings: Settings, *, reuse_port: bool = False, resolve: Resolve = ask_system) -> None:
         self._settings = settings
@@ -74,50 +75,49 @@ class DataPath:
         }
         self._proxy = self._make_proxy()
         proxies = parse_proxies(settings.trusted_proxies or "")
-        # Each upstream has a pool of connections; the port for operations and files need a few more.
+        # Each upstream has a pool of connections; the operations port and files need a few more.
         upstream_connections = len(self._upstreams) * settings.upstream_connections
         self._descriptors = Descriptors(upstream_connections + settings.websockets + _OTHER_DESCRIPTORS)
-        self._listener = Listener(
+        self._port = Port(
             _limits(settings),
             proxies,
             self._deadlines,
             self._standstills,
             self._counters,
             self._descriptors,
-            self._serve,
             self._certificate.context if self._certificate is not None else None,
         )
 
     async def start(self) -> None:
-        """Serve. Raises OSError where there is no listening socket to be had."""
+        """Start serving. Raises OSError if the port cannot be listened on."""
         self._deadlines.start(self._loop)
         self._standstills.start()
         self._deadlines.add(self._access_log)
-        self._deadlines.add(self._listener)
+        self._deadlines.add(self._port)
         self._deadlines.add(self._descriptors)
         for upstream in self._upstreams.values():
             await upstream.start()
-        await self._public_port.open(self._listener)
+        await self._public_port.open(Listener(self._port, self._serve))
 
     @property
     def port(self) -> int:
-        """The public port, where the settings leave the choice to the system."""
+        """The number of the public port, which the system chose if the setting is 0."""
         return self._public_port.number
 
     def reload(self) -> None:
-        """Read the certificate again."""
+        """Reload the TLS certificate."""
         if self._certificate is not None:
             self._certificate.reload()
 
     def begin_drain(self) -> None:
-        """Every answer is the last on its connection from now on."""
-        self._listener.draining = True
+        """From now on, close each connection after the next response."""
+        self._port.draining = True
 
     async def drain(self) -> None:
-        """Serve for a while those who have not heard yet, then listen no longer and let end what is in flight.
+        """Keep serving for `drain_delay`, then stop listening and let the requests in flight finish.
 
-        Others accept on a shared port, so this process stops at once: a connection that it accepted last might be
-        closed before its first request.
+        On a shared port other processes accept new connections, so this one stops accepting at once: it might otherwise
+        close a connection that it has just accepted before the first request arrives.
         """
         self.begin_drain()
         if self._public_port.shared:
@@ -126,12 +126,12 @@ class DataPath:
         self._public_port.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout):
-                await self._listener.end()
+                await self._port.end()
 
     async def close(self) -> None:
-        """End whatever is left."""
+        """Close everything that is still open."""
         self._public_port.close()
-        for connection in list(self._listener.connections):
+        for connection in list(self._port.connections):
             connection.abort()
         for upstream in self._upstreams.values():
             await upstream.close()
@@ -140,8 +140,8 @@ class DataPath:
         self._access_log.flush()
 
     def status(self) -> dict[str, Any]:
-        """The state of this process, as the page for operations shows it."""
-        connections = self._listener.connections
+        """The state of this process, as `/stats` shows it."""
+        connections = self._port.connections
         return {
             "connections": len(connections),
             "in_flight": sum(not connection.idle for connection in connections),
@@ -152,24 +152,26 @@ class DataPath:
 
     def _make_proxy(self) -> Proxy:
         settings = self._settings
+
+        def quota(total: int, share: int, refusals: Refusals) -> GuardedQuota:
+            return GuardedQuota(total, share, refusals, self._counters)
+
+        per_network = settings.upstream_requests_per_network
         verdicts = Verdicts(
             self._upstreams["verification"],
             self._deadlines,
             self._standstills,
             self._counters,
-            Places(settings.upstream_connections, settings.upstream_requests_per_network),
+            quota(settings.upstream_connections, per_network, QUESTIONS),
             lifetime=settings.verdict_lifetime,
             timeout=settings.verify_timeout,
         )
         return Proxy(
             verdicts=verdicts,
             upstreams={name: self._upstreams[name] for name in routes.UPSTREAMS},
-            places={
-                name: Places(settings.upstream_requests, settings.upstream_requests_per_network)
-                for name in routes.UPSTREAMS
-            },
-            buffer=Places(settings.buffered_bytes, settings.buffered_bytes_per_network),
-            websockets=Places(settings.websockets, settings.websockets_per_subject),
+            requests={name: quota(settings.upstream_requests, per_network, REQUESTS) for name in routes.UPSTREAMS},
+            buffer=quota(settings.buffered_bytes, settings.buffered_bytes_per_network, BODIES),
+            websockets=quota(settings.websockets, settings.websockets_per_subject, WEBSOCKETS),
             websocket_frames=settings.websocket_frames,
             cors=Cors(parse_origins(settings.cors_origins or "")),
             access_log=self._access_log,
@@ -180,8 +182,8 @@ class DataPath:
             time=self._loop.time,
         )
 
-    def _serve(self, connection: Connection, request: Request) -> Exchange:
-        return Exchange(self._proxy, connection, request)
+    def _serve(self, intake: Intake, request: Request) -> None:
+        Exchange(self._proxy, intake, request).start()
 
 
 def _limits(settings: Settings) -> Limits:

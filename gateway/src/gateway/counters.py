@@ -1,11 +1,11 @@
-"""Counters of events that are not logged one by one: in a flood, each costs an addition instead of a line."""
+"""Counters of events that are too frequent in a flood to be logged one by one."""
 
 from dataclasses import asdict, dataclass
 
 
 @dataclass(slots=True)
 class Counters:
-    """The number of times each has happened since the process started."""
+    """The number of times that each event has occurred since the process started."""
 
     requests: int = 0
     malformed: int = 0
@@ -25,6 +25,10 @@ class Counters:
     upstream_failures: int = 0
     retries: int = 0
     answers_cut_short: int = 0
+
+    def add(self, name: str) -> None:
+        """Increment the counter with this name."""
+        setattr(self, name, getattr(self, name) + 1)
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)

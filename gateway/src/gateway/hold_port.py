@@ -1,8 +1,8 @@
-"""`python -m gateway.hold_port`: binds the public port once, and hands its listening socket to every gateway that asks.
+"""`python -m gateway.hold_port`: binds the public port once and passes its listening socket to every gateway that asks.
 
-Gateways come and go, and connections that none of them has accepted yet wait in the socket's queue meanwhile. This
-process accepts none itself. It needs the standard library only, so that its image stays the same when the gateway's
-changes: the port is gone for a moment whenever this process is replaced.
+Gateways can be replaced while connections that none of them has accepted yet wait in the socket's queue. This process
+accepts no connections itself. It uses the standard library only, so that its image does not change with the gateway's:
+whenever this process is replaced, the port is closed for a moment.
 """
 
 import argparse
@@ -17,17 +17,17 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 BACKLOG = 1024
-# A gateway that has the port from an earlier holder asks every half second.
+# Gateways that have the socket of an earlier holder ask every half second.
 OFFERED_WITHIN = 5.0
 _LOOK = 0.1
 
 
 class PortHolder:
-    """Holds `host:port` for gateways that ask on the Unix socket `path`.
+    """Holds `host:port` for the gateways that connect to the Unix socket `path`.
 
-    A holder that ended without its gateways has left them its listening socket, and so the port cannot be bound: the
-    first gateway that asks gives the socket back. Leaves the process with status 1 and one line where the port cannot
-    be had, or another holder answers on `path`.
+    If an earlier holder ended while its gateways kept running, they still have its listening socket and the port cannot
+    be bound: the first gateway that asks returns the socket. Exits with status 1 and one line if the port cannot be
+    bound, or if another holder answers on `path`.
     """
 
     def __init__(self, host: str, port: int, path: str) -> None:
@@ -48,7 +48,7 @@ class PortHolder:
         _fail(self._cannot_listen(OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))))
 
     def _hear(self, gateway: Any) -> None:
-        """Answer a gateway's question, a byte, with the socket. The end of its connection is no question."""
+        """Answer a gateway's request, which is one byte, with the socket; forget the gateway if it has disconnected."""
         try:
             question, descriptors, _, _ = socket.recv_fds(gateway, 1, 1)
             self._consider([socket.socket(fileno=descriptor) for descriptor in descriptors])
@@ -91,7 +91,7 @@ class PortHolder:
 
 
 def _listen_for_gateways(path: str) -> socket.socket:
-    """Listen at `path`, which a holder that was killed has left behind."""
+    """Listen on `path`, replacing the socket file of a holder that was killed."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)

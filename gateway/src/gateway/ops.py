@@ -1,4 +1,4 @@
-"""The port for operations: whether the gateway lives, whether it can serve, and what it is at."""
+"""The operations port: health, readiness and statistics of the gateway."""
 
 import contextlib
 from collections import Counter
@@ -19,21 +19,21 @@ _READY_TIMEOUT = 1.0
 
 
 class Serving(Protocol):
-    """Who serves the public port: one process or several."""
+    """The processes that serve the public port, one or several."""
 
     @property
     def ready(self) -> bool:
-        """Whether every process takes requests, and none is to stop."""
+        """True if every process accepts requests and none has been told to stop."""
 
     def statuses(self) -> list[dict[str, Any]]:
-        """What each process told last."""
+        """The latest status of each process."""
 
 
 def application(serving: Serving, auth_service: Service) -> web.Application:
-    """`/healthz`, `/readyz` and `/stats`. Not ready without auth-service: almost nothing could be answered."""
+    """`/healthz`, `/readyz` and `/stats`. The gateway is not ready without auth-service, which most requests need."""
 
     async def faults() -> list[str]:
-        found = [] if serving.ready else ["not every worker serves, or they are to stop"]
+        found = [] if serving.ready else ["not every worker is serving, or the gateway is stopping"]
         if not await _is_ready(auth_service):
             found.append("auth-service is not ready")
         return found
@@ -56,7 +56,7 @@ async def _is_ready(service: Service) -> bool:
 
 
 def total_counters(workers: list[dict[str, Any]]) -> dict[str, int]:
-    """The counters of all processes, added up."""
+    """The sum of the counters of all processes."""
     total: Counter[str] = Counter()
     for worker in workers:
         total.update(worker["counters"])
@@ -65,9 +65,9 @@ def total_counters(workers: list[dict[str, Any]]) -> dict[str, int]:
 
 @contextlib.asynccontextmanager
 async def listening(serving: Serving, settings: Settings) -> AsyncIterator[int]:
-    """Serve the port for operations as long as the context lasts; its number where the settings leave the choice.
+    """Serve the operations port for as long as the context lasts, and yield its number.
 
-    Leaves the process with status 1 and one line when the address cannot be listened on.
+    Exits with status 1 and one line if the address cannot be listened on.
     """
     async with open_service(settings.auth_url) as auth_service:
         runner = Runner(application(serving, auth_service))

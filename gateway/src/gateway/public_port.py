@@ -1,4 +1,4 @@
-"""The listening socket of the public port: this process's own, or one that `gateway.hold_port` hands over."""
+"""The listening socket of the public port, bound by this process or received from `gateway.hold_port`."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 BACKLOG = 1024
 _AGAIN = 0.5
-# Seconds for which a gateway that starts waits for the process that holds the port to start as well.
+# Seconds for which a starting gateway waits for the port holder, which may be starting too.
 _PATIENCE = 10.0
 _ANSWER_WITHIN = 2.0
 
@@ -24,9 +24,9 @@ Protocol = Callable[[], asyncio.BaseProtocol]
 
 
 class OwnPort:
-    """A port that this process binds, beside others where `reuse_port` is set."""
+    """A port that this process binds. With `reuse_port`, other processes can bind it too."""
 
-    # A connection that waits in the queue of this socket is lost when it is closed.
+    # Connections in the queue of this socket are lost when it is closed.
     shared = False
 
     def __init__(self, host: str, port: int, *, reuse_port: bool) -> None:
@@ -35,13 +35,13 @@ class OwnPort:
         self._server: asyncio.Server | None = None
 
     async def open(self, protocol: Protocol) -> None:
-        """Accept connections. Raises OSError where the address cannot be listened on."""
+        """Start accepting connections. Raises OSError if the address cannot be listened on."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(protocol, *self._address, backlog=BACKLOG, reuse_port=self._reuse_port)
 
     @property
     def number(self) -> int:
-        """The port listened on, where the settings leave the choice to the system."""
+        """The port number, which the system chose if the setting is 0."""
         return int(self._server.sockets[0].getsockname()[1]) if self._server is not None else 0
 
     def close(self) -> None:
@@ -50,13 +50,13 @@ class OwnPort:
 
 
 class HeldPort:
-    """A port whose listening socket is asked for on the Unix socket `path`, and shared with every other that asks.
+    """A port whose listening socket is received over the Unix socket `path` and shared with other gateways.
 
-    The connection to its holder stays open. Once it ends, the holder is asked again and again, while connections go on
-    being accepted. The next holder has another socket, or asks for this one.
+    The connection to the port holder stays open. When it ends, this gateway keeps accepting connections and asks again
+    until a holder answers, which either has a new socket or takes over this one.
     """
 
-    # When one process closes this socket, the connections in its queue are left to the others.
+    # When one process closes this socket, the others accept the connections in its queue.
     shared = True
 
     def __init__(self, path: Path) -> None:
@@ -68,7 +68,7 @@ class HeldPort:
         self.number = 0
 
     async def open(self, protocol: Protocol) -> None:
-        """Accept connections. Raises OSError where nobody hands a socket over for ten seconds."""
+        """Start accepting connections. Raises OSError if no holder provides a socket within ten seconds."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -91,13 +91,13 @@ class HeldPort:
     async def _keep(self, protocol: Protocol) -> None:
         while True:
             await self._end_of_holder()
-            log.warning("port holder gone", path=self._path)
+            log.warning("port holder disconnected", path=self._path)
             while True:
                 await pause(_AGAIN)
                 with contextlib.suppress(OSError):
                     await self._take(protocol)
                     break
-            log.info("port holder back", path=self._path)
+            log.info("port holder reconnected", path=self._path)
 
     async def _end_of_holder(self) -> None:
         holder = self._holder
@@ -106,7 +106,7 @@ class HeldPort:
                 await asyncio.get_running_loop().sock_recv(holder, 1)
 
     async def _take(self, protocol: Protocol) -> None:
-        """Accept connections on the holder's socket, and no longer on another one. Raises OSError."""
+        """Accept connections on the holder's socket instead of an earlier one. Raises OSError."""
         self._holder, listening = await asyncio.to_thread(_ask, self._path, self._listening)
         if listening is not None:
             former = self._server
@@ -117,7 +117,7 @@ class HeldPort:
 
 
 def _ask(path: str, own: socket.socket | None) -> tuple[socket.socket, socket.socket | None]:
-    """The connection to the holder, and its listening socket, None where that is the one that we have and offered."""
+    """The connection to the holder and its listening socket, or None if that is the socket that we offered it."""
     holder = socket.socket(socket.AF_UNIX)
     try:
         holder.settimeout(_ANSWER_WITHIN)
@@ -125,7 +125,7 @@ def _ask(path: str, own: socket.socket | None) -> tuple[socket.socket, socket.so
         socket.send_fds(holder, [b"\n"], [] if own is None else [own.fileno()])
         _, descriptors, _, _ = socket.recv_fds(holder, 1, 1)
         if not descriptors:
-            raise ConnectionResetError("it has no socket to hand over")
+            raise ConnectionResetError("it provides no socket")
         holder.setblocking(False)
         listening = socket.socket(fileno=descriptors[0])
         if own is None or not os.path.sameopenfile(listening.fileno(), own.fileno()):

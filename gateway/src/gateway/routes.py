@@ -1,4 +1,4 @@
-"""The public API: every path that can be reached, where it leads, and what a request needs to get there."""
+"""The public API: every path, the upstream that serves it, and the token that a request needs."""
 
 import functools
 import re
@@ -8,8 +8,8 @@ from typing import Literal
 from gateway.messages import refusals
 from gateway.messages.targets import check_path
 
-Upstream = Literal["auth", "users"]
-UPSTREAMS: tuple[Upstream, ...] = ("auth", "users")
+UpstreamName = Literal["auth", "users"]
+UPSTREAMS: tuple[UpstreamName, ...] = ("auth", "users")
 Policy = Literal["pass", "verified", "optional"]
 
 ORDINARY_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -22,16 +22,16 @@ _SESSION_ID = r"[0-9a-f]{16}|current"
 class Route:
     """One row of the table.
 
-    `path` has a regular expression in each pair of braces and matches the path as it was sent, nothing decoded.
-    `policy`: `pass` leaves the client's `Authorization` as it is, `verified` needs a token and swaps it for an internal
-    one, `optional` does so where one was sent. `methods` None leaves it to the upstream to answer 405 in its dialect.
-    `users_only` asks for a token that acts as a user. `dialect` leaves it to the upstream to refuse a body that is too
-    large, in its dialect's words. `repeatable` says that a request may be executed twice, whatever its method: when its
-    replica hangs or breaks off, it is sent to another one.
+    Each pair of braces in `path` holds a regular expression; the path is matched as it was sent, undecoded. `policy`:
+    `pass` forwards the client's `Authorization` as it is, `verified` requires a token and replaces it with an internal
+    one, `optional` does the same if a token was sent. If `methods` is None, the upstream answers 405 in its dialect.
+    `users_only` requires a token that acts as a user. With `dialect`, the upstream refuses too large a body in the form
+    of its dialect. A `repeatable` request may be executed twice, whatever its method: if its replica hangs or
+    disconnects, the request is sent to another one.
     """
 
     path: str
-    upstream: Upstream
+    upstream: UpstreamName
     policy: Policy
     methods: tuple[str, ...] | None = None
     users_only: bool = False
@@ -40,16 +40,16 @@ class Route:
 
     @functools.cached_property
     def template(self) -> bytes:
-        """The path with `{}` for what varies: fit for a log, where a path may carry a secret."""
+        """The path with `{}` for its variable parts. It can be logged, whereas a path could contain a secret."""
         return re.sub(r"\{[^/]*\}", "{}", self.path).encode()
 
 
-def _user_route(path: str, upstream: Upstream, *methods: str) -> Route:
+def _user_route(path: str, upstream: UpstreamName, *methods: str) -> Route:
     return Route(path, upstream, "verified", methods, users_only=True)
 
 
 def _dialect_route(path: str) -> Route:
-    # A refresh that comes twice gets the same successor; a login that does is a session which nobody holds.
+    # A refresh that is repeated returns the same successor; a login that is repeated leaves one unused session.
     return Route(path, "auth", "pass", dialect=True, repeatable=True)
 
 

@@ -1,4 +1,4 @@
-"""Serves until it is told to stop: in this process, or in as many as are asked for."""
+"""Serves until SIGINT or SIGTERM, in this process or in several workers."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,9 @@ log = structlog.get_logger()
 
 
 async def serve(settings: Settings) -> None:
-    """Serve the public port and that for operations until SIGINT or SIGTERM; a second signal ends it at once.
+    """Serve the public port and the operations port until SIGINT or SIGTERM; a second signal ends it at once.
 
-    Leaves the process with status 1 and one line when an address cannot be listened on.
+    Exits with status 1 and one line if an address cannot be listened on.
     """
     if settings.workers > 1:
         await _serve_with(Workers(settings), settings)
@@ -46,7 +46,7 @@ async def _serve_with(serving: "InProcess | Workers", settings: Settings) -> Non
 
 
 class InProcess:
-    """The data path in the process that also serves the port for operations."""
+    """The data path in the process that also serves the operations port."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""What the gateway can be told, from `GATEWAY_…` variables."""
+"""The gateway's settings, from `GATEWAY_…` environment variables."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The certificate that clients are shown, which can be replaced while the gateway runs."""
+"""The server certificate, which can be replaced while the gateway runs."""
 
 import contextlib
 import os
@@ -13,31 +13,31 @@ log = structlog.get_logger()
 
 
 class CertificateError(ValueError):
-    """The files hold no certificate with its key. The text says which and why."""
+    """The certificate and key files cannot be used. The text gives the reason."""
 
 
 class Certificate:
-    """A chain and its key in two PEM files; `context` serves with what was read last. Raises CertificateError."""
+    """A chain and its key in two PEM files. `context` uses what was loaded last. Raises CertificateError."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._paths = certificate, key
         self._loaded = self._load()
-        # It has no certificate of its own: each handshake takes that of the context which was loaded last. To load
-        # another one into the same context would leave the old one there, and in use, where their keys differ in kind.
+        # This context has no certificate: each handshake switches to the context that was loaded last. Loading a second
+        # certificate into one context would keep the first one in use if their keys are of different types.
         self.context = _context()
         self.context.sni_callback = self._choose
 
     def reload(self) -> None:
-        """Serve new connections with what the files hold now; if they cannot be used, keep the current certificate."""
+        """Load the files again for new connections; if they cannot be used, keep the current certificate."""
         try:
             self._loaded = self._load()
         except CertificateError as error:
-            log.error("certificate not reloaded", cause=str(error))  # noqa: TRY400 - the text says it all
+            log.error("certificate not reloaded", cause=str(error))  # noqa: TRY400 - a traceback would add nothing
         else:
             log.info("certificate reloaded")
 
     def _load(self) -> ssl.SSLContext:
-        """A context with what the files hold. Each is read once: a renewal may replace them at any time."""
+        """A context with the certificate. Each file is read once, since a renewal may replace it at any time."""
         context = _context()
         try:
             certificate, key = (path.read_bytes() for path in self._paths)
@@ -49,15 +49,15 @@ class Certificate:
         return context
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """Called in every handshake, whether or not the client names a server."""
+        """Called in every handshake, even if the client names no server."""
         connection.context = self._loaded
 
 
 @contextlib.contextmanager
 def _file(content: bytes) -> Iterator[str]:
-    """The path of a file without a name, since OpenSSL is given certificates and keys as files only.
+    """The path of an unnamed file with this content, since OpenSSL reads certificates and keys from files only.
 
-    On Linux it is in memory; elsewhere it is removed from its directory before anything is written to it.
+    On Linux it is in memory; elsewhere it is unlinked before anything is written to it.
     """
     with open(os.memfd_create("pem"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile() as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""`python -m gateway.worker`: one of several processes on the public port, which tells its parent how it is."""
+"""`python -m gateway.worker`: one of several processes on the public port. It reports its status to its parent."""
 
 import asyncio
 import json
@@ -27,8 +27,8 @@ async def run(settings: Settings, channel: socket.socket) -> None:
         reporting = asyncio.ensure_future(_report(data_path, reader, writer))
         try:
             await asyncio.wait([reporting, asyncio.ensure_future(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
-            # A second signal changes nothing here: a signal to the whole process group reaches the worker as well as
-            # its parent, and a parent that is told a second time kills its workers.
+            # A second signal changes nothing here: a signal to the process group reaches the worker and its parent, and
+            # a parent that receives a second signal kills its workers.
             await data_path.drain()
         finally:
             reporting.cancel()
@@ -36,7 +36,7 @@ async def run(settings: Settings, channel: socket.socket) -> None:
 
 
 async def _report(data_path: DataPath, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Tell the parent again and again, a line of JSON a time, until its end of the channel says that it has gone."""
+    """Report to the parent once a second, one line of JSON each time, until the parent closes the channel."""
     orphaned = asyncio.ensure_future(reader.read())
     while not orphaned.done():
         writer.write(json.dumps({"pid": os.getpid(), **data_path.status()}).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Several processes on the public port: they are started, listened to, replaced when they fail, and told to stop."""
+"""The worker processes on the public port: started, monitored, replaced when they fail, and stopped."""
 
 import asyncio
 import json
@@ -16,28 +16,28 @@ from gateway.settings import Settings
 
 log = structlog.get_logger()
 
-# Before a worker that died is replaced: from the first to the longest pause, in seconds.
+# Seconds to wait before a dead worker is replaced, doubled each time from the first to the longest pause.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _LIVED_WELL = 10.0
-# How much longer than it takes to drain a worker may take to end; its last log lines may take three of these seconds.
+# Seconds that a worker may take to exit after draining; its last log lines may take three of them.
 _GRACE = 5.0
-# A worker reports once a second. One that has been silent for so long does not serve either, and is killed.
+# A worker reports once a second. One that has been silent for this long cannot be serving, and is killed.
 _SILENCE = 3.0
-# One that has never reported may still be waiting for a name server.
+# A worker that has never reported may still be waiting for a name server.
 _SLOWEST_START = 30.0
-# Silence is counted in steps of this length, each of which gives the parent a chance to read what has arrived: the time
-# for which the parent itself stood still, or was held up, is held against nobody.
+# Silence is counted in steps of this length, in each of which the parent reads the reports that have arrived. So time
+# during which the parent itself was suspended or busy does not count as silence of its workers.
 _STEP = 0.25
 
 
 @dataclass
 class _Worker:
-    """A process of ours: what it reported last, None before it serves, and for how many seconds it has been silent."""
+    """A worker process, its last report (None until it serves), and the seconds for which it has been silent."""
 
     process: asyncio.subprocess.Process
     status: dict[str, Any] | None = None
     silence: float = 0.0
-    has_to_reload: bool = False  # as soon as it has reported: before that, a signal may end it
+    has_to_reload: bool = False  # once it has reported: before that, the signal would kill it
 
     @property
     def serves(self) -> bool:
@@ -62,9 +62,9 @@ class _Worker:
 
 
 class Workers:
-    """As many data paths as the settings say, each in a process of its own.
+    """The data paths of `settings.workers` processes.
 
-    Leaves the process with status 1 and one line when the address cannot be listened on.
+    Exits with status 1 and one line if the address cannot be listened on.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,8 +74,8 @@ class Workers:
         self._keepers: list[asyncio.Task[None]] = []
         self._watch: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
-        # Bound and never listening: it finds out whether the port can be had, and holds it while workers come and go.
-        # Another process may do so, whom each worker asks for its socket.
+        # Bound but not listening: this checks that the port is available, and reserves it while workers are replaced.
+        # If a port holder has the port instead, each worker asks it for the socket.
         self._reserved = _reserve(settings.host, settings.port) if settings.listener is None else None
 
     @property
@@ -92,7 +92,7 @@ class Workers:
         return [worker.status for worker in workers if worker.status is not None]
 
     async def start(self) -> None:
-        """Start all, and wait until each has told that it serves, or one has ended instead."""
+        """Start all workers, and wait until each reports that it serves or one of them exits."""
         self._keepers = [asyncio.create_task(self._keep(number)) for number in range(self._settings.workers)]
         self._watch = asyncio.create_task(self._kill_silent())
         while not self.ready:
@@ -100,10 +100,10 @@ class Workers:
             await self._changed.wait()
             if any(keeper.done() for keeper in self._keepers):
                 await self.close()
-                raise SystemExit(1)  # the worker has said why
+                raise SystemExit(1)  # the worker has logged the reason
 
     def reload(self) -> None:
-        """Have every worker read the certificate again, one that is just starting as soon as it serves."""
+        """Have every worker reload the certificate; a starting worker does so as soon as it serves."""
         for worker in self._workers.values():
             worker.reload()
 
@@ -127,20 +127,20 @@ class Workers:
             worker.signal(number)
 
     async def _kill_silent(self) -> None:
-        """Kill every worker that goes silent, whatever stopped it; it is replaced like any that dies."""
+        """Kill every worker that goes silent. It is then replaced like one that died."""
         while True:
             await asyncio.sleep(_STEP)
             for number, worker in list(self._workers.items()):
                 limit = _SILENCE if worker.status is not None else _SLOWEST_START
-                if worker.silence >= limit:  # it was killed
+                if worker.silence >= limit:  # it has been killed
                     continue
                 worker.silence += _STEP
                 if worker.silence >= limit:
-                    log.error("worker silent, killed", worker=number, pid=worker.process.pid, seconds=limit)
+                    log.error("silent worker killed", worker=number, pid=worker.process.pid, seconds=limit)
                     worker.signal(signal.SIGKILL)
 
     async def _keep(self, number: int) -> None:
-        """Have a worker with this number, until all are to stop. Ends early where the first one never served."""
+        """Keep a worker with this number running until the gateway stops. Ends early if the first one never served."""
         loop = asyncio.get_running_loop()
         pause, ever_served = _FIRST_PAUSE, False
         while not self._draining:
@@ -150,13 +150,13 @@ class Workers:
             if self._draining or not ever_served:
                 break
             if worker.silence < _SILENCE:
-                log.error("a worker died", worker=number)
+                log.error("worker died", worker=number)
             pause = _FIRST_PAUSE if loop.time() - started > _LIVED_WELL else min(pause * 2, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
         self._changed.set()
 
     async def _run(self, number: int) -> _Worker:
-        """Run one worker to its end."""
+        """Start a worker and wait until it exits."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -166,7 +166,7 @@ class Workers:
                 env={**os.environ, "GATEWAY_PORT": str(self.port)},
             )
         worker = self._workers[number] = _Worker(process)
-        if self._draining:  # told to stop while it was being started
+        if self._draining:  # the gateway was stopped while this worker started
             process.send_signal(signal.SIGTERM)
         reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
         try:

@@ -6,7 +6,7 @@ from servicekit.throttling.budgets import (
     Budget,
     Guess,
     Outcome,
-    Verdict,
+    Ruling,
     Window,
     guess_budgets,
 )
@@ -18,7 +18,7 @@ BUDGETS = guess_budgets("login", pair=Window(6, 900), network=Window(10, 900), f
 def fail(budgets: LocalBudgets, account: str, network: str) -> Budget:
     guess = Guess(account, network, f"{network} and around")
     decision = budgets.admit(BUDGETS, guess)
-    if decision.verdict is Verdict.ADMITTED:
+    if decision.ruling is Ruling.ADMITTED:
         budgets.settle(BUDGETS, guess, Outcome.FAILED, known=decision.known)
     return decision.budget
 

@@ -25,7 +25,7 @@ LANES = 1
 NICENESS = 10
 
 
-class Verdict(NamedTuple):
+class Comparison(NamedTuple):
     """The result of a comparison, with a new hash to store where the old one was made with older parameters."""
 
     matches: bool
@@ -51,16 +51,16 @@ class Hasher:
     def hash(self, password: str) -> str:
         return self._hasher.hash(encode(password))
 
-    def verify(self, password: str, stored: str | None) -> Verdict:
+    def verify(self, password: str, stored: str | None) -> Comparison:
         given = encode(password)
         if stored is None or len(given) > MAX_BYTES:
             stored, given = self._nobody, b""
         try:
             self._hasher.verify(stored, given)
         except argon2.exceptions.VerifyMismatchError:
-            return Verdict(False)
+            return Comparison(False)
         outdated = self._hasher.check_needs_rehash(stored)
-        return Verdict(True, self._hasher.hash(given) if outdated else None)
+        return Comparison(True, self._hasher.hash(given) if outdated else None)
 
 
 class AdmittedHashes:
@@ -79,7 +79,7 @@ class AdmittedHashes:
         """The argon2id hash of an admitted password, in PHC format, with a salt of its own."""
         return await self._queue.run(self._admission, lambda: self._hasher.hash(password))
 
-    async def verify(self, password: str, stored: str | None) -> Verdict:
+    async def verify(self, password: str, stored: str | None) -> Comparison:
         """Compare with a stored hash. The work is the same where there is none, as for an unknown user."""
         return await self._queue.run(self._admission, lambda: self._hasher.verify(password, stored))
 

@@ -1,4 +1,4 @@
-"""One JSON line a request, written by hand: nothing in it needs more."""
+"""The access log, one JSON line per request. The line is formatted by hand, which is cheap and sufficient."""
 
 import random
 import time
@@ -13,9 +13,9 @@ _METHODS = frozenset(method.encode() for method in routes.ORDINARY_METHODS)
 
 
 class AccessLog:
-    """Logs a share `rate` of the requests, and every failure of ours, unless it is 0.
+    """Logs a fraction `rate` of the requests and every server error; nothing if `rate` is 0.
 
-    Lines are held until the next look of those who watch deadlines: one write for many.
+    Lines are buffered until the next check of the deadlines, so that many are written at once.
     """
 
     deadline = 0.0

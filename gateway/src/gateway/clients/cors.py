@@ -1,4 +1,4 @@
-"""The CORS protocol of the Fetch standard: it lets pages of chosen origins call the API from a browser."""
+"""The CORS protocol of the Fetch standard, which lets pages of chosen origins call the API from a browser."""
 
 from yarl import URL
 
@@ -11,7 +11,7 @@ _MAX_AGE = 600
 
 
 def parse_origins(text: str) -> frozenset[bytes]:
-    """The origins in a list with commas. Raises ValueError that names each which is none, as a browser sends it."""
+    """The origins in a comma-separated list. Raises ValueError that names each invalid one."""
     origins = [origin.strip() for origin in text.split(",") if origin.strip()]
     faulty = [origin for origin in origins if not _is_origin(origin)]
     if faulty:
@@ -28,13 +28,13 @@ def _is_origin(text: str) -> bool:
 
 
 class Cors:
-    """Answers for `origins`, compared exactly. Credentials are never allowed: a token is no cookie."""
+    """CORS headers for exactly these `origins`. Credentials mode is never allowed, since tokens are not cookies."""
 
     def __init__(self, origins: frozenset[bytes]) -> None:
         self._origins = origins
 
     def headers(self, origin: bytes) -> bytes:
-        """The lines that every answer to a request from `origin` carries; `origin` is empty where none was stated."""
+        """The lines of every answer to a request from `origin`, which is empty if the request states none."""
         if not self._origins:
             return b""
         if origin not in self._origins:
@@ -42,7 +42,7 @@ class Cors:
         return b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Expose-Headers: %b\r\n%b" % (origin, _EXPOSED, _VARY)
 
     def preflight(self, origin: bytes, method: bytes) -> bytes | None:
-        """The lines of the answer to a preflight for `method`, without those of `headers`; None where it is none."""
+        """The lines that answer a preflight for `method`, in addition to `headers`; None if it is no preflight."""
         if origin not in self._origins or not method:
             return None
         methods = ", ".join(routes.ORDINARY_METHODS).encode()

@@ -1,4 +1,4 @@
-"""The file descriptors of this process, the last of which clients do not get."""
+"""The process's file descriptors, some of which are reserved for uses other than client connections."""
 
 import asyncio
 import errno
@@ -14,10 +14,10 @@ _BETWEEN_LINES = 10.0
 
 
 class Descriptors:
-    """Keeps some file descriptors from clients, and logs when there are too few.
+    """Reserves file descriptors, and logs when too few are left.
 
-    `kept` of them, but at most half of the process's limit, are left for upstreams, the port for operations and files.
-    The system gives a new descriptor the lowest free number, so a high number means that few are left.
+    `kept` descriptors, but at most half of the process's limit, are reserved for upstreams, the operations port and
+    files. A new descriptor has the lowest free number, so a high number means that few are left.
     """
 
     def __init__(self, kept: int) -> None:
@@ -27,19 +27,19 @@ class Descriptors:
         self._next_line = 0.0
 
     def lack(self, newest: int) -> bool:
-        """True if too few are left. The connection that has the descriptor `newest` is then turned away."""
+        """True if too few are left, so that the connection with the descriptor `newest` has to be refused."""
         limit = _limit()
         lacking = newest >= limit - min(self._kept, limit // 2)
         self._turned_away += lacking
         return lacking
 
     def expire(self) -> None:
-        """Log that they have run out: where uvloop cannot accept a connection for want of one, it says nothing."""
+        """Log that descriptors have run out, which uvloop does not report when it cannot accept a connection."""
         now = asyncio.get_running_loop().time()
         self.deadline = now + _LOOK
         if now >= self._next_line and (self._turned_away or _none_left()):
             self._next_line = now + _BETWEEN_LINES
-            log.error("no file descriptors left", limit=_limit(), connections_refused=self._turned_away)
+            log.error("out of file descriptors", limit=_limit(), connections_refused=self._turned_away)
             self._turned_away = 0
 
 
@@ -48,7 +48,7 @@ def _limit() -> int:
 
 
 def _none_left() -> bool:
-    """True if not even one can be opened, because of the process's limit or the machine's."""
+    """True if no descriptor can be opened, because of the process's or the machine's limit."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:

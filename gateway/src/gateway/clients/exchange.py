@@ -1,14 +1,16 @@
-"""One request from its head to its answer: route, token, policy, body, upstream."""
+"""One request, from its head to the end of its answer: route, token, policy, body, upstream."""
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from gateway import routes
 from gateway.clients import policy
-from gateway.clients.gathered_body import GatheredBody
-from gateway.clients.holdings import Holdings
+from gateway.clients.in_flight import InFlight
+from gateway.clients.intake import Intake
+from gateway.clients.leases import Leases
 from gateway.clients.proxy import Proxy
 from gateway.clients.relay import SAFE_METHODS, Relay
+from gateway.clients.upload import Upload
 from gateway.clients.websocket import Tunnel
 from gateway.messages import bearer, refusals, response, trace_context
 from gateway.messages.refusals import Answer, RefusedError
@@ -19,55 +21,59 @@ from servicekit.http import BODY_LIMIT, CLIENT_CLOSED_REQUEST
 from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import UpstreamConnection
 
-if TYPE_CHECKING:
-    from gateway.clients.connection import Connection
-
 _NO_ROUTE = b"-"
 
 
-class Exchange:
-    """A request on a client's connection, from its head to the end of its answer."""
+class Exchange(InFlight):
+    """A request on a client's connection, from its head to the end of its answer.
+
+    It holds the connection itself while it waits for a verdict. Its upload holds it while the body arrives, and its
+    relay once the request is sent to an upstream.
+    """
 
     __slots__ = (
         "_address",
         "_allow",
         "_authorization",
-        "_body",
-        "_body_asked_at",
-        "_client",
-        "_holdings",
         "_identity",
+        "_intake",
+        "_keep_alive",
+        "_leases",
         "_logged",
         "_network",
         "_over",
         "_proxy",
-        "_relay",
         "_route",
         "_started",
+        "_upload",
         "request",
     )
 
-    def __init__(self, proxy: Proxy, client: "Connection", request: Request) -> None:
+    def __init__(self, proxy: Proxy, intake: Intake, request: Request) -> None:
         self.request = request
         self._proxy = proxy
-        self._client = client
+        self._intake = intake
+        client = self._client = intake.client
+        client.holder = self
         self._started = proxy.time()
-        self._identity = trace_context.identify(request.given)
+        self._identity = trace_context.identify(request.headers)
         self._route: routes.Route | None = None
-        self._allow: Allow | None = None  # that let it in, where its route asks for one
-        self._authorization: bytes | None = None  # as the upstream is to have it
+        self._allow: Allow | None = None  # if its route requires a token
+        self._authorization: bytes | None = None  # for the upstream
         self._address = client.origin.client(request)
         self._network = client.origin.network(self._address)
-        self._holdings = Holdings(proxy, self._network)
-        self._body = GatheredBody(proxy.buffer, self._network, proxy.counters) if request.has_body else None
-        self._body_asked_at = 0.0
-        self._relay: Relay | None = None
+        self._leases = Leases(self._network, proxy.websockets)
+        self._upload: Upload | None = None  # of a request that has a body, until it is answered
+        if request.has_body:
+            self._upload = Upload(self, client, intake.limits, request, proxy.buffer, self._network)
+        self._keep_alive = False
         self._logged = True
         self._over = False
         proxy.counters.requests += 1
 
     def start(self) -> None:
-        """Decide about the request and send it on, now or when it is known who it is from."""
+        """Decide on the request and forward it, at once or when its verdict is there."""
+        client, upload = self._client, self._upload
         try:
             answer = policy.own_answer(self.request, self._proxy.cors)
             if answer is not None:
@@ -76,6 +82,8 @@ class Exchange:
                 self._decide()
         except RefusedError as fault:
             self.refuse(fault)
+        if upload is not None and not upload.complete and not self._over and client.holder is not upload:
+            client.pause()  # bytes of a body that is not read yet do not count against a quota
 
     # The decision
 
@@ -84,24 +92,24 @@ class Exchange:
         route = self._route = routes.match(request.method, request.path)
         if request.length > BODY_LIMIT and not route.dialect:
             raise refusals.too_large()
-        self._holdings.require_place(route.upstream)  # before a question about a token that could not be used
-        given = request.authorization
-        if route.policy == "pass" or (route.policy == "optional" and not given):
-            self._authorization = bearer.single(given)
+        self._proxy.requests[route.upstream].require(self._network)  # before auth-service is asked about the token
+        values = request.authorization
+        if route.policy == "pass" or (route.policy == "optional" and not values):
+            self._authorization = bearer.single(values)
             self._receive(route)
         else:
             self._verify(route)
 
     def _verify(self, route: routes.Route) -> None:
-        request, given = self.request, self.request.authorization
+        request, values = self.request, self.request.authorization
         allow = None
-        if len(given) == 1 and given[0].startswith(b"Bearer ") and not request.query:
-            allow = self._proxy.verdicts.allow(given[0][7:])
+        if len(values) == 1 and values[0].startswith(b"Bearer ") and not request.query:
+            allow = self._proxy.verdicts.allow(values[0][7:])
         if allow is not None:
             self._let_through(route, allow)
         else:
-            authorization = bearer.read(given, request.query)
-            self._proxy.verdicts.ask(authorization, request.given, self._identity.request_id, self, self._network)
+            authorization = bearer.read(values, request.query)
+            self._proxy.verdicts.ask(authorization, request.headers, self._identity.request_id, self, self._network)
 
     def on_verdict(self, verdict: Verdict) -> None:
         if self._over:
@@ -123,49 +131,53 @@ class Exchange:
         self._receive(route)
 
     def _receive(self, route: routes.Route) -> None:
-        """Send the request on once its body is whole: one that comes slowly takes no place with the upstream."""
-        request, client = self.request, self._client
-        if self._body is None or self._body.complete or request.length > BODY_LIMIT:
+        """Forward the request once its body is complete, so that a slow body takes no capacity of the upstream."""
+        request, client, upload = self.request, self._client, self._upload
+        if upload is None or upload.complete or request.length > BODY_LIMIT:
             self._forward(route)
             return
-        if request.expects_continue and not client.has_begun_body:
+        if request.expects_continue and not client.buffer:
             client.write(response.CONTINUE)
-        self._body_asked_at = self._proxy.time()
-        client.want_body()
+        upload.start()
 
-    def _gather(self, route: routes.Route, body: GatheredBody, content: bytes, *, complete: bool) -> None:
-        body.add(content, complete=complete)
-        if body.too_large:
-            self._client.hold_body()
-            if not route.dialect:
+    def on_body(self) -> None:
+        """The body is complete, or too large."""
+        route, upload = self._route, self._upload
+        if route is None or upload is None:
+            return
+        self._client.holder = self
+        if not upload.complete:
+            self._client.pause()
+        try:
+            if upload.too_large and not route.dialect:
                 raise refusals.too_large()
-            self._forward(route)
-        elif complete and self._allow is not None and self._verdict_is_old:
-            self._verify(route)
-        elif complete:
-            self._forward(route)
+            if self._allow is not None and not upload.too_large and self._verdict_is_old(upload):
+                self._verify(route)
+            else:
+                self._forward(route)
+        except RefusedError as fault:
+            self.refuse(fault)
 
-    @property
-    def _verdict_is_old(self) -> bool:
-        """True if the token may have been revoked while the body was awaited."""
-        return self._proxy.time() - self._body_asked_at > self._proxy.verdict_interval
+    def _verdict_is_old(self, upload: Upload) -> bool:
+        """True if the token may have been revoked while the body arrived."""
+        return self._proxy.time() - upload.began_at > self._proxy.verdict_interval
 
     def _forward(self, route: routes.Route) -> None:
         if self.left_behind:
             raise refusals.left_behind()
         request, proxy, allow = self.request, self._proxy, self._allow
-        self._holdings.take_place(route.upstream)  # others may have taken the last one in the meantime
+        self._leases.claim_request(proxy.requests[route.upstream])  # others may have used up the quota in the meantime
         upgrade = False
         if allow is not None and request.upgrades and request.asks_for_websocket():
-            self._holdings.take_websocket(allow.subject)
+            self._leases.claim_websocket(allow.subject)
             upgrade = True
         upstream = proxy.upstreams[route.upstream]
-        written, whole = request.head_for(upstream.host, self._said(upgrade=upgrade)), True
-        if self._body is not None:
-            written += self._body.framed(chunked=request.chunked)
-            whole = self._body.complete
-            self._body.give_back()
-        self._relay = Relay(
+        written, whole = request.head_for(upstream.host, self._own_lines(upgrade=upgrade)), True
+        if self._upload is not None:
+            written += self._upload.framed(chunked=request.chunked)
+            whole = self._upload.complete
+            self._upload.give_back()
+        relay = self._client.holder = Relay(
             self,
             self._client,
             upstream,
@@ -178,59 +190,34 @@ class Exchange:
             upgrade=upgrade,
             repeatable=route.repeatable,
         )
-        self._relay.start()
+        relay.start()
 
-    def _said(self, *, upgrade: bool) -> bytes:
-        """The lines that only the gateway says to an upstream."""
+    def _own_lines(self, *, upgrade: bool) -> bytes:
+        """The gateway's own header lines for the upstream."""
         identity = self._identity
-        said = b"x-request-id: %b\r\n%b%b%b" % (
+        lines = b"x-request-id: %b\r\n%b%b%b" % (
             identity.request_id,
             self._client.origin.lines(self.request, self._address),
             self._proxy.timeout_line,
             identity.trace_lines,
         )
         if upgrade:
-            said += b"connection: upgrade\r\nupgrade: websocket\r\n"
+            lines += b"connection: upgrade\r\nupgrade: websocket\r\n"
         if self._authorization is not None:
-            said += b"authorization: %b\r\n" % self._authorization
-        return said
+            lines += b"authorization: %b\r\n" % self._authorization
+        return lines
 
     @property
     def left_behind(self) -> bool:
-        """True if the client may have given up on the request, and perhaps have sent it elsewhere since.
+        """True if the client may have given up on the request, and may have sent it elsewhere since.
 
-        It may when this process stood still after the request arrived. It has when it closed its connection, which
-        comes together with the request where a network was cut for a while.
+        This is possible if this process was suspended after the request arrived. It is certain if the client has closed
+        its connection, which can arrive together with the request after a network outage.
         """
         changes = self.request.method not in SAFE_METHODS
-        return self._proxy.standstills.spoiled(self._client.arrival) or (changes and self._client.client_has_left)
-
-    # What the client's connection tells
-
-    def on_request_body(self, content: bytes, *, complete: bool) -> None:
-        """A part of the body; the last one where it is complete."""
-        if self._route is None or self._body is None:
-            return
-        try:
-            self._gather(self._route, self._body, content, complete=complete)
-        except RefusedError as fault:
-            self.refuse(fault)
-
-    def on_client_congested(self) -> None:
-        if self._relay is not None:
-            self._relay.on_client_congested()
-
-    def on_client_drained(self) -> None:
-        if self._relay is not None:
-            self._relay.on_client_drained()
-
-    def expire(self) -> None:
-        if self._relay is not None:
-            self._relay.expire()
+        return self._proxy.standstills.spoiled(self._intake.arrival) or (changes and self._client.client_has_left)
 
     def on_client_gone(self) -> None:
-        if self._relay is not None:
-            self._relay.drop()
         if not self._over:
             self._end(CLIENT_CLOSED_REQUEST)
 
@@ -243,47 +230,56 @@ class Exchange:
         self._answer(fault.answer(self.request.first(b"accept")), close=fault.close)
 
     def _answer(self, answer: Answer, *, close: bool = False) -> None:
-        """Answer by ourselves, whole."""
-        keep_alive = self._client.keeps_alive() and not close
-        with_body = self.request.method != b"HEAD"
-        self._client.write(response.own(answer, self.added(keep_alive=keep_alive), with_body=with_body))
-        self.finish(answer.status, keep_alive=keep_alive)
+        """Send a complete answer of the gateway's own."""
+        read = self._upload is None or self._upload.pass_over()
+        lines = self.begin_answer(reusable=read and not close)
+        self._client.write(response.own(answer, lines, with_body=self.request.method != b"HEAD"))
+        self.finish(answer.status)
 
-    def added(self, *, keep_alive: bool) -> bytes:
-        """The lines that only the gateway adds to an answer."""
+    def begin_answer(self, *, reusable: bool, switching: bool = False) -> bytes:
+        """The lines that the gateway adds to an answer. If `reusable`, the connection may be kept open."""
+        self._keep_alive = reusable and self._intake.keeps_alive(self.request)
+        connection = b"" if self._keep_alive or switching else CLOSE
         cors = self._proxy.cors.headers(self.request.first(b"origin"))
-        return b"X-Request-Id: %b\r\n%b%b" % (self._identity.request_id, cors, b"" if keep_alive else CLOSE)
+        return b"X-Request-Id: %b\r\n%b%b" % (self._identity.request_id, cors, connection)
 
-    def finish(self, status: int, *, keep_alive: bool) -> None:
+    def finish(self, status: int) -> None:
+        """The answer is complete."""
+        unread = self._upload is not None and not self._upload.complete
         self._end(status)
-        self._client.finish(keep_alive=keep_alive)
+        self._intake.finish(keep_alive=self._keep_alive, unread=unread)
 
     def break_off(self, status: int) -> None:
+        """End the connection in the middle of an answer, which must not look complete."""
         self._proxy.counters.answers_cut_short += 1
         self._end(status)
-        self._client.break_off()
+        if self.request.minor == 0:
+            self._client.reset()  # closing would look like the end of an answer without a length
+        else:
+            self._client.abort()
 
     def switch(self, head: ResponseHead, connection: UpstreamConnection) -> None:
-        """The upstream opens the WebSocket that was asked for."""
+        """The upstream has accepted the WebSocket."""
         proxy, request, identity = self._proxy, self.request, self._identity
-        allow = cast(Allow, self._allow)  # without one no upstream is asked for a WebSocket
+        allow = cast(Allow, self._allow)  # only verified requests open a WebSocket
 
         def ask(tunnel: Tunnel) -> None:
-            # Without an asker: a client must not keep a revoked token's WebSocket open by using up its network's share.
-            proxy.verdicts.ask(request.authorization[0], request.given, identity.request_id, tunnel, None)
+            # No asker: a client must not be able to keep the WebSocket of a revoked token open by using up its share.
+            proxy.verdicts.ask(request.authorization[0], request.headers, identity.request_id, tunnel, None)
 
-        self._client.write(response.switching(head, self.added(keep_alive=True)))
-        end = self._holdings.hand_over_websocket()
+        self._client.write(response.switching(head, self.begin_answer(reusable=False, switching=True)))
+        end = self._leases.hand_over_websocket()
         tunnel = Tunnel(self._client, connection, allow, ask, end, proxy.verdict_interval, proxy.websocket_frames)
-        connection.user = tunnel
+        connection.borrower = tunnel
         self._end(head.status)
         self._client.hand_over(tunnel)
 
     def _end(self, status: int) -> None:
         self._over = True
-        self._holdings.give_back()
-        if self._body is not None:
-            self._body.give_back()
+        self._leases.give_back()
+        if self._upload is not None:
+            self._upload.give_back()
+            self._upload = None  # the two refer to each other
         if not self._logged:
             return
         route = self._route.template if self._route is not None else _NO_ROUTE

@@ -1,30 +1,29 @@
-"""The TLS handshake of a client's connection, which counts and is timed from the moment it is accepted."""
+"""The TLS handshake of a client's connection, which is counted and timed from the moment it is accepted."""
 
 import asyncio
 import contextlib
 import socket
 import ssl
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-if TYPE_CHECKING:
-    from gateway.clients.connection import Connection
+from gateway.clients.connection import Connection
 
 
 class Handshake(asyncio.Protocol):
-    """Shakes hands for `connection` where there is room for it, and closes it without an answer where there is none.
+    """Performs the handshake for `connection` if it is admitted, and closes it without a response otherwise.
 
-    A server that listens with TLS reports a connection only after its handshake, and `start_tls` comes too late: uvloop
-    may have read the client's first bytes by then. So the socket is taken from its first transport before anything is
-    read, and a second transport is made for it.
+    asyncio's TLS servers report a connection only after its handshake, and `start_tls` comes too late, since uvloop may
+    have read the client's first bytes by then. So the socket is taken from its first transport before anything is read,
+    and given to a second transport.
     """
 
-    def __init__(self, connection: "Connection", context: ssl.SSLContext) -> None:
+    def __init__(self, connection: Connection, context: ssl.SSLContext) -> None:
         self._connection = connection
         self._context = context
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        with contextlib.suppress(OSError):  # where there is no file descriptor left
+        with contextlib.suppress(OSError):  # if there is no file descriptor left
             taken = transport.get_extra_info("socket").dup()
             if self._connection.enter(transport, taken.fileno()):
                 self._connection.abort = self._connection.close = self._abort
@@ -40,7 +39,7 @@ class Handshake(asyncio.Protocol):
             await loop.connect_accepted_socket(lambda: self._connection, taken, ssl=self._context)
 
     def _end(self, taken: socket.socket) -> None:
-        """Called when the task is done, even if it was cancelled before it ran at all."""
+        """Called when the task is done, even if it was cancelled before it started."""
         if self._connection.abort == self._abort:  # no connection was made
             taken.close()
             self._connection.connection_lost(None)

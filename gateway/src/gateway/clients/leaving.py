@@ -1,14 +1,14 @@
-"""The end of a client's connection, where the event loop does not tell of it."""
+"""Detection of clients that have disconnected, for connections of which the event loop is not reading."""
 
 import asyncio
 import socket
 
-# States of a connection (linux/tcp_states.h) in which nothing more will come from the other side.
+# TCP states (linux/tcp_states.h) in which the peer sends nothing more.
 _CLOSE, _CLOSE_WAIT = 7, 8
 
 
 def has_left(transport: asyncio.Transport) -> bool:
-    """True if the client has left, which may not have been read yet. False where the kernel does not say."""
+    """True if the client has disconnected, even if that was not read yet. False if the kernel cannot tell."""
     connection = transport.get_extra_info("socket")
     if connection is None or not hasattr(socket, "TCP_INFO") or transport.is_closing():
         return False

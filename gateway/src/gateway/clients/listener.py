@@ -1,121 +1,21 @@
-"""The connections of one port: their limits, their number, and the end of them all."""
-
-import asyncio
-import ssl
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+"""The protocol factory of a port."""
 
 from gateway.clients.connection import Connection
-from gateway.clients.descriptors import Descriptors
 from gateway.clients.handshake import Handshake
-from gateway.clients.transport import ClientTransport
-from gateway.counters import Counters
-from gateway.messages.client_address import TrustedProxies
-from gateway.messages.request import Request
-from gateway.places import Places
-from servicekit.deadlines import Deadlines
-from servicekit.standstills import Standstills
-
-if TYPE_CHECKING:
-    from gateway.clients.exchange import Exchange
-
-
-_LOOK = 0.5
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits on one client. Times are in seconds, `body_rate` is in bytes a second."""
-
-    first_byte_timeout: float
-    header_timeout: float
-    keepalive_timeout: float
-    body_timeout: float
-    body_rate: int
-    connections: int
-    connections_per_address: int
-    requests_per_connection: int
-
-
-class Serve(Protocol):
-    """Makes the exchange of a request."""
-
-    def __call__(self, connection: Connection, request: Request, /) -> "Exchange": ...
+from gateway.clients.intake import Intake, Serve
+from gateway.clients.port import Port
 
 
 class Listener:
-    """Everything that the connections of one port share. Calling it makes the protocol of a new one.
+    """Makes the protocol of each accepted connection. `serve` is called with each request."""
 
-    With `tls`, each begins with a handshake.
-    """
-
-    def __init__(
-        self,
-        limits: Limits,
-        proxies: TrustedProxies,
-        deadlines: Deadlines,
-        standstills: Standstills,
-        counters: Counters,
-        descriptors: Descriptors,
-        serve: Serve,
-        tls: ssl.SSLContext | None,
-    ) -> None:
-        self.limits = limits
-        self.proxies = proxies
-        self.deadlines = deadlines
-        self.standstills = standstills
-        self.counters = counters
-        self.serve = serve
-        self.tls = tls
-        self.time = asyncio.get_running_loop().time
-        self.connections: set[Connection] = set()
-        self.draining = False  # every answer is the last on its connection
-        self.ended = False  # no request is served any more
-        self.held: set[ClientTransport] = set()  # those that are not read from for the time being
-        self.deadline = 0.0
-        self._descriptors = descriptors
-        self._places = Places(limits.connections, limits.connections_per_address)
-        self._empty = asyncio.Event()
-
-    def expire(self) -> None:
-        """End the connections that are not read from and whose clients have left, which only reading would show."""
-        self.deadline = self.time() + _LOOK
-        for connection in list(self.held):
-            connection.look()
+    def __init__(self, port: Port, serve: Serve) -> None:
+        self._port = port
+        self._serve = serve
 
     def __call__(self) -> Connection | Handshake:
-        connection = Connection(self)
-        return connection if self.tls is None else Handshake(connection, self.tls)
+        connection = Connection(self._port, self._begin)
+        return connection if self._port.tls is None else Handshake(connection, self._port.tls)
 
-    def admit(self, connection: Connection, descriptor: int) -> bool:
-        """True if there is room for one more connection from its network; it then counts until it is dismissed."""
-        if len(self.connections) >= self.limits.connections or self._descriptors.lack(descriptor):
-            self.counters.refused_connections += 1
-            return False
-        network = connection.origin.counts_for
-        if network is not None:
-            if self._places.at_share(network):
-                self.counters.refused_connections_of_address += 1
-                return False
-            self._places.take(network)
-        self.connections.add(connection)
-        self.deadlines.add(connection)
-        return True
-
-    def dismiss(self, connection: Connection) -> None:
-        self.connections.discard(connection)
-        self.held.discard(connection)
-        if not self.connections and self.draining:
-            self._empty.set()
-        self.deadlines.discard(connection)
-        network = connection.origin.counts_for
-        if network is not None:
-            self._places.give_back(network)
-
-    async def end(self) -> None:
-        """Serve no further request, and wait until the last connection has ended."""
-        self.draining = self.ended = True
-        for connection in list(self.connections):
-            connection.drain()
-        if self.connections:
-            await self._empty.wait()
+    def _begin(self, connection: Connection) -> Intake:
+        return Intake(connection, self._port, self._serve)

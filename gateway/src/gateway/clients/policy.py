@@ -1,4 +1,4 @@
-"""The gateway's decisions about a request: to answer it itself, and to let its token through."""
+"""The gateway's decisions on a request: whether to answer it directly, and whether its token is sufficient."""
 
 from gateway import routes
 from gateway.clients.cors import Cors
@@ -14,7 +14,7 @@ _USER_SCOPE = "UserActivity"
 
 
 def own_answer(request: Request, cors: Cors) -> Answer | None:
-    """The answer to what no upstream is asked: `OPTIONS *` and preflights. Raises RefusedError for odd methods."""
+    """The gateway's own answer to `OPTIONS *` and preflights, else None. Raises RefusedError for unknown methods."""
     if request.method not in _ORDINARY_METHODS:
         raise refusals.method_not_allowed(_EVERY_METHOD, close=True)
     if request.method != b"OPTIONS":
@@ -26,7 +26,7 @@ def own_answer(request: Request, cors: Cors) -> Answer | None:
 
 
 def authorize(route: Route, allow: Allow) -> None:
-    """Apply the route's policy, which is never remembered with the verdict. Raises RefusedError."""
+    """Apply the route's policy, which is never cached with the verdict. Raises RefusedError."""
     acts_as_user = allow.is_user and (not allow.scope or _USER_SCOPE in allow.scope)
     if route.users_only and not acts_as_user:
         raise refusals.insufficient_scope(_USER_SCOPE)

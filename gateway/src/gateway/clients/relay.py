@@ -1,8 +1,10 @@
-"""Sends a request that was let through to an upstream as a whole, and passes the answer on to the client."""
+"""Sends an authorized request to an upstream and passes the answer on to the client."""
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from gateway.clients.connection import Connection
+from gateway.clients.in_flight import InFlight
 from gateway.counters import Counters
 from gateway.messages import refusals, response
 from gateway.messages.refusals import RefusedError
@@ -11,48 +13,44 @@ from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import STALLED, UpstreamConnection
 from servicekit.upstreams.pool import Upstream
 
-if TYPE_CHECKING:
-    from gateway.clients.connection import Connection
-
 SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
-# Longer than a healthy replica takes for what may be asked for twice, the wait for a password's hash included. If one
-# is silent for longer, and answers probes, it is taken to have forgotten the connection.
+# Longer than a healthy replica takes for any request that may be repeated, waiting for a password hash included. A
+# replica that is silent for longer but answers probes is assumed to have lost the connection.
 LONGEST_SILENCE = 4.0
 
 
-class Ends(Protocol):
-    """The exchange as its relay knows it: it is told the end, and writes the gateway's own lines and answers."""
+class Requester(Protocol):
+    """The part of an exchange that its relay uses."""
 
     @property
     def left_behind(self) -> bool: ...
 
+    def begin_answer(self, *, reusable: bool) -> bytes: ...
     def refuse(self, fault: RefusedError) -> None: ...
-    def added(self, *, keep_alive: bool) -> bytes: ...
-    def finish(self, status: int, *, keep_alive: bool) -> None: ...
+    def finish(self, status: int) -> None: ...
     def break_off(self, status: int) -> None: ...
     def switch(self, head: ResponseHead, connection: UpstreamConnection) -> None: ...
+    def on_client_gone(self) -> None: ...
 
 
-class Relay:
-    """One request on its way to `upstream` and back.
+class Relay(InFlight):
+    """Holds the client's connection while one request is sent to `upstream` and answered.
 
-    `written` is what is sent up. It is the `whole` request, or as much of one with too large a body as the upstream
-    needs to refuse it. `private` keeps shared caches from the answer, `upgrade` says that a WebSocket may come of it,
-    and a `repeatable` request may be executed twice. Times are in seconds.
+    `written` is the `whole` request, or the part of a request with too large a body that the upstream needs to refuse
+    it. The answer to a `private` request must not be kept by shared caches; an `upgrade` may be answered with 101; a
+    `repeatable` request may be executed twice. Times are in seconds.
     """
 
     __slots__ = (
         "_chunked",
-        "_client",
         "_connection",
         "_counters",
-        "_ends",
         "_held",
-        "_keep_alive",
         "_private",
         "_read_timeout",
         "_repeatable",
         "_request",
+        "_requester",
         "_status",
         "_upgrade",
         "_upstream",
@@ -62,8 +60,8 @@ class Relay:
 
     def __init__(
         self,
-        ends: Ends,
-        client: "Connection",
+        requester: Requester,
+        client: Connection,
         upstream: Upstream,
         request: Request,
         written: bytes,
@@ -75,7 +73,7 @@ class Relay:
         upgrade: bool,
         repeatable: bool,
     ) -> None:
-        self._ends = ends
+        self._requester = requester
         self._client = client
         self._upstream = upstream
         self._request = request
@@ -89,8 +87,7 @@ class Relay:
         self._connection: UpstreamConnection | None = None
         self._status = 0  # of the answer, once it has begun
         self._chunked = False
-        self._keep_alive = False
-        self._held = b""  # the answer's head, where what follows it goes down in the same write
+        self._held = b""  # the answer's head, if it is to be written together with what follows
 
     def start(self) -> None:
         self._upstream.acquire(self)
@@ -104,19 +101,19 @@ class Relay:
 
     def on_connection(self, connection: UpstreamConnection) -> None:
         self._connection = connection
-        if self._ends.left_behind:
+        if self._requester.left_behind:
             self.drop()
-            self._ends.refuse(refusals.left_behind())
+            self._requester.refuse(refusals.left_behind())
             return
         connection.expects(self._request.method, upgrade=self._upgrade)
         connection.write(self._written)
         self._await_upstream()
 
-    def on_no_connection(self, fault: str) -> None:  # noqa: ARG002 - the client is told the same
-        self._ends.refuse(refusals.unavailable("the service cannot be reached"))
+    def on_no_connection(self, fault: str) -> None:  # noqa: ARG002 - the answer is always the same
+        self._requester.refuse(refusals.unavailable("the service cannot be reached"))
 
     def on_congested(self) -> None:
-        """Nothing is held back: the request was written as a whole."""
+        """Nothing more is written: the request was written as a whole."""
 
     on_drained = on_congested
 
@@ -130,7 +127,7 @@ class Relay:
             connection.replica.succeeded()
             self._connection = None
             self._upstream.detach(connection)
-            self._ends.switch(head, connection)
+            self._requester.switch(head, connection)
             return
         if not 200 <= head.status <= 599:
             self.drop()
@@ -140,9 +137,8 @@ class Relay:
         connection.replica.answered(head.status)
         unframed = head.chunked or head.length is None
         self._chunked = unframed and self._request.minor == 1
-        self._keep_alive = self._whole and client.keeps_alive() and not (unframed and not self._chunked)
-        added = self._ends.added(keep_alive=self._keep_alive)
-        self._await_upstream()  # first: to write may make it the client who is waited for
+        added = self._requester.begin_answer(reusable=self._whole and not (unframed and not self._chunked))
+        self._await_upstream()  # before write(), which may change the deadline to one for the client
         written = response.relayed(head, added, private=self._private, chunked=self._chunked)
         if head.followed:
             self._held = written
@@ -165,8 +161,8 @@ class Relay:
             if self._whole:
                 self._upstream.release(connection)
             else:
-                connection.abort()  # half a body has gone up: whatever is sent next would be taken for the rest
-        self._ends.finish(self._status, keep_alive=self._keep_alive)
+                connection.abort()  # the upstream would read a next request as the rest of the body
+        self._requester.finish(self._status)
 
     def on_lost(self, fault: str) -> None:
         connection, self._connection = self._connection, None
@@ -184,19 +180,22 @@ class Relay:
 
     @property
     def _could_repeat(self) -> bool:
-        """True if it does no harm to ask for the same once more."""
+        """True if the request can be repeated without harm."""
         return self._repeatable and not self._status
 
     def _may_repeat(self) -> bool:
         return self._could_repeat and self._upstream.may_retry()
 
     def _repeat(self, lost: UpstreamConnection) -> None:
-        """Ask another replica."""
+        """Send the request to another replica."""
         self._repeatable = False
         self._counters.retries += 1
         self._upstream.acquire(self, avoid=lost.replica)
 
+    # What happens on the client's connection
+
     def on_client_congested(self) -> None:
+        self._client.await_reader()
         if self._connection is not None:
             self._connection.pause()
 
@@ -205,15 +204,17 @@ class Relay:
             self._connection.resume()
             self._await_upstream()
 
-    # Ends
+    def on_client_gone(self) -> None:
+        self.drop()
+        self._requester.on_client_gone()
 
     def expire(self) -> None:
-        """The upstream, or a client that reads nothing, has been waited for long enough."""
+        """The upstream has not answered in time, or the client has not read the answer in time."""
         connection = self._connection
         if connection is not None and self._waits_shortly:
             self._read_timeout -= LONGEST_SILENCE
             if not self._may_repeat():
-                self._repeatable = False  # nobody else can be asked: the replica gets the rest of the time
+                self._repeatable = False  # there is no other replica: this one gets the rest of the time
                 self._await_upstream()
                 return
             self.drop()
@@ -225,8 +226,10 @@ class Relay:
         self.drop()
         self._fail(refusals.upstream_failed(504, "the service did not answer in time"))
 
+    # Ends
+
     def drop(self) -> None:
-        """Have nothing more to do with the upstream."""
+        """Give up the connection to the upstream, or waiting for one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
@@ -234,11 +237,11 @@ class Relay:
             self._upstream.abandon(self)
 
     def _fail(self, fault: RefusedError) -> None:
-        """Answer with a refusal, or end in the middle: to end a begun answer would make it look complete."""
+        """Answer with a refusal, or break off an answer that has begun."""
         if self._status:
-            self._ends.break_off(self._status)
+            self._requester.break_off(self._status)
         else:
-            self._ends.refuse(fault)
+            self._requester.refuse(fault)
 
     def _await_upstream(self) -> None:
         self._client.wait(LONGEST_SILENCE if self._waits_shortly else self._read_timeout)

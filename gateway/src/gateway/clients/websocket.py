@@ -1,44 +1,42 @@
-"""A WebSocket through the gateway (RFC 6455): bytes both ways, and an end that its peers understand."""
+"""A WebSocket through the gateway (RFC 6455): bytes in both directions, and an orderly close."""
 
 import asyncio
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from gateway.clients.connection import Connection
 from gateway.clients.frames import PING, Frames, close_frame
+from gateway.clients.holder import Holder
 from gateway.verdicts.verification import Allow, Deny, Verdict
 from servicekit.http1.parser import ResponseHead
 from servicekit.upstreams.connection import UpstreamConnection
 
-if TYPE_CHECKING:
-    from gateway.clients.connection import Connection
-
 GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
-# How long a peer may take to end after it was told to.
+# Seconds in which a peer must close the connection after a close frame.
 _CLOSING_SECONDS = 2.0
-# A client that has sent nothing for so long is pinged, and given as long to answer. Half of the minute after which many
-# address translators and proxies forget a quiet connection, so that the ping also keeps that of a client that is there.
+# A client that has sent nothing for this long is pinged, and has as long to answer. Many NAT gateways and proxies drop
+# connections that have been idle for a minute; the ping also keeps these open.
 QUIET_SECONDS = 30.0
-# Frames are counted over so long: those that were held up on their way may come all at once.
+# Frames are averaged over this many seconds, since frames that were delayed may arrive all at once.
 _FRAMES_SECONDS = 10.0
-# Between two questions for a verdict where nobody could tell.
+# Seconds before auth-service is asked again after it could not give a verdict.
 _RETRY_SECONDS = 1.0
 
 
-class Tunnel:
-    """A WebSocket between a client's connection and an upstream's, as long as the client's token is good.
+class Tunnel(Holder):
+    """A WebSocket between a client's connection and an upstream's, for as long as the client's token is valid.
 
-    `allow` let it in. `ask(self)` asks for another verdict, which comes to `on_verdict`; that is done when the last one
-    is `interval` seconds old. `end()` is called when the client has gone. A client that sends more than `frames` a
-    second is cut off: each costs the gateway and the upstream more than the bytes of a long one do.
+    `allow` is the verdict on its request. When a verdict is `interval` seconds old, `ask(self)` asks for another one,
+    which is passed to `on_verdict`. `end()` is called when the client has gone. A client that sends more than `frames`
+    per second is disconnected, since small frames cost the gateway and the upstream more than their bytes.
     """
 
     awaiting = False
 
     def __init__(
         self,
-        client: "Connection",
+        client: Connection,
         upstream: UpstreamConnection,
         allow: Allow,
         ask: Callable[["Tunnel"], None],
@@ -54,24 +52,24 @@ class Tunnel:
         self._frame_seconds = 1 / frames
         self._time = asyncio.get_running_loop().time
         self._expires_at = allow.expires_at
-        self._ask_at = allow.given_at + interval  # math.inf while an answer is awaited
-        self._heard_at = self._time()  # when the client last gave a sign of life
-        self._paid_until = -math.inf  # each frame moves it on by `_frame_seconds`; it must not pass the present time
+        self._ask_at = allow.given_at + interval  # math.inf while a verdict is being asked for
+        self._heard_at = self._time()  # when the client last sent or read something
+        self._paid_until = -math.inf  # advanced by `_frame_seconds` for each frame; must not pass the present time
         self._pinged_at = -math.inf
-        self._ping_owed = False  # it has to wait for the end of a frame
+        self._ping_owed = False  # to be sent at the end of the current frame
         self._up, self._down = Frames(), Frames()
-        self._code: int | None = None  # why it is being ended, once it is
+        self._code: int | None = None  # the close code, once the WebSocket is being closed
         self._told = False
         self._wait()
 
     # From the client
 
-    def from_client(self, data: bytes) -> None:
+    def on_client_data(self, data: bytes) -> None:
         if self._code is None:
             self._hear()
             self._up.feed(data)
-            # The answer to a ping of ours goes up with the rest: to the upstream it is an unsolicited pong, which RFC
-            # 6455 §5.5.3 allows, and to which nobody answers.
+            # The answer to the gateway's ping is passed on with the rest: to the upstream it is an unsolicited pong,
+            # which RFC 6455 §5.5.3 allows and which needs no answer.
             self._upstream.write(data)
             if self._floods():
                 self._end(POLICY_VIOLATION)
@@ -80,7 +78,7 @@ class Tunnel:
         self._upstream.pause()
 
     def on_client_drained(self) -> None:
-        self._hear()  # it has read what was held back for it
+        self._hear()  # it has read what was written
         self._upstream.resume()
 
     def on_client_eof(self) -> None:
@@ -91,11 +89,11 @@ class Tunnel:
         self._upstream.abort()
         self._on_end()
 
-    def on_drain(self) -> None:
+    def on_shutdown(self) -> None:
         self._end(GOING_AWAY)
 
     def _floods(self) -> bool:
-        """Count the frames that have just come. True if they are too many."""
+        """Count the frames that have just arrived. True if they are too many."""
         now, frames = self._heard_at, self._up.take_number()
         self._paid_until = max(self._paid_until, now - _FRAMES_SECONDS) + frames * self._frame_seconds
         return self._paid_until > now
@@ -103,7 +101,7 @@ class Tunnel:
     # Time
 
     def expire(self) -> None:
-        """Something is due: the end of the token, another verdict, a sign of life, or the end that was announced."""
+        """Called when the token expires, a verdict or a ping is due, or a peer has not closed in time."""
         now = self._time()
         if self._code is not None:
             self._client.abort()
@@ -166,7 +164,7 @@ class Tunnel:
             self._client.write(data)
 
     def _pass_with_ping(self, data: bytes, boundary: int) -> None:
-        self._pinged_at = self._time()  # while a long frame goes on, the client cannot be asked
+        self._pinged_at = self._time()  # the client cannot be pinged within a long frame
         if boundary:
             self._client.write(data[:boundary])
             self._ping()
@@ -174,7 +172,7 @@ class Tunnel:
         self._client.write(data)
 
     def _pass_last(self, data: bytes, boundary: int) -> None:
-        """Pass on the frame that has begun, and behind it the end."""
+        """Pass on the rest of the current frame, then the close frame."""
         if not self._told:
             self._client.write(data[:boundary] if boundary else data)
             if boundary:
@@ -183,7 +181,7 @@ class Tunnel:
     def on_end(self) -> None:
         self._client.close()
 
-    def on_lost(self, fault: str) -> None:  # noqa: ARG002 - the client sees the same end
+    def on_lost(self, fault: str) -> None:  # noqa: ARG002 - the client's connection is closed either way
         self._client.close()
 
     def on_congested(self) -> None:
@@ -193,18 +191,18 @@ class Tunnel:
         self._client.resume()
 
     def on_head(self, head: ResponseHead) -> None:
-        """The head was the exchange's: there is no second one."""
+        """Not called: the exchange has read the only head."""
 
     def on_connection(self, connection: UpstreamConnection) -> None:
-        """It has one."""
+        """Not called: the tunnel has its connection."""
 
     def on_no_connection(self, fault: str) -> None:
-        """It has one."""
+        """Not called: the tunnel has its connection."""
 
     # Ends
 
     def _end(self, code: int) -> None:
-        """Tell both sides why, each at the end of a frame; a frame that never ends is cut off."""
+        """Send both sides a close frame, each at the end of its current frame. A frame that does not end is cut off."""
         if self._code is not None:
             return
         self._code = code

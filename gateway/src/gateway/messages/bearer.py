@@ -13,21 +13,21 @@ _TOKEN = re.compile(rb"[A-Za-z0-9\-._~+/]+=*")
 
 
 def is_token(text: bytes) -> bool:
-    """True if `text` has the syntax of a bearer token, and so can be written into a header."""
+    """True if `text` has the syntax of a bearer token, and can be written into a header."""
     return _TOKEN.fullmatch(text) is not None
 
 
 def single(values: Sequence[bytes]) -> bytes | None:
-    """The one `Authorization` value of a request, None where it has none. Raises RefusedError for two."""
+    """The only `Authorization` value of a request, or None. Raises RefusedError if there are several."""
     if len(values) > 1:
         raise malformed_bearer("Authorization is given twice")
     return values[0] if values else None
 
 
 def read(values: Sequence[bytes], query: bytes) -> bytes | None:
-    """The `Authorization` value to verify: None where there is none, or where it is of another scheme.
+    """The `Authorization` value to verify, or None if there is none or it has another scheme.
 
-    `query` is the target's, its question mark included. Raises RefusedError.
+    `query` includes its question mark. Raises RefusedError.
     """
     value = single(values)
     if value is None:

@@ -1,7 +1,7 @@
-"""A client's address: who of a chain of proxies is believed about it, and how an upstream is told.
+"""The client's address, as trusted proxies state it and as it is stated to upstreams.
 
-An upstream is told one address, the client's, and no chain: readers differ in which end of a chain they take for the
-client, and each end but the right one was written by the client itself.
+Upstreams are told the client's address only, not a chain of addresses: programs differ in which end of a chain they
+take for the client, and a client can write any part of it that no trusted proxy has added.
 """
 
 import functools
@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from gateway.messages.headers import Given
-from gateway.places import Holder
+from gateway.messages.headers import Headers
+from gateway.quota import Consumer
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# More proxies stand behind each other nowhere; who writes a longer chain does not get more of it read.
+# No deployment has more proxies in a row. No more than this is read of a longer chain.
 MOST_HOPS = 32
 
 _NETWORK = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?")
@@ -29,7 +29,7 @@ _PAIR = re.compile(rb'(%b)=(%b|"[^"\\]*")' % (_TOKEN, _TOKEN))
 
 
 class TrustedProxies:
-    """Those who are believed about whom they have a request from."""
+    """The networks of proxies whose statements on a request's client are believed."""
 
     def __init__(self, networks: list[Network]) -> None:
         self._networks = networks
@@ -37,13 +37,13 @@ class TrustedProxies:
     def __contains__(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 
-    def client(self, proxy: Address, given: Given) -> Address:
-        """The right-most address that is not itself trusted, in what `proxy`, which is, says of a request.
+    def client(self, proxy: Address, headers: Headers) -> Address:
+        """The right-most untrusted address in the chain that the trusted `proxy` states for a request.
 
-        Where the chain is unreadable it is believed up to there: whoever wrote the rest, it was nobody trusted.
+        The chain is followed from the right up to the first unreadable node, which no trusted proxy can have written.
         """
         client = proxy
-        for node in _chain(given):
+        for node in _chain(headers):
             address = parse_node(node)
             if address is None:
                 break
@@ -54,7 +54,7 @@ class TrustedProxies:
 
 
 def parse_proxies(text: str) -> TrustedProxies:
-    """Addresses and networks in a list with commas. Raises ValueError that says by its place which one is neither."""
+    """Addresses and networks in a comma-separated list. Raises ValueError with the positions of invalid ones."""
     networks = [_network(part.strip()) for part in text.split(",") if part.strip()]
     faulty = [str(place) for place, network in enumerate(networks, 1) if network is None]
     if faulty:
@@ -63,7 +63,7 @@ def parse_proxies(text: str) -> TrustedProxies:
 
 
 def _network(text: str) -> Network | None:
-    """None for what is no network, for everybody, and for IPv4 in the clothes of IPv6, which no address is read as."""
+    """The network, or None if it is invalid, if it is all addresses, or if it is of IPv4-mapped IPv6 addresses."""
     try:
         network = ip_network(text) if _NETWORK.fullmatch(text) else None
     except ValueError:
@@ -74,7 +74,7 @@ def _network(text: str) -> Network | None:
 
 
 def parse_node(text: bytes) -> Address | None:
-    """An address, perhaps with a port, a zone, brackets or quotes, none of which says more about who it is."""
+    """The address in a node, without its port, zone, brackets and quotes; None if there is none."""
     if len(text) > 1 and text[:1] == text[-1:] == b'"':
         text = text[1:-1]
     node = _NODE.fullmatch(text)
@@ -88,16 +88,16 @@ def parse_node(text: bytes) -> Address | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def network_of(client: Address | None) -> Holder:
-    """The network of one customer: an IPv4 address, or an IPv6 /64. Clients without an address share one network.
+def network_of(client: Address | None) -> Consumer:
+    """The network of a client: an IPv4 address or an IPv6 /64. Clients without an address share one network.
 
-    The wide network around it is what a customer may have without much effort: the IPv4 /24, or the IPv6 /48.
+    Its wide network is an IPv4 /24 or an IPv6 /48, which one customer can easily have.
     """
     if client is None:
-        return Holder("unknown")
+        return Consumer("unknown")
     if client.version == 4:
-        return Holder(str(client), _cut(client, 24))
-    return Holder(_cut(client, 64), _cut(client, 48))
+        return Consumer(str(client), _cut(client, 24))
+    return Consumer(_cut(client, 64), _cut(client, 48))
 
 
 def _cut(address: Address, length: int) -> str:
@@ -105,7 +105,7 @@ def _cut(address: Address, length: int) -> str:
 
 
 def origin_lines(client: Address | None, scheme: bytes) -> bytes:
-    """The lines that tell an upstream, the last one, `Forwarded` (RFC 7239), left open for the host."""
+    """The header lines on the client's address. The last one, `Forwarded` (RFC 7239), lacks its host and its end."""
     address = b"unknown" if client is None else str(client).encode()
     node = b'"[%b]"' % address if b":" in address else address
     return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nforwarded: for=%b;proto=%b" % (
@@ -116,22 +116,22 @@ def origin_lines(client: Address | None, scheme: bytes) -> bytes:
     )
 
 
-def _chain(given: Given) -> Iterator[bytes]:
-    """The node that is named for each hop, the nearest first; empty where it cannot be read."""
-    if b"x-forwarded-for" in given:
-        return (part.strip(b" \t") for part in _from_the_right(given[b"x-forwarded-for"]))
-    return (_for_parameter(part) for part in _from_the_right(given.get(b"forwarded", [])))
+def _chain(headers: Headers) -> Iterator[bytes]:
+    """The node of each hop, the nearest first; empty if it cannot be read."""
+    if b"x-forwarded-for" in headers:
+        return (part.strip(b" \t") for part in _from_the_right(headers[b"x-forwarded-for"]))
+    return (_for_parameter(part) for part in _from_the_right(headers.get(b"forwarded", [])))
 
 
 def _from_the_right(values: list[bytes]) -> list[bytes]:
-    """The members of a list, which are found without regard to quotes: the left part may hold a stray one."""
+    """The members of a list from the right. Quotes are ignored, since the left part may contain a stray one."""
     return b",".join(values).rsplit(b",", MOST_HOPS)[-MOST_HOPS:][::-1]
 
 
 def _for_parameter(element: bytes) -> bytes:
     """`for` of a forwarded-element (RFC 7239 §4).
 
-    Empty where the element is not well formed to its end, as it is where a comma or quote of the client's cut it off.
+    Empty if the element is malformed, for example because a client's comma or quote has cut it off.
     """
     pairs = [_PAIR.fullmatch(pair.strip(b" \t")) for pair in element.split(b";")]
     nodes = [pair[2] for pair in pairs if pair is not None and pair[1].lower() == b"for"]

@@ -1,4 +1,4 @@
-"""Which headers pass the gateway, in either direction, and which it reads itself."""
+"""The headers that pass the gateway in each direction, and those that it reads itself."""
 
 import re
 
@@ -9,7 +9,7 @@ _HOP_BY_HOP = (
     b"|transfer-encoding|upgrade"
 )
 _FRAMING = b"content-length|expect|host"
-# Only the gateway says who a request is from, where it came from and where it goes; no upstream reads a cookie.
+# Only the gateway states who sent a request and from where. Upstreams do not use cookies.
 _CLAIMS = (
     b"authorization|cf-connecting-ip|client-ip|cookie|forwarded|remote-user|true-client-ip|x-accel-.*|x-auth-.*"
     b"|x-client-ip|x-cluster-client-ip|x-forwarded-.*|x-host|x-http-method|x-http-method-override|x-internal-.*"
@@ -27,21 +27,21 @@ _READ_OF_CLIENT = frozenset(
     b" host language origin traceparent tracestate transfer-encoding upgrade x-forwarded-for x-forwarded-proto"
     b" x-request-id".split()
 )
-# Servers differ in which one they take, and aiohttp takes neither (the fields of RFC 9110 that are no lists).
+# Fields of RFC 9110 that are not lists: if one is repeated, servers differ in which value they use.
 _SINGLE_OF_CLIENT = frozenset(b"content-location content-range content-type etag max-forwards user-agent".split())
 _READ_OF_UPSTREAM = frozenset((b"cache-control", b"connection"))
 
-# A server that maps "_" or "." to "-" would take X_User_Id for X-User-Id, so such names do not pass at all.
+# Some servers map "_" or "." to "-" and would read X_User_Id as X-User-Id, so such names do not pass at all.
 _NAME = re.compile(rb"[A-Za-z0-9-]+")
 
 
 class Names(dict[bytes, tuple[bytes, bytes]]):
-    """For a header's name as it came: how its line begins where it passes, and in lower case where it is read.
+    """Maps a header's name, as received, to the beginning of its line and to its name in lower case.
 
-    Either is empty where it does not or is not. What was found is remembered in two generations: when the newer one is
-    full it becomes the older one, and only names that are used again move on into the next. So a flood of odd names
-    displaces none of the common ones: a request has at most 128 headers, so it takes eight requests to fill a
-    generation, and a name that one request in eight has is used again in each.
+    The first is empty if the header does not pass, the second if the gateway does not read it. Results are cached in
+    two generations: when the newer one is full, it becomes the older one, from which names that are used again move to
+    the new one. So a flood of odd names does not evict the common ones: a request has at most 128 headers, so filling a
+    generation takes eight requests, in which the common names are used again.
     """
 
     _GENERATION = 1024
@@ -76,16 +76,16 @@ class Names(dict[bytes, tuple[bytes, bytes]]):
 FROM_CLIENT = Names(_FROM_CLIENT_DROPPED, _READ_OF_CLIENT, _SINGLE_OF_CLIENT, lower=True)
 TO_CLIENT = Names(_TO_CLIENT_DROPPED, _READ_OF_UPSTREAM, frozenset(), lower=False)
 
-Given = dict[bytes, list[bytes]]
+Headers = dict[bytes, list[bytes]]
 
 
-def sort(fields: Fields, names: Names) -> tuple[list[bytes], Given]:
-    """The lines that pass, in order, and the values of what is read, by name. Raises MalformedMessageError.
+def sort(fields: Fields, names: Names) -> tuple[list[bytes], Headers]:
+    """The lines that pass, in order, and the values that the gateway reads, by name. Raises MalformedMessageError.
 
-    A header that `Connection` nominates is for this hop alone (RFC 9110 §7.6.1).
+    A header that `Connection` names is meant for this hop only (RFC 9110 §7.6.1).
     """
     lines: list[bytes] = []
-    given: Given = {}
+    headers: Headers = {}
     for name, value in fields:
         beginning, read = names[name]
         if value and value[-1] <= 0x20:
@@ -94,15 +94,15 @@ def sort(fields: Fields, names: Names) -> tuple[list[bytes], Given]:
             lines.append(b"%b%b\r\n" % (beginning, value))
         if not read:
             continue
-        if read not in given:
-            given[read] = [value]
+        if read not in headers:
+            headers[read] = [value]
         elif read in names.single:
             raise MalformedMessageError("a header that there is one of is given twice")
         else:
-            given[read].append(value)
-    if b"connection" in given and (nominated := tokens(given[b"connection"]) - _OF_CONNECTION):
+            headers[read].append(value)
+    if b"connection" in headers and (nominated := tokens(headers[b"connection"]) - _OF_CONNECTION):
         lines = [line for line in lines if line.partition(b":")[0].lower() not in nominated]
-    return lines, given
+    return lines, headers
 
 
 _OF_CONNECTION = frozenset((b"close", b"keep-alive", b"upgrade"))

@@ -1,4 +1,4 @@
-"""The head of a request as it was parsed, and the limits on its size."""
+"""The parsed head of a request, and the limits on its size."""
 
 import re
 
@@ -6,18 +6,18 @@ import httptools
 
 from servicekit.http1.parser import MAX_FIELD, MAX_HEAD, Head, MalformedMessageError, parse_head
 
-# llhttp skips any number of spaces, and knows versions and targets that no other server accepts.
+# llhttp skips any number of spaces, and accepts versions and targets that other servers do not.
 _REQUEST_LINE = re.compile(rb"[A-Z-]+ [\x21\x22\x24-\x7e]+ HTTP/1\.[01]\r\n")
 
 _METHOD = re.compile(rb"[A-Z-]{1,32}(?: |$)")
 _LONGEST_METHOD = 32
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-# As much of a head as tells whether its target is too long.
+# The part of a head that shows whether its target is too long.
 _LINE = MAX_FIELD + 64
 
 
 class RequestHead:
-    """A request's head as it was parsed. `fields` are in order; `minor` is the version's second digit."""
+    """A parsed request head. `fields` are in order; `minor` is the version's second digit."""
 
     __slots__ = ("fields", "method", "minor", "target")
 
@@ -36,7 +36,7 @@ class RequestHead:
 
 
 def check_beginning(data: bytearray, known: int) -> None:
-    """Refuse the beginning of a head that can become none; its first `known` bytes have been checked before.
+    """Refuse the beginning of a head that cannot become valid. Its first `known` bytes have been checked before.
 
     Raises MalformedMessageError (400, 414 or 431).
     """

@@ -1,4 +1,4 @@
-"""The gateway's own refusals: problem documents that also have the error code of RFC 6749 or 6750."""
+"""The gateway's own error responses: problem documents (RFC 9457) with an error code of RFC 6749 or 6750."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,7 +11,7 @@ _PROBLEM = "application/problem+json; charset=utf-8"
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer. `lines` are its headers but for `Content-Length`."""
+    """A complete answer. `lines` are its headers except `Content-Length`."""
 
     status: int
     lines: bytes
@@ -19,10 +19,10 @@ class Answer:
 
 
 class RefusedError(Exception):
-    """The request goes no further. `detail` is a fixed text: nothing of the request or of an upstream stands in it.
+    """The request is refused. `detail` is a fixed text without any part of the request or of an upstream's answer.
 
-    `close` ends the connection with the answer. Refusals for overload are counted and not `logged`, since a flood of
-    them would fill the log.
+    With `close`, the connection is closed after the answer. Refusals for overload are counted and not `logged`, since a
+    flood of them would fill the log.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RefusedError(Exception):
         self.logged = logged
 
     def answer(self, accept: bytes) -> Answer:
-        """The answer, as the client's `Accept` header asks for it."""
+        """The answer in JSON or MessagePack, depending on the client's `Accept` header."""
         title = HTTPStatus(self.status).phrase
         document = {"type": "about:blank", "title": title, "status": self.status, "error": self.error}
         msgpack_type = wire.accepted_msgpack(accept.decode())
@@ -47,7 +47,7 @@ class RefusedError(Exception):
 
 
 def malformed(detail: str, status: int = 400) -> RefusedError:
-    """A request that cannot be read, after which the connection cannot be trusted either."""
+    """The request cannot be read, and so neither can what follows it on the connection."""
     return RefusedError(status, "invalid_request", detail, close=True)
 
 
@@ -75,26 +75,26 @@ def method_not_allowed(allow: str, *, close: bool = False) -> RefusedError:
 
 
 def unavailable(detail: str, retry_after: str = "1", *, logged: bool = True) -> RefusedError:
-    """Nothing was done, so the client may send the same again."""
+    """Nothing was done, so the client may repeat the request."""
     return RefusedError(503, "temporarily_unavailable", detail, f"Retry-After: {retry_after}\r\n", logged=logged)
 
 
 def left_behind() -> RefusedError:
-    """The request is not sent to its upstream, since its client may have sent it elsewhere by now."""
+    """The request is not forwarded, since the client may have sent it elsewhere by now."""
     return unavailable("the request was held up for too long")
 
 
 def crowded(detail: str) -> RefusedError:
-    """There is no room for anybody."""
+    """A quota is used up. Nothing was done."""
     return unavailable(detail, logged=False)
 
 
 def too_many(detail: str) -> RefusedError:
-    """The client, or its network, has more than its share. Nothing was done."""
+    """The user or the network has used up its share. Nothing was done."""
     return RefusedError(429, "too_many_requests", detail, "Retry-After: 1\r\n", logged=False)
 
 
 def upstream_failed(status: int, detail: str, retry_after: str | None = None) -> RefusedError:
-    """An upstream may have done what was asked for; nobody knows."""
+    """The upstream has failed, and may or may not have executed the request."""
     lines = f"Retry-After: {retry_after}\r\n" if retry_after is not None else ""
     return RefusedError(status, "server_error", detail, lines)

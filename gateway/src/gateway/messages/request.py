@@ -1,29 +1,29 @@
-"""A request's head as it was read, and the head that an upstream gets, written from the parts of the first."""
+"""A request's head, and the head that is sent to an upstream, which is written from its parts."""
 
 import re
 
-from gateway.messages.headers import FROM_CLIENT, Given, sort, tokens
+from gateway.messages.headers import FROM_CLIENT, Headers, sort, tokens
 from gateway.messages.parser import RequestHead
 from servicekit.http1.parser import ChunkedBody, LengthBody, MalformedMessageError
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 _BODILESS_METHODS = (b"GET", b"HEAD")
-# Whose absence of a body is stated (RFC 9110 §8.6).
+# Methods for which the absence of a body is stated (RFC 9110 §8.6).
 _METHODS_WITH_LENGTH = (b"POST", b"PUT", b"PATCH")
 _NONE: list[bytes] = []
 
 
 class Request:
-    """A request's head. `lines` are the headers that pass, `given` the values of those that the gateway reads.
+    """A request's head. `lines` are the headers that pass, `headers` the values of those that the gateway reads.
 
-    `path` and `query` are parts of `target`, which is what is matched and what is sent on, byte for byte.
+    `path` and `query` are parts of `target`, which is forwarded byte for byte.
     """
 
     __slots__ = (
         "authorization",
         "chunked",
         "expects_continue",
-        "given",
+        "headers",
         "host",
         "keep_alive",
         "length",
@@ -37,29 +37,29 @@ class Request:
     )
 
     def __init__(self, head: RequestHead) -> None:
-        """Raises MalformedMessageError for what another server could read in another way (400, 417)."""
+        """Raises MalformedMessageError if another server could read the head differently (400, 417)."""
         self.method = head.method
         self.minor = head.minor
         self.target = head.target
         self.path, mark, query = head.target.partition(b"?")
         self.query = mark + query
-        self.lines, given = sort(head.fields, FROM_CLIENT)
-        self.given: Given = given
-        self.authorization = given.get(b"authorization", _NONE)
-        self.host = _host(given.get(b"host", _NONE), head.minor)
+        self.lines, headers = sort(head.fields, FROM_CLIENT)
+        self.headers: Headers = headers
+        self.authorization = headers.get(b"authorization", _NONE)
+        self.host = _host(headers.get(b"host", _NONE), head.minor)
         self.length, self.chunked = 0, False
-        if b"content-length" in given:
-            self.length = int(given[b"content-length"][0])
-        if b"transfer-encoding" in given:
-            _check_transfer_encoding(given, head.minor)
+        if b"content-length" in headers:
+            self.length = int(headers[b"content-length"][0])
+        if b"transfer-encoding" in headers:
+            _check_transfer_encoding(headers, head.minor)
             self.chunked = True
         if (self.length or self.chunked) and head.method in _BODILESS_METHODS:
             raise MalformedMessageError("a request with this method has no body")
-        self.expects_continue = b"expect" in given and _expects_continue(given[b"expect"], head.minor)
-        self.upgrades = b"upgrade" in given
-        # Behind an Upgrade the client may already speak another protocol, and behind a chunked body nothing is read.
+        self.expects_continue = b"expect" in headers and _expects_continue(headers[b"expect"], head.minor)
+        self.upgrades = b"upgrade" in headers
+        # After an Upgrade the client may already use another protocol, and nothing is read after a chunked body.
         self.keep_alive = head.minor == 1 and not self.upgrades and not self.chunked
-        if b"connection" in given and b"close" in tokens(given[b"connection"]):
+        if b"connection" in headers and b"close" in tokens(headers[b"connection"]):
             self.keep_alive = False
 
     @property
@@ -71,29 +71,29 @@ class Request:
         return ChunkedBody() if self.chunked else LengthBody(self.length)
 
     def first(self, name: bytes) -> bytes:
-        """The first value of a header that the gateway reads, empty where there is none."""
-        values = self.given.get(name)
+        """The first value of a header that the gateway reads, or b"" if there is none."""
+        values = self.headers.get(name)
         return values[0] if values else b""
 
     def asks_for_websocket(self) -> bool:
-        """True if this is the opening of RFC 6455 §4.1, as far as a proxy must know."""
+        """True if this is an opening handshake of RFC 6455 §4.1, as far as a proxy has to check."""
         return (
             self.method == b"GET"
             and self.minor == 1
-            and tokens(self.given[b"upgrade"]) == {b"websocket"}
-            and b"upgrade" in tokens(self.given.get(b"connection", _NONE))
+            and tokens(self.headers[b"upgrade"]) == {b"websocket"}
+            and b"upgrade" in tokens(self.headers.get(b"connection", _NONE))
         )
 
-    def head_for(self, upstream_host: bytes, said: bytes) -> bytes:
-        """The head to send to an upstream; `said` are the lines that only the gateway says."""
+    def head_for(self, upstream_host: bytes, own_lines: bytes) -> bytes:
+        """The head to send to an upstream; `own_lines` are the gateway's own header lines."""
         if self.chunked:
             framing = b"transfer-encoding: chunked\r\n\r\n"
-        elif b"content-length" in self.given or self.method in _METHODS_WITH_LENGTH:
+        elif b"content-length" in self.headers or self.method in _METHODS_WITH_LENGTH:
             framing = b"content-length: %d\r\n\r\n" % self.length
         else:
             framing = b"\r\n"
         start = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (self.method, self.target, upstream_host)
-        return b"".join((start, *self.lines, said, framing))
+        return b"".join((start, *self.lines, own_lines, framing))
 
 
 def _host(values: list[bytes], minor: int) -> bytes:
@@ -106,7 +106,7 @@ def _host(values: list[bytes], minor: int) -> bytes:
     return values[0]
 
 
-# Hosts that were found well formed, a few: a gateway has one or two names.
+# A few hosts that are known to be well formed; a gateway has only one or two names.
 _HOSTS: set[bytes] = set()
 
 
@@ -115,15 +115,15 @@ def _check_host(value: bytes) -> None:
     if host is None or int(host.group(1) or 0) > 65535:
         raise MalformedMessageError("the Host header is malformed")
     if len(_HOSTS) >= 64:
-        _HOSTS.clear()  # else 64 odd ones would keep the common ones out for ever
+        _HOSTS.clear()  # otherwise 64 odd ones could keep the common ones out permanently
     _HOSTS.add(value)
 
 
-def _check_transfer_encoding(given: Given, minor: int) -> None:
-    """Accept `chunked` alone (RFC 9112 §6.1): every other spelling has been read in two ways by somebody."""
-    if minor == 0 or b"content-length" in given:
+def _check_transfer_encoding(headers: Headers, minor: int) -> None:
+    """Accept only `chunked` (RFC 9112 §6.1), since servers are known to read every other spelling differently."""
+    if minor == 0 or b"content-length" in headers:
         raise MalformedMessageError("the body is framed ambiguously")
-    if [coding.lower() for coding in given[b"transfer-encoding"]] != [b"chunked"]:
+    if [coding.lower() for coding in headers[b"transfer-encoding"]] != [b"chunked"]:
         raise MalformedMessageError("the transfer coding is not supported")
 
 

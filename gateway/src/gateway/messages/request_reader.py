@@ -1,17 +1,17 @@
-"""Reads one request's head after another from what a client sends, however it is cut into packets."""
+"""Reads request heads from the data of a connection, however it is split into packets."""
 
 from gateway.messages.parser import RequestHead, check_beginning
 from gateway.messages.request import Request
 from servicekit.http1.head_reader import HeadReader
 from servicekit.http1.parser import MalformedMessageError
 
-# Each packet costs about as much as a whole small request. A client that writes a head of ordinary size byte by byte
-# stays below this, and so does the largest head in packets of 64 bytes.
+# Each packet costs about as much as a small request. This allows an ordinary head that is sent byte by byte, and the
+# largest head in packets of 64 bytes.
 MOST_PACKETS = 1024
 
 
 class RequestReader:
-    """Collects the heads of one connection."""
+    """Reads the heads of one connection."""
 
     __slots__ = ("_head", "_packets")
 
@@ -21,17 +21,17 @@ class RequestReader:
 
     @property
     def begun(self) -> bool:
-        """True if a part of a head is there, and not all of it."""
+        """True if a head has arrived in part."""
         return bool(self._head.received)
 
     def feed(self, data: bytes) -> tuple[Request, bytes] | None:
-        """A request and the bytes behind its head, None while `data` does not complete the head.
+        """A request and the bytes that follow its head, or None if the head is still incomplete.
 
         Raises MalformedMessageError.
         """
         known = len(self._head.received)
         if not known:
-            data = data.removeprefix(b"\r\n")  # which some clients send behind a body (RFC 9112 §2.2)
+            data = data.removeprefix(b"\r\n")  # which some clients send after a body (RFC 9112 §2.2)
         found = self._head.feed(data)
         if found is not None:
             self._packets = 0

@@ -1,4 +1,4 @@
-"""The head of an answer as the client gets it: an upstream's, written from its parts, or the gateway's own."""
+"""The head of an answer as it is sent to the client, for an upstream's answer or the gateway's own."""
 
 import time
 from email.utils import formatdate
@@ -20,13 +20,13 @@ def _status_line(status: int) -> bytes:
 
 
 def relayed(head: ResponseHead, added: bytes, *, private: bool, chunked: bool) -> bytes:
-    """The head of an upstream's answer. `added` are the lines of the gateway.
+    """The head of an upstream's answer. `added` are the gateway's own lines.
 
-    No shared cache may keep a `private` answer, whatever the upstream forgot to say. A body is `chunked` again where
-    it came so or without a length, for a client that reads that.
+    A `private` answer is marked so for shared caches if the upstream sent no `Cache-Control`. The body is `chunked` if
+    it came without a length and the client can read chunks.
     """
-    lines, given = sort(head.fields, TO_CLIENT)
-    if private and b"cache-control" not in given:
+    lines, headers = sort(head.fields, TO_CLIENT)
+    if private and b"cache-control" not in headers:
         added += b"Cache-Control: private\r\n"
     if chunked:
         framing = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -38,13 +38,13 @@ def relayed(head: ResponseHead, added: bytes, *, private: bool, chunked: bool) -
 
 
 def switching(head: ResponseHead, added: bytes) -> bytes:
-    """The head of a 101 that opens a WebSocket."""
+    """The head of the 101 response that opens a WebSocket."""
     lines, _ = sort(head.fields, TO_CLIENT)
     return b"".join((_status_line(101), *lines, added, b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"))
 
 
 def own(answer: Answer, added: bytes, *, with_body: bool) -> bytes:
-    """An answer of the gateway's own, whole; the body is left out where the request was HEAD."""
+    """A complete answer of the gateway's own. The body is left out if the request was HEAD."""
     length = b"" if answer.status == HTTPStatus.NO_CONTENT else b"Content-Length: %d\r\n" % len(answer.body)
     date = b"Date: %b\r\n\r\n" % formatdate(time.time(), usegmt=True).encode()
     body = answer.body if with_body else b""
@@ -52,5 +52,5 @@ def own(answer: Answer, added: bytes, *, with_body: bool) -> bytes:
 
 
 def refusal(fault: RefusedError) -> bytes:
-    """The answer to what is no request, and the last on its connection."""
+    """The answer to data that is not a valid request, and the last one on its connection."""
     return own(fault.answer(b""), b"X-Request-Id: %b\r\n%b" % (new_request_id(), CLOSE), with_body=True)

@@ -6,15 +6,15 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.messages.refusals import malformed
 
-# RFC 3986 pchar without ";", which some servers take for the start of a parameter that does not count as path.
+# RFC 3986 pchar without ";", which some servers treat as the start of a parameter outside the path.
 _PATH = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,=:@/]|%[0-9A-Fa-f]{2})+")
 _AMBIGUOUS_WHEN_ENCODED = frozenset("/\\;%#?")
 
 
 def check_path(path: bytes) -> None:
-    """Check the path of a target, which must be in origin-form (RFC 9112 §3.2.1). Raises RefusedError.
+    """Check the path of a target, which must have origin-form (RFC 9112 §3.2.1). Raises RefusedError.
 
-    The parser has seen to it that the whole target is made of visible ASCII characters and has no fragment.
+    The parser has checked that the target consists of visible ASCII characters and has no fragment.
     """
     if not path.startswith(b"/"):
         raise malformed("the request target is not a path")

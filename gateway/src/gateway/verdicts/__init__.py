@@ -1,1 +1,1 @@
-"""Whom a token lets in: asked of auth-service, and remembered for a while."""
+"""Verdicts on tokens, given by auth-service and cached for a while."""

@@ -1,4 +1,4 @@
-"""A circuit breaker: while auth-service does not answer at all, requests are refused at once and do not wait for it."""
+"""A circuit breaker: while auth-service does not answer at all, requests are refused at once."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ PAUSE = 1.0
 
 
 class Breaker:
-    """Closed until nobody has answered so many questions in a row; then one question a second finds out."""
+    """Opens after `FAILURES` unanswered questions in a row; then one question per second probes auth-service."""
 
     def __init__(self) -> None:
         self._time = asyncio.get_running_loop().time
@@ -25,7 +25,7 @@ class Breaker:
         return True
 
     def note(self, *, answered: bool) -> None:
-        """Note that a question was `answered`, whatever the answer, or was not."""
+        """Record whether a question was `answered`, with whatever result."""
         if answered:
             self._failures = 0
         else:

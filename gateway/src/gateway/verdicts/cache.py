@@ -1,4 +1,4 @@
-"""The verdicts on tokens: what was said lately is remembered, and nobody asks what another is asking already."""
+"""A cache of verdicts on tokens, which also merges simultaneous questions on the same token."""
 
 import asyncio
 import hashlib
@@ -6,10 +6,10 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from gateway.admission import GuardedQuota
 from gateway.counters import Counters
-from gateway.messages import refusals
-from gateway.messages.headers import Given
-from gateway.places import Holder, Places
+from gateway.messages.headers import Headers
+from gateway.quota import Consumer
 from gateway.verdicts.breaker import Breaker
 from gateway.verdicts.verification import Allow, Deny, Question, Unknown, Verdict
 from servicekit.deadlines import Deadlines
@@ -21,10 +21,10 @@ log = structlog.get_logger()
 MAX_ALLOWS = 50_000
 MAX_DENIES = 5_000
 MAX_DENY_BODY = 4 * 1024
-# The part of its lifetime for which an allow is remembered, so that a loop that is late does not stretch it.
+# The fraction of its lifetime for which an allow is cached, so that a late event loop does not exceed it.
 _LIFETIME_PART = 0.95
 
-_WORDS = (b"accept", b"accept-language", b"language")
+_NEGOTIATION = (b"accept", b"accept-language", b"language")
 
 _NO_TOKEN = bytes(32)
 
@@ -36,13 +36,13 @@ def _digest(data: bytes) -> bytes:
 
 
 class Waiter(Protocol):
-    """A party that waits for a verdict. It is told even if it has gone: others may wait for the same."""
+    """Receives a verdict, even if its client has gone in the meantime."""
 
     def on_verdict(self, verdict: Verdict) -> None: ...
 
 
 class _Remembered(Generic[T]):
-    """Values by key, each until its time, `bound` of them at the most: the oldest makes room for the newest."""
+    """Values by key, each until its time. At most `bound` are kept; the oldest are evicted first."""
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
@@ -55,7 +55,7 @@ class _Remembered(Generic[T]):
     def put(self, key: bytes, value: T, now: float, until: float) -> None:
         entries = self._entries
         entries.pop(key, None)
-        # Two at a time, so that a flood is forgotten as fast as it came, and no request pays for all of it.
+        # Evict two at a time, so that the cache shrinks after a flood without one request paying for all of it.
         for _ in range(2):
             oldest = next(iter(entries), None)
             if oldest is not None and (entries[oldest][0] <= now or len(entries) >= self._bound):
@@ -64,10 +64,10 @@ class _Remembered(Generic[T]):
 
 
 class Verdicts:
-    """Verdicts by the SHA-256 digest of the token; `lifetime` is in seconds, 0 asks again at every request.
+    """Verdicts by the SHA-256 digest of the token. `lifetime` is in seconds; 0 asks again for every request.
 
-    What is remembered are the facts that `/verify-token` states, never whether a route may be used. A verdict ends at a
-    fixed time after it was given, and never after its token. This is the one place to make it end earlier.
+    The cache holds the facts that `/verify-token` states, never whether a route may be used. A verdict expires at a
+    fixed time after it was given, and never later than its token.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Verdicts:
         deadlines: Deadlines,
         standstills: Standstills,
         counters: Counters,
-        places: Places,
+        questions: GuardedQuota,
         *,
         lifetime: float,
         timeout: float,
@@ -85,7 +85,7 @@ class Verdicts:
         self._deadlines = deadlines
         self._standstills = standstills
         self._counters = counters
-        self._places = places
+        self._questions = questions
         self._lifetime = lifetime
         self._timeout = timeout
         self._time = asyncio.get_running_loop().time
@@ -95,25 +95,27 @@ class Verdicts:
         self._breaker = Breaker()
 
     def allow(self, token: bytes) -> Allow | None:
-        """The remembered verdict on a good token, None where there is none."""
+        """The cached verdict on a valid token, or None."""
         found = self._allows.get(_digest(token), self._time())
         if found is not None:
             self._counters.verdict_hits += 1
         return found
 
     def ask(
-        self, authorization: bytes | None, given: Given, request_id: bytes, waiter: Waiter, asker: Holder | None
+        self, authorization: bytes | None, headers: Headers, request_id: bytes, waiter: Waiter, asker: Consumer | None
     ) -> None:
-        """Calls `waiter.on_verdict`, at once or later. None asks for the challenge of a request without a token.
+        """Call `waiter.on_verdict`, at once or later. Without `authorization`, it is a deny with the challenge to send.
 
-        `given` are the client's headers: those that choose the words of a deny are sent along, no others. Where nobody
-        is asking the same already, the question takes a place that `asker` holds until it is answered: a client that
-        leaves does not end its question. Raises RefusedError where there is none. Without an asker it takes none.
+        Of the client's `headers`, those that negotiate the form of a deny are sent along. If the same is not being
+        asked already, the question counts against the share of `asker` until it is answered, even if the client leaves;
+        without an asker it is not counted. Raises RefusedError where there is no room for the question.
         """
         digest = _digest(authorization.partition(b" ")[2]) if authorization is not None else _NO_TOKEN
-        words = b"".join(b"%b: %b\r\n" % (name, value) for name in _WORDS for value in given.get(name, ()))
+        negotiation = b"".join(
+            b"%b: %b\r\n" % (name, value) for name in _NEGOTIATION for value in headers.get(name, ())
+        )
         now = self._time()
-        key = _digest(digest + words)
+        key = _digest(digest + negotiation)
         known = self._allows.get(digest, now) or self._denies.get(key, now)
         if known is not None:
             self._counters.verdict_hits += 1
@@ -124,24 +126,16 @@ class Verdicts:
             waiters.append(waiter)
             return
         if asker is not None:
-            self._require_place(asker)
+            self._questions.require(asker)
         if not self._breaker.admits():
             self._counters.verdicts_unknown += 1
             waiter.on_verdict(Unknown())
             return
         credentials = b"authorization: %b\r\n" % authorization if authorization is not None else b""
-        lines = b"%b%bx-request-id: %b\r\n" % (words, credentials, request_id)
+        lines = b"%b%bx-request-id: %b\r\n" % (negotiation, credentials, request_id)
         self._ask(lines, digest, key, waiter, asker)
 
-    def _require_place(self, asker: Holder) -> None:
-        if self._places.at_share(asker):
-            self._counters.refused_questions_of_network += 1
-            raise refusals.too_many("the network has too many tokens to be verified")
-        if self._places.full():
-            self._counters.refused_questions += 1
-            raise refusals.crowded("there are too many tokens to be verified")
-
-    def _ask(self, lines: bytes, digest: bytes, key: bytes, waiter: Waiter, asker: Holder | None) -> None:
+    def _ask(self, lines: bytes, digest: bytes, key: bytes, waiter: Waiter, asker: Consumer | None) -> None:
         waiters = [waiter]
         asked_at = self._standstills.arrival()
         if self._lifetime:
@@ -149,10 +143,10 @@ class Verdicts:
 
         def then(verdict: Verdict) -> None:
             if self._standstills.spoiled(asked_at):
-                verdict = Unknown()  # it may have been given before the process stood still, and be no longer true
+                verdict = Unknown()  # it may be outdated: this process was suspended meanwhile
             self._deadlines.discard(question)
             if asker is not None:
-                self._places.give_back(asker)
+                self._questions.give_back(asker)
             self._asked.pop(key, None)
             self._counters.verdicts_unknown += isinstance(verdict, Unknown)
             answered = verdict.answered if isinstance(verdict, Unknown) else True
@@ -164,7 +158,7 @@ class Verdicts:
 
         self._counters.verdict_misses += 1
         if asker is not None:
-            self._places.take(asker)
+            self._questions.take(asker)
         question = Question(
             self._upstream, lines, then, now=self._time(), timeout=self._timeout, has_token=digest is not _NO_TOKEN
         )
@@ -186,5 +180,5 @@ class Verdicts:
 def _tell(waiter: Waiter, verdict: Verdict) -> None:
     try:
         waiter.on_verdict(verdict)
-    except Exception:  # the others wait for it too
+    except Exception:  # the other waiters are told nevertheless
         log.exception("unexpected error")

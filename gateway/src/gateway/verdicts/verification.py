@@ -1,4 +1,4 @@
-"""Asking auth-service who a token acts for. Whatever is not exactly an allow or a deny lets nobody in."""
+"""Questions to auth-service about tokens. An answer that is not exactly an allow or a deny admits no request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _RELAYED = frozenset((b"content-type", b"www-authenticate", b"cache-control", b"
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """The token was good at `given_at` and is so until `expires_at` at the most, both in `loop.time()`.
+    """The token was valid at `given_at` and is until `expires_at` at most, both in `loop.time()`.
 
     `subject` is a user's id in decimal or `client:<client_id>`.
     """
@@ -37,16 +37,16 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """The token is refused, in the words of its dialect: status 401, relayed as it is."""
+    """The token is refused. The answer has status 401 in the form of its dialect, and is relayed unchanged."""
 
     answer: Answer
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can tell. `retry_after` is the value of the header; `answered` says whether anything was said at all.
+    """There is no verdict. `retry_after` is the value of the header; `answered` tells whether auth-service answered.
 
-    It is None where nobody was asked, since all connections to auth-service were in use.
+    It is None if the question was not sent because all connections to auth-service were in use.
     """
 
     retry_after: str = "1"
@@ -61,10 +61,10 @@ class UnreadableVerdictError(Exception):
 
 
 class Question:
-    """One call of `/verify-token`, which ends with `then(verdict)`, whoever still waits for it.
+    """One call of `/verify-token`, which always ends with `then(verdict)`.
 
-    `lines` are the headers sent along: the client's `Authorization` and those that choose the words of a deny. From
-    `now` there are `timeout` seconds; where half of them bring nothing from one replica, another one is asked.
+    `lines` are the headers to send: the client's `Authorization` and those that negotiate the form of a deny. There are
+    `timeout` seconds from `now`; if a replica sends nothing within half of them, another replica is asked.
     """
 
     awaiting = True  # not a byte of an answer has come
@@ -129,7 +129,7 @@ class Question:
             self._upstream.release(connection)
             self._end(self._read(self._answer))
 
-    def on_lost(self, fault: str) -> None:  # noqa: ARG002 - the same
+    def on_lost(self, fault: str) -> None:  # noqa: ARG002 - all faults are treated alike
         connection, self._connection = self._connection, None
         if connection is not None and self._may_retry():
             self._ask_another(connection)
@@ -139,7 +139,7 @@ class Question:
         self._end(Unknown(answered=False))
 
     def on_congested(self) -> None:
-        """Nothing more is written, so nothing needs to wait."""
+        """Nothing more is written."""
 
     on_drained = on_congested
 
@@ -187,15 +187,15 @@ def _verdict(head: ResponseHead, body: bytes, *, has_token: bool, asked_at: floa
 
 
 def _retry_after(head: ResponseHead) -> str:
-    given = [value for name, value in head.fields if name.lower() == b"retry-after"]
-    return given[0].decode() if len(given) == 1 and given[0].isdigit() and len(given[0]) <= 5 else "1"
+    values = [value for name, value in head.fields if name.lower() == b"retry-after"]
+    return values[0].decode() if len(values) == 1 and values[0].isdigit() and len(values[0]) <= 5 else "1"
 
 
 def _allow(answer: dict[str, Any], asked_at: float) -> Allow:
-    """Read an allow by its exact types: the text "true" is not true.
+    """Read an allow, checking exact types: the text "true" is not true.
 
-    What it says was so when it was asked for or later, which is all that is known: it counts from then. How long the
-    token still lives is told in seconds, so that no clock of this machine decides about it.
+    The verdict counts from the time at which it was asked for, the earliest time at which it can have been given. The
+    remaining lifetime of the token is in seconds, so that clock skew between machines has no effect.
     """
     texts = [answer.get(name) for name in ("sub", "client_id", "scope", "internal_token")]
     if answer.get("active") is not True or not all(isinstance(text, str) for text in texts):

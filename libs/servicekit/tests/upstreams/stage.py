@@ -1,4 +1,4 @@
-"""A pool on a stage: small servers on 127.0.0.1, .2 and .3, one port for all, and users that note what they hear."""
+"""A pool with small servers on 127.0.0.1, .2 and .3, one port for all, and borrowers that record what they are told."""
 
 import asyncio
 import contextlib
@@ -108,7 +108,7 @@ class Names:
 
 
 class Client:
-    """A user that asks once and keeps its connection until it is told to release it."""
+    """A borrower that asks once and keeps its connection until it is told to release it."""
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream

@@ -124,7 +124,7 @@ class Guess:
     wide_network: str
 
 
-class Verdict(enum.Enum):
+class Ruling(enum.Enum):
     REFUSED = 0
     ADMITTED = 1
     PENDING = 2  # there would be room, were it known how those end that are under way
@@ -155,7 +155,7 @@ class Decision:
     `local`: this process decided, not Redis.
     """
 
-    verdict: Verdict
+    ruling: Ruling
     budget: Budget = Budget.NONE
     retry_after: float = 0.0
     known: bool = False

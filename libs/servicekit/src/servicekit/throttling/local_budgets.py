@@ -16,7 +16,7 @@ from servicekit.throttling.budgets import (
     Guess,
     GuessBudgets,
     Outcome,
-    Verdict,
+    Ruling,
     Window,
 )
 
@@ -139,7 +139,7 @@ class LocalBudgets:
             self._failures.count(limit.key, limit.window, under_way=1)
         if not known:
             self._count_stranger(budgets, guess)
-        return Decision(Verdict.ADMITTED, known=known, local=True)
+        return Decision(Ruling.ADMITTED, known=known, local=True)
 
     def settle(self, shared: GuessBudgets, guess: Guess, outcome: Outcome, *, known: bool) -> None:
         budgets = shared.half()
@@ -171,9 +171,9 @@ class LocalBudgets:
     def _refusal(self, budgets: GuessBudgets, guess: Guess, *, known: bool) -> Decision | None:
         row, now = self._row(budgets, guess), self._clock()
         if not known and row.strangers >= budgets.row:
-            return Decision(Verdict.REFUSED, Budget.ACCOUNT, LONGEST_DELAY, local=True)
+            return Decision(Ruling.REFUSED, Budget.ACCOUNT, LONGEST_DELAY, local=True)
         if not known and row.strangers >= budgets.free and now < row.closed_until:
-            return Decision(Verdict.REFUSED, Budget.ACCOUNT, row.closed_until - now, local=True)
+            return Decision(Ruling.REFUSED, Budget.ACCOUNT, row.closed_until - now, local=True)
         pending = None
         for counts, limits in (
             (self._attempts, _attempts(budgets, guess)),
@@ -182,9 +182,9 @@ class LocalBudgets:
             for limit in limits:
                 count = counts.get(limit.key, limit.window)
                 if count.count - count.under_way >= limit.window.limit:
-                    return Decision(Verdict.REFUSED, limit.budget, max(1.0, count.ends - now), local=True)
+                    return Decision(Ruling.REFUSED, limit.budget, max(1.0, count.ends - now), local=True)
                 if count.count >= limit.window.limit:
-                    pending = pending or Decision(Verdict.PENDING, limit.budget, max(1.0, count.ends - now), local=True)
+                    pending = pending or Decision(Ruling.PENDING, limit.budget, max(1.0, count.ends - now), local=True)
         return pending
 
     def _row(self, budgets: GuessBudgets, guess: Guess) -> _Row:

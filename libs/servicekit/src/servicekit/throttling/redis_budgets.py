@@ -26,7 +26,7 @@ from servicekit.throttling.budgets import (
     Guess,
     GuessBudgets,
     Outcome,
-    Verdict,
+    Ruling,
     Window,
 )
 
@@ -56,8 +56,8 @@ class RedisBudgets:
     async def admit(self, budgets: GuessBudgets, guess: Guess, *, known: bool) -> Decision:
         """`known`: this process remembers that the network is known at the account."""
         arguments = (guess.network, int(known), _numbers(budgets))
-        verdict, budget, wait, known_there, alarm = await _answer(self._admit(self._keys(budgets, guess), arguments))
-        return Decision(Verdict(verdict), Budget[budget.decode()], wait / 1000, bool(known_there), bool(alarm))
+        ruling, budget, wait, known_there, alarm = await _answer(self._admit(self._keys(budgets, guess), arguments))
+        return Decision(Ruling(ruling), Budget[budget.decode()], wait / 1000, bool(known_there), bool(alarm))
 
     async def settle(self, budgets: GuessBudgets, guess: Guess, outcome: Outcome, *, known: bool) -> None:
         lifetimes = (KNOWN_SECONDS * 1000, 2 * SLICE_SECONDS * 1000)

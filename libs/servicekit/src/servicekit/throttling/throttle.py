@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from servicekit.throttling.budgets import Decision, Guess, GuessBudgets, Outcome, Verdict, Window
+from servicekit.throttling.budgets import Decision, Guess, GuessBudgets, Outcome, Ruling, Window
 from servicekit.throttling.local_budgets import LocalBudgets
 from servicekit.throttling.networks import Networks, network_of, wide_network_of
 from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, open_redis
@@ -105,7 +105,7 @@ class Throttle:
             decided += [await self._decide(budgets, other, address) for other in also_at]
         if any(decision.alarm for _, decision in decided):
             self._sound_alarm(budgets)
-        admitted = [(guess, decision) for guess, decision in decided if decision.verdict is Verdict.ADMITTED]
+        admitted = [(guess, decision) for guess, decision in decided if decision.ruling is Ruling.ADMITTED]
         if len(admitted) < len(decided):
             await self.settle(budgets, admitted, Outcome.WITHDRAWN)
             refusals = (one for one in decided if one not in admitted)
@@ -152,7 +152,7 @@ class Throttle:
         give_up = time.monotonic() + PATIENCE
         while True:
             decision = await self._ask(budgets, guess)
-            if decision.verdict is not Verdict.PENDING:
+            if decision.ruling is not Ruling.PENDING:
                 return guess, decision
             if self._patient >= MOST_PATIENT or time.monotonic() > give_up:
                 return guess, replace(decision, retry_after=PATIENCE)

@@ -1,15 +1,13 @@
-"""One connection to a replica: requests go out on it one after another, and what is answered goes to its user."""
+"""A connection to a replica, which carries one request after another and passes the answers to its borrower."""
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from servicekit.http1.parser import MalformedMessageError, ResponseHead
 from servicekit.http1.response_parser import ResponseParser
 from servicekit.resets import reset
-
-if TYPE_CHECKING:
-    from servicekit.upstreams.replicas import Replica
+from servicekit.upstreams.replicas import Replica
 
 CLOSED = "closed"
 MALFORMED = "malformed"
@@ -19,52 +17,52 @@ UNREACHABLE = "unreachable"
 FULL = "full"
 
 
-class User(Protocol):
-    """The party that has a connection or waits for one: a request, a question to /verify-token, a WebSocket."""
+class Borrower(Protocol):
+    """A party that has a connection or waits for one: a request, a question to /verify-token, a WebSocket."""
 
     @property
     def awaiting(self) -> bool:
-        """The replica owes it something: silence from now on is the replica's doing."""
+        """True if the replica has to send something, so that its silence counts against it."""
 
     def on_connection(self, connection: "UpstreamConnection") -> None:
-        """It is the user's now, who says what it expects and writes."""
+        """The connection is lent to the borrower, which calls `expects` and then writes."""
 
     def on_no_connection(self, fault: str, /) -> None:
-        """There is none, and nothing was written.
+        """There is no connection, and nothing was written.
 
-        `unreachable`, or `full`: the pool had no room for it in time, which says nothing about any replica.
+        `fault` is `unreachable`, or `full` if the pool had no room in time, which is not the fault of a replica.
         """
 
     def on_head(self, head: ResponseHead) -> None:
-        """The final response's head, or that of a 101 that was asked for."""
+        """The head of the final response, or of a 101 response that was expected."""
 
     def on_body(self, data: bytes) -> None: ...
 
     def on_end(self) -> None:
-        """The answer is whole. The connection is still the user's, who releases it."""
+        """The answer is complete. The borrower still has the connection, and must release it."""
 
     def on_lost(self, fault: str, /) -> None:
-        """The answer will not come, or not come whole, and the connection is gone.
+        """The connection is lost before the answer is complete.
 
-        `closed`, `malformed`, or `stalled`: the replica hangs, and there is another one that does not.
+        `fault` is `closed`, `malformed`, or `stalled` if the replica hangs and another one does not.
         """
 
     def on_congested(self) -> None:
         """The replica reads more slowly than is written."""
 
     def on_drained(self) -> None:
-        """It has caught up."""
+        """The replica has caught up."""
 
 
 class Owner(Protocol):
-    """The pool, or the object that took a connection over from it, as the connection knows them."""
+    """The pool, or the object that has taken over a connection from it, as the connection knows it."""
 
     def release(self, connection: "UpstreamConnection") -> None: ...
     def forget(self, connection: "UpstreamConnection") -> None: ...
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """A connection to `replica`. It belongs to the pool while `user` is None."""
+    """A connection to `replica`. It belongs to the pool while `borrower` is None."""
 
     __slots__ = (
         "_answered",
@@ -74,39 +72,39 @@ class UpstreamConnection(asyncio.Protocol):
         "_parser",
         "_paused",
         "_transport",
+        "borrower",
         "expires",
         "idle_since",
         "owner",
         "replica",
         "requests",
         "reusable",
-        "user",
         "write",
     )
 
     write: Callable[[bytes], None]
     _transport: asyncio.Transport
 
-    def __init__(self, replica: "Replica", owner: Owner, expires: float) -> None:
+    def __init__(self, replica: "Replica[UpstreamConnection]", owner: Owner, expires: float) -> None:
         self.replica = replica
-        self.user: User | None = None
+        self.borrower: Borrower | None = None
         self.expires = expires
         self.idle_since = 0.0
         self.requests = 0
-        self.reusable = True  # no answer is outstanding, and neither side has said close
+        self.reusable = True  # no answer is outstanding, and neither side wants to close
         self.owner = owner
         self._parser = ResponseParser(self)
-        self._asked = False  # and not a byte of the answer has come
-        self._ended = False  # the parser says so
-        self._answered = False  # the user knows it
+        self._asked = False  # and no byte of the answer has arrived
+        self._ended = False  # the parser has reached the end of the answer
+        self._answered = False  # the borrower has been told of the end
         self._paused = False
         self._congested = False
 
-    def lend(self, user: User) -> None:
-        """It is the user's until that one releases or aborts it."""
-        self.user = user
+    def lend(self, borrower: Borrower) -> None:
+        """Lend the connection until the borrower releases or aborts it."""
+        self.borrower = borrower
         self.replica.in_flight += 1
-        user.on_connection(self)
+        borrower.on_connection(self)
 
     def expects(self, method: bytes, *, upgrade: bool = False) -> None:
         """A request with this method is about to be written; `upgrade`: it may be answered with 101."""
@@ -117,7 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser.expect(method, upgrade=upgrade)
 
     def abort(self) -> None:
-        """Give up what is under way. It stands for a release, and the user hears no more."""
+        """Give up the current request. This releases the connection, and the borrower receives nothing more."""
         self.reusable = False
         self.owner.release(self)
 
@@ -131,14 +129,17 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def fail(self, fault: str) -> None:
-        """It is of no more use: it leaves the pool, and then a user who still waits for its answer is told."""
-        user = self.user
+        """Remove the connection from the pool, and then tell a borrower that still waits for its answer."""
+        borrower = self.borrower
         self.owner.forget(self)
-        if user is not None and not self._answered:
-            user.on_lost(fault)
+        if borrower is not None and not self._answered:
+            borrower.on_lost(fault)
+
+    def stall(self) -> None:
+        self.fail(STALLED)
 
     def disconnect(self) -> None:
-        """Close it. What was given up must not be delivered once the network lets it, and be executed then."""
+        """Close the connection. A request that was given up must not be delivered and executed later."""
         self.reusable = False
         if self._asked:
             reset(self._transport)
@@ -146,10 +147,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
 
     @property
+    def owes_answer(self) -> bool:
+        return self.borrower is not None and self.borrower.awaiting
+
+    @property
     def closing(self) -> bool:
         return self._transport.is_closing()
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -176,31 +181,34 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._congested = True
-        if self.user is not None:
-            self.user.on_congested()
+        if self.borrower is not None:
+            self.borrower.on_congested()
 
     def resume_writing(self) -> None:
         self._congested = False
-        if self.user is not None:
-            self.user.on_drained()
+        if self.borrower is not None:
+            self.borrower.on_drained()
 
-    # What the parser calls. A user that has given up in between hears nothing of the rest.
+    # Called by the parser. A borrower that has given up in the meantime receives nothing more.
 
     def on_head(self, head: ResponseHead) -> None:
         self._asked = False
-        if self.user is not None:
-            self.user.on_head(head)
+        if self.borrower is not None:
+            self.borrower.on_head(head)
 
     def on_body(self, data: bytes) -> None:
-        if self.user is not None:
-            self.user.on_body(data)
+        if self.borrower is not None:
+            self.borrower.on_body(data)
 
     def on_end(self) -> None:
-        self._ended = True  # the user releases the connection at the end, which must not happen inside the parser
+        self._ended = True  # told later: the borrower releases the connection, which must not happen inside the parser
 
     def _finish(self) -> None:
         self._ended = False
         self._answered = True
         self.reusable = self._parser.keep_alive and not self._congested
-        if self.user is not None:
-            self.user.on_end()
+        if self.borrower is not None:
+            self.borrower.on_end()
+
+
+PooledReplica = Replica[UpstreamConnection]

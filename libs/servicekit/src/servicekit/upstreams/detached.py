@@ -1,10 +1,10 @@
-"""Connections that have left their pool: they carry no more requests and take up no room in it."""
+"""Connections that have left their pool: they carry no more requests and do not count against its limit."""
 
 from servicekit.upstreams.connection import CLOSED, UpstreamConnection
 
 
 class Detached:
-    """The owner of connections that were switched to another protocol, until their users end them or `close` does."""
+    """The owner of connections that were switched to another protocol, until their borrowers or `close` end them."""
 
     def __init__(self) -> None:
         self._connections: set[UpstreamConnection] = set()
@@ -19,10 +19,10 @@ class Detached:
     def forget(self, connection: UpstreamConnection) -> None:
         if connection in self._connections:
             self._connections.discard(connection)
-            connection.user = None
+            connection.borrower = None
             connection.disconnect()
 
     def close(self) -> None:
-        """End every connection; its user is told."""
+        """Close every connection, and tell its borrower."""
         for connection in list(self._connections):
             connection.fail(CLOSED)

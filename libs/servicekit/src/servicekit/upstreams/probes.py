@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from servicekit.upstreams.replicas import EJECTED, Replica, Replicas
+from servicekit.upstreams.connection import PooledReplica, UpstreamConnection
+from servicekit.upstreams.replicas import EJECTED, Replicas
 from servicekit.upstreams.resolver import Address
 
 AGAIN = 1.0  # seconds from one question to the next for the same replica
@@ -58,12 +59,14 @@ class Probes:
     alive nor hanging: a replica that stops listens no longer while it finishes its requests.
     """
 
-    def __init__(self, replicas: Replicas, connect: Connect, host: bytes, path: str, patience: float) -> None:
+    def __init__(
+        self, replicas: Replicas[UpstreamConnection], connect: Connect, host: bytes, path: str, patience: float
+    ) -> None:
         self._replicas = replicas
         self._connect = connect
         self._question = b"GET %b HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % (path.encode(), host)
         self._patience = patience
-        self._running: dict[Replica, Probe] = {}
+        self._running: dict[PooledReplica, Probe] = {}
 
     def look(self, elapsed: float) -> None:
         """Note what came of the probes, and begin those that are due. The last look was `elapsed` seconds ago."""
@@ -82,7 +85,7 @@ class Probes:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*(probe.task for probe in probes), return_exceptions=True)
 
-    def _follow(self, replica: Replica, probe: Probe, elapsed: float) -> None:
+    def _follow(self, replica: PooledReplica, probe: Probe, elapsed: float) -> None:
         probe.waited += elapsed
         lives = probe.answered or replica.heard
         if not lives and not probe.without_result and probe.waited < self._patience:
@@ -94,10 +97,10 @@ class Probes:
         elif not probe.without_result:
             self._replicas.hangs(replica)
 
-    def _is_due(self, replica: Replica) -> bool:
+    def _is_due(self, replica: PooledReplica) -> bool:
         wanted = replica.silent_for >= self._patience or replica.hanging or replica.state is EJECTED
         return wanted and self._replicas.now >= replica.probe_after
 
-    def _begin(self, replica: Replica) -> None:
+    def _begin(self, replica: PooledReplica) -> None:
         replica.probe_after = self._replicas.now + AGAIN
         self._running[replica] = Probe(self._question, lambda probe: self._connect(probe, replica.address))

@@ -1,17 +1,16 @@
-"""The replicas of an upstream: which one gets a request, which is left out for a while, and how it comes back.
+"""The replicas of an upstream: the choice of one for each request, and the ejection and return of faulty ones.
 
-A replica is left out for one of two reasons: it failed several times in a row (it is ejected), or it hangs, which a
-probe has found. Never more than half are ejected; of those that hang each is left out as long as another one is there
-that does not.
+A replica gets no requests if it is ejected, because it failed several times in a row, or if it hangs, as found by a
+probe. At most half are ejected. Replicas that hang are left out for as long as there is one that does not.
 """
 
 import enum
 from collections.abc import Collection
 from random import random
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from servicekit.upstreams.connection import STALLED, UpstreamConnection
 from servicekit.upstreams.resolver import Address
 
 FAILURES = 5  # in a row
@@ -25,7 +24,7 @@ log = structlog.get_logger()
 
 
 class State(enum.Enum):
-    """A replica's standing. The numbers are for nothing but telling them apart."""
+    """The state of a replica. The numbers have no meaning."""
 
     SERVING = 1
     EJECTED = 2
@@ -37,7 +36,21 @@ class State(enum.Enum):
 SERVING, EJECTED, ON_TRIAL, RAMPING, GONE = State
 
 
-class Replica:
+class Connection(Protocol):
+    """A connection, as its replica knows it."""
+
+    @property
+    def owes_answer(self) -> bool:
+        """True if the replica is to answer: its silence counts against it."""
+
+    def stall(self) -> None:
+        """Close the connection: the replica hangs, and the answer will not come."""
+
+
+C = TypeVar("C", bound=Connection)
+
+
+class Replica(Generic[C]):
     """One address of an upstream, and its connections."""
 
     __slots__ = (
@@ -58,10 +71,10 @@ class Replica:
         "until",
     )
 
-    def __init__(self, address: Address, replicas: "Replicas") -> None:
+    def __init__(self, address: Address, replicas: "Replicas[C]") -> None:
         self.address = address
-        self.connections: set[UpstreamConnection] = set()
-        self.idle: list[UpstreamConnection] = []  # the last one used stands at the end
+        self.connections: set[C] = set()
+        self.idle: list[C] = []  # the most recently used one is last
         self.in_flight = 0
         self.connecting = 0
         self.heard = False  # a byte has come since the last look
@@ -112,26 +125,24 @@ class Replica:
 
     def note_silence(self, elapsed: float) -> None:
         """Count the time since the last look as silence if an answer was due and not a byte has come."""
-        silent = (
-            not self.heard and self.in_flight and any(c.user is not None and c.user.awaiting for c in self.connections)
-        )
+        silent = not self.heard and self.in_flight and any(each.owes_answer for each in self.connections)
         self.silent_for = self.silent_for + elapsed if silent else 0.0
         self.heard = False
 
     def give_up_requests(self) -> None:
-        """Tell every user to whom it owes an answer that none will come."""
+        """End every connection on which it owes an answer."""
         for connection in list(self.connections):
-            if connection.user is not None and connection.user.awaiting:
-                connection.fail(STALLED)
+            if connection.owes_answer:
+                connection.stall()
 
 
-class Replicas:
+class Replicas(Generic[C]):
     """The replicas of the upstream `name`. `now` is the time of the last look."""
 
     def __init__(self, name: str) -> None:
-        self.all: list[Replica] = []
-        self.leaving: list[Replica] = []  # gone, with connections that still end
-        self.serving: list[Replica] = []  # those that requests are sent to
+        self.all: list[Replica[C]] = []
+        self.leaving: list[Replica[C]] = []  # gone, with connections that still end
+        self.serving: list[Replica[C]] = []  # those that requests are sent to
         self._all_hang = False
         self.now = 0.0
         self._name = name
@@ -152,14 +163,14 @@ class Replicas:
                 self.take_back(replica)
         self._sort()
 
-    def choose(self) -> Replica | None:
+    def choose(self) -> Replica[C] | None:
         """The less busy of two random ones; None only when there is none at all."""
         serving = self.serving
         if len(serving) > 1:
             return self._lesser(serving)
         return serving[0] if serving else None
 
-    def choose_except(self, tried: Collection[Replica], avoid: Replica | None) -> Replica | None:
+    def choose_except(self, tried: Collection[Replica[C]], avoid: Replica[C] | None) -> Replica[C] | None:
         """One that was not tried, `avoid` only when no other is left, and before giving up one that was ejected.
 
         One that hangs is left out even then: it would take the connection, and never answer.
@@ -170,7 +181,7 @@ class Replicas:
         left = preferred or choices or untried
         return self._lesser(left) if left else None
 
-    def _lesser(self, among: list[Replica]) -> Replica:
+    def _lesser(self, among: list[Replica[C]]) -> Replica[C]:
         size = len(among)
         if size == 1:
             return among[0]
@@ -186,12 +197,12 @@ class Replicas:
         back = (replica for replica in among if replica.state is not ON_TRIAL)
         return min(back, key=lambda replica: replica.load, default=one)
 
-    def _admits(self, replica: Replica) -> bool:
+    def _admits(self, replica: Replica[C]) -> bool:
         if replica.state is RAMPING:
             return random() * RAMP < self.now - replica.since  # noqa: S311
         return replica.open
 
-    def eject(self, replica: Replica) -> None:
+    def eject(self, replica: Replica[C]) -> None:
         """Leave it out for a while, unless more than half would be."""
         if replica.state in (EJECTED, GONE):
             return
@@ -204,25 +215,25 @@ class Replicas:
         self._sort()
         log.warning("replica ejected", **self._names(replica), seconds=seconds)
 
-    def hangs(self, replica: Replica) -> None:
+    def hangs(self, replica: Replica[C]) -> None:
         """A probe found no sign of life: leave it out at once if there is another one that does not hang."""
         if not replica.hanging:
             replica.hanging = True
             log.warning("replica hangs", **self._names(replica))
             self._sort()
 
-    def lives(self, replica: Replica) -> None:
+    def lives(self, replica: Replica[C]) -> None:
         """A probe found that it lives: it is needed again if it hung, also where it was ejected in the meantime."""
         if replica.hanging:
             replica.hanging = False
             if replica.state is not GONE:
                 self.take_back(replica)
 
-    def leaves_out(self, replica: Replica) -> bool:
+    def leaves_out(self, replica: Replica[C]) -> bool:
         """True if it hangs and there is another one that does not."""
         return replica.hanging and not self._all_hang
 
-    def take_back(self, replica: Replica) -> None:
+    def take_back(self, replica: Replica[C]) -> None:
         """It has proved itself, or is needed: its share begins to grow."""
         replica.state = RAMPING
         replica.since = self.now
@@ -267,7 +278,7 @@ class Replicas:
                 self.take_back(replica)
         self.serving = [replica for replica in answering if replica.state is not EJECTED] or self.all
 
-    def _names(self, replica: Replica) -> dict[str, str]:
+    def _names(self, replica: Replica[C]) -> dict[str, str]:
         return {"upstream": self._name, "address": format_address(replica.address)}
 
 

@@ -1,29 +1,28 @@
-"""The users that wait for a connection to an upstream, and attempts to open one."""
+"""Borrowers that wait for a connection to an upstream, and attempts to open one."""
 
 import asyncio
 import math
 
-from servicekit.upstreams.connection import User
-from servicekit.upstreams.replicas import Replica
+from servicekit.upstreams.connection import Borrower, PooledReplica
 
 
 class Waiting:
-    """A user without a connection yet. `connecting`: one is being made for it."""
+    """A borrower that has no connection yet. If `connecting`, one is being opened for it."""
 
-    __slots__ = ("avoid", "connecting", "deadline", "tried", "user")
+    __slots__ = ("avoid", "borrower", "connecting", "deadline", "tried")
 
-    def __init__(self, user: User, avoid: Replica | None, deadline: float) -> None:
-        self.user = user
+    def __init__(self, borrower: Borrower, avoid: PooledReplica | None, deadline: float) -> None:
+        self.borrower = borrower
         self.avoid = avoid
         self.deadline = deadline
         self.connecting = False
-        self.tried: list[Replica] = []
+        self.tried: list[PooledReplica] = []
 
 
 class Attempt:
-    """To open a connection, within `limit`, which ends when a look finds that the deadline has passed.
+    """An attempt to open a connection, limited by `limit`, which ends when `Deadlines` finds the deadline passed.
 
-    A timer of its own would end it after a pause of the loop, in which the connection was made and not seen.
+    A separate timer could end it after the event loop was held up, although the connection had been opened meanwhile.
     """
 
     def __init__(self, limit: asyncio.Timeout, deadline: float) -> None:
