@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -63,12 +63,10 @@ class World:
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def world(new_data_dir: Callable[..., Path]) -> AsyncIterator[World]:
     """A backup was made, and much has ended since."""
-    directory = tmp_path_factory.mktemp("restore")
-    ports = testing.free_ports()
-    data_dir = directory / "data"
-    world = World(data_dir, ports, directory / "backup", testing.start(data_dir, **ports))
+    data_dir, ports = new_data_dir(), testing.free_ports()
+    world = World(data_dir, ports, data_dir.parent / "backup", testing.start(data_dir, **ports))
     try:
         async with connected(world) as http:
             await prepare(world, http)
