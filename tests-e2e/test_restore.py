@@ -14,7 +14,7 @@ import pytest
 
 import operations
 from dev import testing
-from drivers import DRIVERS, REFRESHING, RFC6749, Driver, Tokens
+from drivers import DOORKEEPER, DRIVERS, REFRESHING, RFC6749, Driver, Tokens
 from exchange import bearer, post_json, send
 from marks import needs_own_stack
 from members import Member, assert_accepted, assert_invalid_grant, assert_refused, new_member
@@ -84,7 +84,8 @@ async def prepare(world: World, http: aiohttp.ClientSession) -> None:
     signed_up = await asyncio.gather(*(new_member().sign_up(http) for _ in KINDS))
     world.members = dict(zip(KINDS, signed_up, strict=True))
     opened = {kind: await member.log_in_everywhere(http) for kind, member in world.members.items()}
-    clients = await asyncio.gather(*(operations.register_like(world.stack, driver) for driver in DRIVERS))
+    # One whose tokens are looked up, and one whose tokens are signed.
+    clients = await asyncio.gather(*(operations.register_like(world.stack, driver) for driver in (DOORKEEPER, RFC6749)))
     untouched = world.members["untouched"]
     world.of_disabled_clients = [(driver, await untouched.log_in(http, driver)) for driver in clients]
     saved = world.backups("save", world.backup)

@@ -16,7 +16,7 @@ from members import new_member
 
 pytestmark = needs_own_stack
 
-FLOOD, OTHERS = 240, 8
+FLOOD, OTHERS = 240, 4
 
 
 @pytest.fixture(scope="module")
