@@ -1,7 +1,6 @@
 """Who runs as whom, what can be written to, what is published, and which secrets can be seen where."""
 
 import re
-import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -88,7 +87,7 @@ def test_what_is_writable(containers, service):
 
 
 @by_container
-def test_secrets_are_seen_where_they_are_needed_and_nowhere_else(containers, service, secrets):
+def test_secrets_are_seen_where_they_are_needed_and_nowhere_else(containers, service, secret_values):
     listed = containers.execute(service, "sh", "-c", "ls /run/secrets 2>/dev/null").stdout.split()
     assert set(listed) == SECRETS[service]
     for name in listed:
@@ -97,7 +96,7 @@ def test_secrets_are_seen_where_they_are_needed_and_nowhere_else(containers, ser
         assert modes.strip() == "600"
     known = str(containers.inspect(service)) + containers.execute(service, "env").stdout
     known += run("docker", "history", "--no-trunc", containers.inspect(service)[0]["Image"])
-    for value in _values(secrets):
+    for value in secret_values:
         assert value not in known
 
 
@@ -106,7 +105,8 @@ def test_every_secret_is_a_file_of_its_own_that_only_its_owner_reads(secrets):
     assert files == dict.fromkeys(set().union(*SECRETS.values()), 0o600)
 
 
-def _values(secrets: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def secret_values(containers, secrets: Path) -> list[str]:
     """What is secret in the files, read as root in a container since they belong to others."""
     script = "cat /secrets/*"
     mount = f"{secrets}:/secrets:ro"
@@ -155,33 +155,46 @@ def test_only_the_port_has_a_foot_outside_and_no_gateway_has_one_beside_the_stor
     assert [network["Internal"] for network in inspect([f"{PROJECT}_internal", f"{PROJECT}_data"])] == [True, True]
 
 
-@pytest.mark.parametrize("target", ["postgres:5432", "redis:6379"])
-def test_the_gateway_reaches_no_store(containers, target):
-    service, port = target.split(":")
-    assert _connects(containers, "auth-service", service, port) == "connected"
-    address = containers.inspect(service)[0]["NetworkSettings"]["Networks"][f"{PROJECT}_data"]["IPAddress"]
-    assert _connects(containers, "gateway", service, port) == "gaierror"
-    assert _connects(containers, "gateway", address, port) in ("TimeoutError", "OSError", "ConnectionRefusedError")
+def test_the_gateway_reaches_no_store(containers):
+    stores = {"postgres": 5432, "redis": 6379}
+    attempt = ("python", "-c", CONNECT)
+    connected = containers.execute("auth-service", *attempt, *(f"{name}:{port}" for name, port in stores.items()))
+    assert connected.stdout.split() == ["connected"] * 2
+    unknown = containers.execute("gateway", *attempt, *(f"{name}:{port}" for name, port in stores.items()))
+    assert unknown.stdout.split() == ["gaierror"] * 2
+    refused = containers.execute("gateway", *attempt, *_addresses(containers, stores))
+    assert len(refused.stdout.split()) == 2
+    assert set(refused.stdout.split()) <= {"TimeoutError", "OSError", "ConnectionRefusedError"}
 
 
-def _connects(containers, service, host, port):
-    """`connected`, or the name of the exception that a connection from a container of the service ends with."""
-    script = (
-        f"import socket\ntry: socket.create_connection(('{host}', {port}), 2)\n"
-        "except OSError as error: print(type(error).__name__)\nelse: print('connected')"
-    )
-    return containers.execute(service, "python", "-c", script).stdout.strip()
+# Connects to each `host:port` at the same time; prints `connected`, or the name of the exception that it ended with.
+CONNECT = """
+import concurrent.futures, socket, sys
+def connect(target):
+    host, _, port = target.rpartition(":")
+    try: socket.create_connection((host, int(port)), 2)
+    except OSError as error: return type(error).__name__
+    return "connected"
+print(*concurrent.futures.ThreadPoolExecutor(20).map(connect, sys.argv[1:]))
+"""
 
 
-@pytest.mark.parametrize("target", ["auth-service:8081", "user-service:8082", "postgres:5432", "redis:6379"])
-def test_who_is_outside_reaches_nothing_inside(containers, target):
-    service, port = target.split(":")
-    networks = containers.inspect(service)[0]["NetworkSettings"]["Networks"].values()
-    for host in (service, *(network["IPAddress"] for network in networks)):
-        script = f"import socket; socket.create_connection(('{host}', {port}), 2)"
-        network = f"--network={PROJECT}_edge"
-        command = ["docker", "run", "--rm", network, "parley-gateway:tests", "python", "-c", script]
-        assert subprocess.run(command, capture_output=True).returncode != 0
+def _addresses(containers, ports):
+    """Every address of these services, with the port of each."""
+    return [
+        f"{network['IPAddress']}:{port}"
+        for service, port in ports.items()
+        for network in containers.inspect(service)[0]["NetworkSettings"]["Networks"].values()
+    ]
+
+
+def test_who_is_outside_reaches_nothing_inside(containers):
+    ports = {"auth-service": 8081, "user-service": 8082, "postgres": 5432, "redis": 6379}
+    targets = [*(f"{service}:{port}" for service, port in ports.items()), *_addresses(containers, ports)]
+    attempt = ("--network", f"{PROJECT}_edge", "parley-gateway:tests", "python", "-c", CONNECT, *targets)
+    outcomes = run("docker", "run", "--rm", *attempt).split()
+    assert len(outcomes) == len(targets) == 10
+    assert "connected" not in outcomes
 
 
 def test_what_is_internal_has_no_way_out(containers):

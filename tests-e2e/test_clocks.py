@@ -6,7 +6,7 @@ import importlib.util
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -50,8 +50,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    with testing.running(tmp_path_factory.mktemp("clocks") / "data") as stack:
+def own_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
+    with testing.running(new_data_dir()) as stack:
         yield stack
 
 
@@ -82,7 +82,7 @@ async def statuses(http: aiohttp.ClientSession, held: dict[str, Tokens]) -> set[
     return {(name, reply.status) for name, sent in requests.items() for reply in await asyncio.gather(*sent)}
 
 
-@pytest.mark.parametrize("seconds", [3 * DAY, -3 * DAY, 90])
+@pytest.mark.parametrize("seconds", [3 * DAY, -3 * DAY])
 async def test_no_token_is_lost_to_a_replica_s_clock(own_stack: testing.Stack, tmp_path: Path, seconds: int) -> None:
     async with client_of(own_stack.url) as http:
         before = await held_by(http)

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -31,8 +32,8 @@ JWKS_READ = '"route": "/.well-known/jwks.json"'
 
 
 @pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    with testing.running(tmp_path_factory.mktemp("rotation") / "data") as stack:
+def own_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
+    with testing.running(new_data_dir()) as stack:
         yield stack
 
 

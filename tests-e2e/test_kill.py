@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import aiohttp
 import psutil
@@ -28,8 +29,8 @@ VICTIMS: dict[str, Victims] = {
 
 
 @pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    with testing.running(tmp_path_factory.mktemp("kill") / "data") as stack:
+def own_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
+    with testing.running(new_data_dir()) as stack:
         yield stack
 
 

@@ -24,13 +24,22 @@ pytestmark = needs_own_stack
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seeded by the first start on it, kept through all the others. Its path has a space."""
-    return tmp_path_factory.mktemp("make run") / "data"
+def data_dir(new_data_dir: Callable[..., Path]) -> Path:
+    """What the first start left, kept through all further starts. Its path has a space."""
+    return new_data_dir("make run")
+
+
+@pytest.fixture(scope="module")
+def stack(data_dir: Path) -> Iterator[Stack]:
+    """A stack that tests share which leave it running."""
+    with testing.running(data_dir) as stack:
+        yield stack
 
 
 @pytest.fixture
-def start(data_dir: Path) -> Iterator[Callable[[], Stack]]:
+def start(new_data_dir: Callable[..., Path]) -> Iterator[Callable[[], Stack]]:
+    """Call to start a stack, each time on the same data directory, which is this test's own."""
+    data_dir = new_data_dir("make run")
     stacks = []
 
     def start() -> Stack:
@@ -112,8 +121,8 @@ def test_broken_setting_is_named(tmp_path: Path, variables: dict[str, str], name
     assert all(word in line for word in named)
 
 
-def test_service_that_ends_at_once_ends_the_start(data_dir: Path) -> None:
-    line = refused(data_dir, GATEWAY_LOG_LEVEL="loud")
+def test_service_that_ends_at_once_ends_the_start(new_data_dir: Callable[..., Path]) -> None:
+    line = refused(new_data_dir("make run"), GATEWAY_LOG_LEVEL="loud")
     assert "gateway" in line
     assert "GATEWAY_LOG_LEVEL" in line
 
@@ -145,20 +154,40 @@ def test_second_start_keeps_the_data(start: Callable[[], Stack]) -> None:
     assert_gone(processes)
 
 
-def test_secrets_are_private(start: Callable[[], Stack], data_dir: Path) -> None:
-    start()
+def test_secrets_are_private(stack: Stack, data_dir: Path) -> None:
     modes = {path: path.stat().st_mode & 0o777 for path in (data_dir / "secrets", *(data_dir / "secrets").iterdir())}
     assert modes == {data_dir / "secrets": 0o700, data_dir / "secrets" / "AUTH_MASTER_KEYS": 0o600}
     assert (data_dir / "env").stat().st_mode & 0o777 == 0o600
 
 
-def test_two_stacks_on_one_data_directory_are_refused(start: Callable[[], Stack], data_dir: Path) -> None:
-    start()
+def test_two_stacks_on_one_data_directory_are_refused(stack: Stack, data_dir: Path) -> None:
     assert "DATA_DIR" in refused(data_dir)
 
 
-def test_whatever_is_killed_comes_back(start: Callable[[], Stack]) -> None:
-    stack = start()
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_printed_requests_work_as_they_stand(stack: Stack) -> None:
+    for title, command in examples(stack.url).items():
+        result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=20, check=True)
+        reply = json.loads(result.stdout)
+        assert "access_token" in reply.get("result", reply) or reply.get("email") == "person1@example.com", title
+
+
+def test_environment_file_serves_the_command_lines(stack: Stack, data_dir: Path) -> None:
+    script = 'set -a; . "$0"; set +a; "$1" -m auth_service clients list --json'
+    arguments, environment = testing.command(data_dir)
+    result = subprocess.run(
+        ["sh", "-c", script, str(data_dir / "env"), arguments[0]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert "MY_CLIENT_ID" in result.stdout
+    assert "GATEWAY_" not in (data_dir / "env").read_text(), "`make up` in the same shell would take it for its own"
+
+
+def test_whatever_is_killed_comes_back(stack: Stack) -> None:
     names = {"gateway", "auth_service", "user_service", "postgres"} | (
         {"redis-server"} if redis.executable() else set()
     )
@@ -173,8 +202,7 @@ def test_whatever_is_killed_comes_back(start: Callable[[], Stack]) -> None:
         eventually(all_run)
 
 
-def test_every_postgres_process_killed_at_once(start: Callable[[], Stack]) -> None:
-    stack = start()
+def test_every_postgres_process_killed_at_once(stack: Stack) -> None:
     postmaster = stack.processes()["postgres"]
     for process in (*postmaster.children(recursive=True), postmaster):
         with contextlib.suppress(psutil.NoSuchProcess):  # it may end because another one did
@@ -188,28 +216,3 @@ def test_nothing_outlives_a_killed_supervisor(start: Callable[[], Stack]) -> Non
     stack.supervisor.kill()
     assert_gone(processes, seconds=10)
     start()
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_printed_requests_work_as_they_stand(start: Callable[[], Stack]) -> None:
-    stack = start()
-    for title, command in examples(stack.url).items():
-        result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=20, check=True)
-        reply = json.loads(result.stdout)
-        assert "access_token" in reply.get("result", reply) or reply.get("email") == "person1@example.com", title
-
-
-def test_environment_file_serves_the_command_lines(start: Callable[[], Stack], data_dir: Path) -> None:
-    start()
-    script = 'set -a; . "$0"; set +a; "$1" -m auth_service clients list --json'
-    arguments, environment = testing.command(data_dir)
-    result = subprocess.run(
-        ["sh", "-c", script, str(data_dir / "env"), arguments[0]],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=True,
-    )
-    assert "MY_CLIENT_ID" in result.stdout
-    assert "GATEWAY_" not in (data_dir / "env").read_text(), "`make up` in the same shell would take it for its own"

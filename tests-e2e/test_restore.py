@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 import operations
 from dev import testing
-from drivers import DRIVERS, REFRESHING, RFC6749, Driver, Tokens
+from drivers import DOORKEEPER, DRIVERS, REFRESHING, RFC6749, Driver, Tokens
 from exchange import bearer, post_json, send
 from marks import needs_own_stack
 from members import Member, assert_accepted, assert_invalid_grant, assert_refused, new_member
@@ -63,12 +63,10 @@ class World:
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def world(new_data_dir: Callable[..., Path]) -> AsyncIterator[World]:
     """A backup was made, and much has ended since."""
-    directory = tmp_path_factory.mktemp("restore")
-    ports = testing.free_ports()
-    data_dir = directory / "data"
-    world = World(data_dir, ports, directory / "backup", testing.start(data_dir, **ports))
+    data_dir, ports = new_data_dir(), testing.free_ports()
+    world = World(data_dir, ports, data_dir.parent / "backup", testing.start(data_dir, **ports))
     try:
         async with connected(world) as http:
             await prepare(world, http)
@@ -86,7 +84,8 @@ async def prepare(world: World, http: aiohttp.ClientSession) -> None:
     signed_up = await asyncio.gather(*(new_member().sign_up(http) for _ in KINDS))
     world.members = dict(zip(KINDS, signed_up, strict=True))
     opened = {kind: await member.log_in_everywhere(http) for kind, member in world.members.items()}
-    clients = await asyncio.gather(*(operations.register_like(world.stack, driver) for driver in DRIVERS))
+    # One whose tokens are looked up, and one whose tokens are signed.
+    clients = await asyncio.gather(*(operations.register_like(world.stack, driver) for driver in (DOORKEEPER, RFC6749)))
     untouched = world.members["untouched"]
     world.of_disabled_clients = [(driver, await untouched.log_in(http, driver)) for driver in clients]
     saved = world.backups("save", world.backup)

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,8 +46,8 @@ class Evidence:
 
 
 @pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    with testing.running(tmp_path_factory.mktemp("secrets") / "data", **LOG_LEVELS) as stack:
+def own_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
+    with testing.running(new_data_dir(), **LOG_LEVELS) as stack:
         yield stack
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,13 +16,13 @@ from members import new_member
 
 pytestmark = needs_own_stack
 
-FLOOD, OTHERS = 240, 8
+FLOOD, OTHERS = 240, 4
 
 
 @pytest.fixture(scope="module")
-def flooded_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
+def flooded_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
     """A stack that lets a password wait no longer than it does by default."""
-    with testing.running(tmp_path_factory.mktemp("flooded") / "data", USERS_HASH_DEADLINE="2") as stack:
+    with testing.running(new_data_dir(), USERS_HASH_DEADLINE="2") as stack:
         yield stack
 
 

@@ -4,7 +4,8 @@ import asyncio
 import json
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -23,11 +24,10 @@ WRONG = "not the password"
 
 
 @pytest.fixture(scope="module")
-def throttling_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
+def throttling_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
     """A stack with the budgets as they are by default, behind one proxy that it trusts."""
     defaults = dict.fromkeys(("AUTH_THROTTLE_EXEMPT", "AUTH_REFRESH_RATE", "USERS_THROTTLE_EXEMPT"), "")
-    data_dir = tmp_path_factory.mktemp("throttling") / "data"
-    with testing.running(data_dir, GATEWAY_TRUSTED_PROXIES=PROXY, **defaults) as stack:
+    with testing.running(new_data_dir(), GATEWAY_TRUSTED_PROXIES=PROXY, **defaults) as stack:
         yield stack
 
 
@@ -114,7 +114,7 @@ async def test_the_time_of_a_refusal_does_not_tell_a_user_from_nobody(
                 for name, request in requests.items()
             },
             "known",
-            500,
+            250,
         )
 
     try:

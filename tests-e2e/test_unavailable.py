@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -30,8 +31,8 @@ Requests = dict[str, Awaitable[Reply]]
 
 
 @pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Stack]:
-    with testing.running(tmp_path_factory.mktemp("unavailable") / "data") as stack:
+def own_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
+    with testing.running(new_data_dir()) as stack:
         yield stack
 
 

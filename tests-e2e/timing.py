@@ -3,6 +3,7 @@
 import bisect
 import gc
 import http.client
+import math
 import random
 import statistics
 import time
@@ -12,8 +13,8 @@ from urllib.parse import urlencode, urlsplit
 from exchange import FORM
 
 WARM_UP = 30
-# The chance that a random request of one kind takes longer than one of the other: 0.5 is that nobody can tell.
-ALIKE = (0.45, 0.55)
+# How far from 0.5 the chance may be that a random request of one kind takes longer than one of the other.
+LEAST_MARGIN = 0.05
 
 Request = Callable[[], None]
 
@@ -68,25 +69,31 @@ def auc(first: list[float], second: list[float]) -> float:
     return wins / 2 / (len(first) * len(second))
 
 
+def margin(number: int) -> float:
+    """Two standard deviations of the AUC of two equal kinds with so many requests each; never below `LEAST_MARGIN`."""
+    return max(LEAST_MARGIN, 2 * math.sqrt((2 * number + 1) / 12) / number)
+
+
 def assert_alike(requests: Mapping[str, Request], control: str, number: int) -> None:
     """No kind can be told from `control`.
 
-    With 250 pairs the AUC of two equal kinds leaves the bounds by chance once in twenty times, with 500 once in 160.
-    What looks different is therefore measured once more, with twice the sample, and judged by that alone; two kinds
-    of which one is answered early are 0 or 1 in either.
+    The AUC of two equal kinds leaves the bounds by chance up to once in twenty times, with a sample of twice the size
+    once in 200. What looks different is therefore measured once more, with such a sample, and judged by that alone; two
+    kinds of which one is answered early are 0 or 1 in either.
     """
     others = [kind for kind in requests if kind != control]
-    suspects = _unlike(measure(requests, number), control, others)
+    most = margin(number)
+    suspects = _unlike(measure(requests, number), control, others, most)
     if suspects:
         again = {kind: requests[kind] for kind in (control, *suspects)}
-        assert _unlike(measure(again, 2 * number), control, suspects) == []
+        assert _unlike(measure(again, 2 * number), control, suspects, most) == []
 
 
-def _unlike(seconds: Mapping[str, list[float]], control: str, others: list[str]) -> list[str]:
+def _unlike(seconds: Mapping[str, list[float]], control: str, others: list[str], most: float) -> list[str]:
     areas = {kind: auc(seconds[kind], seconds[control]) for kind in others}
     usual = statistics.median(seconds[control])
     print(f"\n{control}: median {usual * 1000:.2f} ms of {len(seconds[control])}")
     for kind, area in areas.items():
         difference = statistics.median(seconds[kind]) - usual
         print(f"  {kind}: AUC {area:.3f}, median {difference * 1000:+.2f} ms ({difference / usual:+.1%})")
-    return [kind for kind, area in areas.items() if not ALIKE[0] <= area <= ALIKE[1]]
+    return [kind for kind, area in areas.items() if abs(area - 0.5) > most]

@@ -223,6 +223,19 @@ async def start_process(
         yield start
 
 
+@pytest.fixture(scope="module")
+async def shared_processes(shared_database_url: str, http: aiohttp.ClientSession) -> AsyncIterator[list[Process]]:
+    """Two auth-service processes over one database, which a module's tests may stop and continue."""
+    async with contextlib.AsyncExitStack() as stack:
+        users = await stack.enter_async_context(UserService().listening())
+        chosen = settings(shared_database_url, users)
+        started = [await stack.enter_async_context(process(chosen)) for _ in range(2)]
+        await asyncio.gather(*(one.answers(http) for one in started))
+        for one in started:
+            one.service = Service(one.url, shared_database_url, MASTER_KEYS, users, http)
+        yield started
+
+
 @pytest.fixture(scope="session")
 async def shared_replicas(shared_database_url: str, http: aiohttp.ClientSession) -> AsyncIterator[list[Service]]:
     async with contextlib.AsyncExitStack() as stack:

@@ -4,12 +4,8 @@ import asyncio
 import time
 
 import pytest
-from aiohttp import web
 
-from auth_service.core import login
-from timing import KeptAlive, assert_alike
-
-from .guesses import WRONG, address, came_from, evaluated, guess, statuses, unique
+from .guesses import address, evaluated, guess, statuses, unique
 from .service import at_once
 
 
@@ -130,13 +126,11 @@ async def test_never_more_than_a_hundred_guesses_in_a_row(start, parties, redis)
     assert {(await guess(service, party, user, home, user.password)).status for home in homes} == {429}
 
 
-async def test_an_attacker_does_not_keep_the_owner_out(start_process, redis, parties):
-    often = {"throttle_login_attempts": "10000/minute"}  # the owner logs in more often than an owner would
-    throttled = [(await start_process(redis_url=redis.url, throttle_exempt="", **often))[1] for _ in range(2)]
+async def test_an_attacker_does_not_keep_the_owner_out(throttled, parties):
     party, user, home = parties["doorkeeper"], throttled[0].users.add(), address()
     assert (await guess(throttled[0], party, user, home, user.password)).status == 200
     places, attacked = [address() for _ in range(500)], asyncio.Event()
-    turns = iter(range(10_000))
+    turns = iter(range(3_000))
 
     async def attack():
         for turn in turns:
@@ -148,7 +142,7 @@ async def test_an_attacker_does_not_keep_the_owner_out(start_process, redis, par
     attackers = [asyncio.create_task(attack()) for _ in range(20)]
     await attacked.wait()
     seconds = []
-    while not all(task.done() for task in attackers):
+    while not all(task.done() for task in attackers) and len(seconds) < 50:  # sixty a minute are allowed
         started = time.monotonic()
         # First where nobody has seen the owner yet.
         reply = await guess(throttled[(len(seconds) + 1) % 2], party, user, home, user.password)
@@ -174,96 +168,6 @@ async def test_success_clears_the_pair(throttled, parties):
         assert (await guess(throttled[0], party, user, place, user.password)).status == 200
 
 
-async def test_the_right_password_is_answered_like_a_wrong_one(throttled, party):
-    user, place = throttled[0].users.add(), address()
-    for _ in range(5):
-        await guess(throttled[0], party, user, place)
-    before = evaluated(throttled[0], user)
-    right, wrong = [await guess(throttled[1], party, user, place, word) for word in (user.password, WRONG)]
-    assert right.status == wrong.status == 429
-    assert right.body == wrong.body
-    assert set(right.headers) == set(wrong.headers)
-    assert evaluated(throttled[0], user) == before
-
-
-WORDS = {
-    "rfc6749": lambda body: body["error"] == "too_many_requests" and "error_description" in body,
-    "doorkeeper_jwt": lambda body: body["error"] == "too_many_requests" and "error_description" in body,
-    "cubux": lambda body: body["error"] == "too_many_requests",
-    "doorkeeper": lambda body: body["error"] == "too_many_requests" and "error_message" in body,
-    "passport": lambda body: body["error"] == "too_many_requests" and body["message"].startswith("There were"),
-    "bongo": lambda body: (body["status"], body["error"], body["causes"]) == (429, "too_many_requests", None),
-}
-
-
-async def test_each_dialect_says_so_in_its_own_form(throttled, party):
-    user, place = throttled[0].users.add(), address()
-    replies = [
-        await throttled[0].login(party, user, headers={**came_from(place), "language": "en"}, password=WRONG)
-        for _ in range(6)
-    ]
-    assert replies[-1].status == 429
-    assert 1 <= int(replies[-1].headers["Retry-After"]) <= 900
-    assert replies[-1].headers["Content-Type"] == replies[0].headers["Content-Type"]
-    assert WORDS[party.dialect](replies[-1].json)
-
-
-async def test_an_unknown_account_is_throttled_like_a_known_one(throttled, party):
-    user, place = throttled[0].users.add(), address()
-    nobody = throttled[0].users.add()
-    del throttled[0].users.users[nobody.login]
-    answers = []
-    for who in (user, nobody):
-        for n in range(7):
-            reply = await guess(throttled[n % 2], party, who, place)
-            answers.append((reply.status, reply.body, set(reply.headers)))
-    assert answers[:7] == answers[7:]
-
-
-async def test_nor_does_the_time_tell_them_apart_while_throttled(throttled, parties):
-    service, party = throttled[0], parties["rfc6749"]
-    user, nobody = service.users.add(), service.users.add()
-    del service.users.users[nobody.login]
-    for who in (user, nobody):
-        for _ in range(5):
-            await service.login(party, who, password=WRONG)
-    connection = KeptAlive(service.url)
-
-    def attempt(login, password):
-        form = {**party.credentials, "grant_type": "password", "username": login, "password": password}
-        connection.post(party.path, form, 429)
-
-    def measure():
-        assert_alike(
-            {
-                "known": lambda: attempt(user.login, WRONG),
-                "unknown": lambda: attempt(nobody.login, WRONG),
-                "right": lambda: attempt(user.login, user.password),
-            },
-            "known",
-            500,
-        )
-
-    try:
-        await asyncio.to_thread(measure)
-    finally:
-        connection.close()
-
-
-@pytest.mark.parametrize(("place", "network"), [("192.0.2.77", "192.0.2.77/32"), ("2001:db8::7:1", "2001:db8::/64")])
-async def test_user_service_is_told_which_network_a_login_comes_from(throttled, parties, place, network):
-    user = throttled[0].users.add()
-    await guess(throttled[0], parties["rfc6749"], user, place)
-    assert [check["network"] for check in throttled[0].users.checks if check["login"] == user.login] == [network]
-
-
-async def test_user_service_is_told_no_network_of_an_exempt_address(throttled, parties):
-    user = throttled[0].users.add()
-    await guess(throttled[0], parties["rfc6749"], user, "198.51.100.7")
-    checks = [check for check in throttled[0].users.checks if check["login"] == user.login]
-    assert [check.keys() for check in checks] == [{"login", "password", "login_type"}]
-
-
 async def test_many_accounts_from_one_network(throttled, parties):
     party, place = parties["doorkeeper"], address()
     user = throttled[0].users.add()
@@ -272,63 +176,3 @@ async def test_many_accounts_from_one_network(throttled, parties):
     assert statuses(replies) == {401: 100, 429: 5}
     assert (await guess(throttled[0], party, throttled[0].users.add(), address())).status == 401
     assert (await guess(throttled[0], party, user, place, user.password)).status == 200, "it is known there"
-
-
-async def test_a_failure_of_ours_counts_for_nobody(throttled, parties):
-    party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
-
-    async def broken(_request):
-        raise ConnectionResetError
-
-    throttled[0].users.fault = broken
-    replies = [await guess(throttled[n % 2], party, user, place, user.password) for n in range(30)]
-    assert statuses(replies) == {503: 30}
-    throttled[0].users.fault = None
-    assert (await guess(throttled[0], party, user, place, user.password)).status == 200
-
-
-def checks_wait(users):
-    """Have credential checks wait; returns a queue that tells of each, and the event that lets them be answered."""
-    asked, released = asyncio.Queue(), asyncio.Event()
-
-    async def slow(_request):
-        asked.put_nowait(None)
-        await released.wait()
-        return web.json_response({"user": None})
-
-    users.fault = slow
-    return asked, released
-
-
-async def test_an_owner_who_was_left_waiting_has_made_no_guess(throttled, parties):
-    """As in an outage of user-service, in which clients give up and try again."""
-    party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
-    asked, released = checks_wait(throttled[0].users)
-    for _ in range(2):
-        waiting = [asyncio.create_task(guess(throttled[0], party, user, place, user.password)) for _ in range(4)]
-        async with asyncio.timeout(5):
-            for _ in waiting:
-                await asked.get()
-        await asyncio.sleep(login.PATIENCE + 0.1)
-        for guessing in waiting:
-            guessing.cancel()
-        await asyncio.wait(waiting)
-    throttled[0].users.fault = None
-    released.set()
-    assert (await guess(throttled[0], party, user, place, user.password)).status == 200
-
-
-async def test_who_hangs_up_has_made_a_guess(throttled, parties):
-    party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
-    asked, released = checks_wait(throttled[0].users)
-    for n in range(5):
-        guessing = asyncio.create_task(guess(throttled[n % 2], party, user, place))
-        await asked.get()
-        guessing.cancel()
-    throttled[0].users.fault = None
-    released.set()
-
-    async def status():
-        return (await guess(throttled[0], party, user, place)).status
-
-    assert await status() == 429

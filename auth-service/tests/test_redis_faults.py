@@ -15,7 +15,8 @@ from .serving import eventually
 async def pair(start_process, own_redis):
     """Two processes that count in one Redis, which may be broken."""
     often = {"throttle_login_attempts": "10000/minute"}  # each user of `traffic` logs in without end
-    started = [await start_process(redis_url=own_redis.url, throttle_exempt="", **often) for _ in range(2)]
+    one = start_process(redis_url=own_redis.url, throttle_exempt="", **often)
+    started = await asyncio.gather(one, start_process(redis_url=own_redis.url, throttle_exempt="", **often))
     return [process for process, _ in started], [service for _, service in started]
 
 

@@ -114,37 +114,43 @@ async def test_an_ipv6_network_is_a_64(throttled, parties):
     assert (await guess(throttled[0], party, user, "2001:db8:0:2::1")).status == 401
 
 
-async def test_many_failures_of_many_accounts_from_many_networks_raise_an_alarm(start_process, parties, own_redis):
-    process, service = await start_process(redis_url=own_redis.url, throttle_exempt="", throttle_login_alarm="40")
-    party = parties["doorkeeper"]
+@pytest.fixture
+async def alarmed(start, own_redis, log):
+    """A service that raises an alarm at forty failures, and a function that counts the alarms raised so far."""
+    service, before = await start(redis_url=own_redis.url, throttle_exempt="", throttle_login_alarm="40"), log.tell()
+
+    def alarms():
+        return log.getvalue()[before:].count('"event": "more failures than successes"')
+
+    return service, alarms
+
+
+async def test_many_failures_of_many_accounts_from_many_networks_raise_an_alarm(alarmed, parties):
+    (service, alarms), party = alarmed, parties["doorkeeper"]
     await at_once(*(guess(service, party, service.users.add(), address()) for _ in range(40)))
     user, place = service.users.add(), address()
     assert [(await guess(service, party, user, place)).status for _ in range(4)] == [401] * 3 + [429]
-    await process.stop()
-    assert process.output.count('"event": "more failures than successes"') == 1
+    assert alarms() == 1
 
 
-async def test_logins_to_one_s_own_account_silence_no_alarm(start_process, parties, own_redis):
-    process, service = await start_process(redis_url=own_redis.url, throttle_exempt="", throttle_login_alarm="40")
-    party, own = parties["doorkeeper"], service.users.add()
+async def test_logins_to_one_s_own_account_silence_no_alarm(alarmed, parties):
+    (service, alarms), party = alarmed, parties["doorkeeper"]
+    own = service.users.add()
     for _ in range(41):
         assert (await guess(service, party, own, address(), own.password)).status == 200
         await guess(service, party, service.users.add(), address())
     await guess(service, party, service.users.add(), address())
-    await process.stop()
-    assert process.output.count('"event": "more failures than successes"') == 1
+    assert alarms() == 1
 
 
-async def test_where_more_accounts_succeed_than_logins_fail_there_is_no_alarm(start_process, parties, own_redis):
-    process, service = await start_process(redis_url=own_redis.url, throttle_exempt="", throttle_login_alarm="40")
-    party = parties["doorkeeper"]
+async def test_where_more_accounts_succeed_than_logins_fail_there_is_no_alarm(alarmed, parties):
+    (service, alarms), party = alarmed, parties["doorkeeper"]
     for _ in range(42):
         user = service.users.add()
         assert (await guess(service, party, user, address(), user.password)).status == 200
     for _ in range(42):
         await guess(service, party, service.users.add(), address())
-    await process.stop()
-    assert "more failures than successes" not in process.output
+    assert alarms() == 0
 
 
 async def test_right_secrets_of_a_disabled_client_are_no_guesses(throttled, command, parties):
@@ -292,22 +298,22 @@ async def test_an_account_that_cannot_be_opened_is_told_why(clear, own_redis):
     assert (await clear("ann", own_redis.url)).refusal == "Redis does not do it: ConnectionError"
 
 
-async def test_each_refusal_is_one_event_and_counted(start_process, parties, redis):
-    process, service = await start_process(redis_url=redis.url, throttle_exempt="")
+async def test_each_refusal_is_one_event_and_counted(start, parties, redis, log):
+    service, before = await start(redis_url=redis.url, throttle_exempt=""), log.tell()
     party, place = parties["rfc6749"], address()
     user = service.users.add()
     for _ in range(8):
         await guess(service, party, user, place)
     counters = (await service.request("GET", "/stats")).json["counters"]
     assert (counters["login admitted"], counters["login failed"], counters["login throttled"]) == (5, 5, 3)
-    await process.stop()
-    lines = [json.loads(line) for line in process.output.splitlines() if '"attempt throttled"' in line]
+    written = log.getvalue()[before:].splitlines()
+    lines = [json.loads(line) for line in written if '"attempt throttled"' in line]
     assert len(lines) == 3
     for line in lines:
         assert line["kind"] == "login"
         assert line["budget"] == "account and network"
         assert (line["address"], line["client_id"]) == (place, party.client_id)
         assert 1 <= line["retry_after"] <= 900
-    refused = [json.loads(line) for line in process.output.splitlines() if '"grant refused"' in line]
+    refused = [json.loads(line) for line in written if '"grant refused"' in line]
     assert [line["address"] for line in refused] == [place] * 5
-    assert WRONG not in process.output
+    assert not any(WRONG in line for line in written)

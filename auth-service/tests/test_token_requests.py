@@ -34,13 +34,24 @@ async def test_a_parameter_given_twice_is_refused(service, parties):
 async def test_nothing_but_the_grant_type_may_stand_in_the_query(service, parties, log):
     party, user = parties["rfc6749"], service.users.add()
     good = {"grant_type": "password", "username": user.login, "password": user.password, **party.credentials}
-    for name in ("client_id", "client_secret", "username", "password"):
+    others = dict.fromkeys(("login", "phone_number", "refresh_token", "token", "scope"), "s3cr3t")
+    for name, value in ({name: good[name] for name in good if name != "grant_type"} | others).items():
         rest = {key: value for key, value in good.items() if key != name}
-        reply = await service.request("POST", f"{party.path}?{name}={good[name]}", json=rest)
-        assert reply.error in ((400, "invalid_request"), (401, "invalid_client"))
-        assert good[name] not in reply.body.decode()
+        reply = await service.request("POST", f"{party.path}?{name}={value}", json=rest)
+        assert reply.error in ((400, "invalid_request"), (401, "invalid_client")), name
+        assert value not in reply.body.decode()
     assert party.secret not in log.getvalue()
     assert user.password not in log.getvalue()
+
+
+@pytest.mark.parametrize("value", [5, 1.5, True, ["s3cr3t"], {"s3cr3t": "s3cr3t"}])
+async def test_a_parameter_that_is_no_text_is_refused(service, parties, value):
+    party, user = parties["rfc6749"], service.users.add()
+    good = {"grant_type": "password", "username": user.login, "password": user.password, **party.credentials}
+    for name in (*good, "scope", "refresh_token"):
+        reply = await service.request("POST", party.path, json={**good, name: value})
+        assert reply.error == (400, "invalid_request"), name
+        assert b"s3cr3t" not in reply.body
 
 
 @pytest.mark.parametrize(

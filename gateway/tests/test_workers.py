@@ -130,10 +130,10 @@ async def test_a_worker_that_stands_still_is_replaced(parent):
 async def test_a_parent_that_stood_still_kills_no_worker(parent):
     before = await parent.pids()
     parent.process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(2 * workers._SILENCE)
+    await asyncio.sleep(workers._SILENCE + 1)
     parent.process.send_signal(signal.SIGCONT)
     await _eventually(parent.ready)  # at first it answers 503 to all requests, as after every suspension
-    for _ in range(20):
+    for _ in range(10):
         assert await parent.ready()
         await asyncio.sleep(0.1)
     assert await parent.pids() == before

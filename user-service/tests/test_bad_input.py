@@ -36,57 +36,29 @@ ENDPOINTS = [
     Endpoint("POST", "/internal/credentials/account", {"login": f"{CANARY}@x.com"}, "credentials:check"),
 ]
 
+by_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
 
-def unreadable(valid: dict[str, Any]) -> Iterator[tuple[str, bytes, dict[str, str], set[int]]]:
-    """Each fault with a body, its headers, and the statuses that are right."""
-    text = json.dumps(valid)
-    first = next(iter(valid))
-    for name, body in {
-        "nothing": "",
-        "half": text[: len(text) // 2],
-        "more": text + "x",
-        "a list": "[]",
-        "a text": '"x"',
-        "null": "null",
-        "a comma": text[:-1] + ",}",
-        "NaN": text[:-1] + ', "x": NaN}',
-        "an endless number": text[:-1] + f', "x": {"9" * 5000}}}',
-        "depth": text[:-1] + ', "x": ' + "[" * DEEP + "]" * DEEP + "}",
-        "depth of objects": '{"a":' * DEEP + "1" + "}" * DEEP,
-        "a name twice": text[:-1] + f', "{first}": {json.dumps(valid[first])}}}',
-        "an escaped name twice": text[:-1] + f', "\\u{ord(first[0]):04x}{first[1:]}": 1}}',
-    }.items():
-        yield name, body.encode(), JSON, {400}
-    raw = text.encode()
-    yield (
-        "invalid UTF-8",
-        raw.replace(b"x.com", b"\xff.com").replace(b"ids", b"\xffds").replace(b"horse", b"\xfe"),
-        JSON,
-        {400},
-    )
-    yield "UTF-16", text.encode("utf-16"), JSON, {400}
-    yield "a byte order mark", b"\xef\xbb\xbf" + raw, JSON, {400}
-    yield "NUL in a name", raw[:-1] + b', "x\\u0000": 1}', JSON, {422}
-    yield "too much", raw[:-1] + b', "x": "' + b"x" * 65_536 + b'"}', JSON, {413}
-    for content_type in ("text/plain", "application/x-www-form-urlencoded", "application/xml", "", "x"):
-        yield f"type {content_type!r}", raw, {"Content-Type": content_type}, {415}
-    for charset in ("bogus", "utf-7", "utf-16", "latin-1"):
-        yield f"charset {charset}", raw, {"Content-Type": f"application/json; charset={charset}"}, {415}
-    yield "an encoding", raw, JSON | {"Content-Encoding": "gzip"}, {415}
+
+def unreadable(valid: dict[str, Any]) -> Iterator[tuple[bytes, dict[str, str], set[int]]]:
+    """Bodies with their headers, and the statuses that are right; the readers' own tests have all the others."""
+    raw, first = json.dumps(valid).encode(), next(iter(valid))
+    for body in (
+        raw[: len(raw) // 2],
+        b"[]",
+        raw[:-1] + f', "{first}": 1}}'.encode(),
+        raw[:-1] + b', "x": NaN}',
+        raw[:-1] + b', "x": ' + b"[" * DEEP + b"]" * DEEP + b"}",
+        b"\xef\xbb\xbf" + raw,
+    ):
+        yield body, JSON, {400}
+    yield raw[:-1] + b', "x\\u0000": 1}', JSON, {422}
+    yield raw[:-1] + b', "x": "' + b"x" * 65_536 + b'"}', JSON, {413}
+    yield raw, JSON | {"Content-Encoding": "gzip"}, {415}
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "", "application/json; charset=utf-7"):
+        yield raw, {"Content-Type": content_type}, {415}
     packed = msgpack.packb(valid)
-    pairs = b"\x82" + msgpack.packb(first) + msgpack.packb(valid[first])
-    for name, body in {
-        "half MessagePack": packed[:-1],
-        "more MessagePack": packed + b"\x01",
-        "MessagePack that is no map": msgpack.packb([valid]),
-        "a MessagePack name twice": pairs + pairs[1:],
-        "deep MessagePack": b"\x81\xa1x" + b"\x91" * DEEP + b"\x01",
-        "a MessagePack name of bytes": msgpack.packb({**valid, b"x": 1}),
-        "a MessagePack name that is a number": msgpack.packb({**valid, 1: 1}),
-        "invalid UTF-8 in MessagePack": b"\x81\xa1\xff\x01",
-        "JSON called MessagePack": raw,
-    }.items():
-        yield name, body, MSGPACK, {400, 415, 422}
+    for body in (packed[:-1], packed + b"\x01", msgpack.packb({**valid, b"x": 1}), msgpack.packb([valid])):
+        yield body, MSGPACK, {400, 415}
 
 
 def wrong(valid: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,12 +67,10 @@ def wrong(valid: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "an unknown field in capitals", {**valid, CANARY.upper(): 1}
     for name, value in valid.items():
         yield f"no {name}", {key: item for key, item in valid.items() if key != name}
-        for bad in (1, 1.5, True, [], {}, [valid], {"x": value}):
-            if bad != [] or name != "ids":
-                yield f"{name} is {bad!r}"[:40], {**valid, name: bad}
+        for bad in (1, True, [valid], {"x": value}):
+            yield f"{name} is {bad!r}"[:40], {**valid, name: bad}
         if isinstance(value, str):
             yield f"NUL in {name}", {**valid, name: value + "\0"}
-            yield f"a surrogate in {name}", {**valid, name: value + "\ud800"}
         if isinstance(value, dict):
             for what, inner in wrong(value):
                 if not (what.startswith("no ") and name == "user" and len(inner) == len(value) - 1):
@@ -143,17 +113,6 @@ OTHERS: list[tuple[str, int, dict[str, Any]]] = [
     *((f"ack: {ids}", 4, {"ids": ids}) for ids in (["1"], [0], [-1], [2**63], [1.5], [None], [1] * 1001)),
 ]
 
-UNREADABLE = [
-    pytest.param(endpoint, *case[1:], id=f"{endpoint.path} {case[0]}")
-    for endpoint in ENDPOINTS
-    for case in unreadable(endpoint.body)
-]
-WRONG = [
-    pytest.param(endpoint, body, id=f"{endpoint.path} {what}")
-    for endpoint in ENDPOINTS
-    for what, body in wrong(endpoint.body)
-] + [pytest.param(ENDPOINTS[number], body, id=what) for what, number, body in OTHERS]
-
 
 class Target:
     def __init__(self, service: Any, connection: Any, user_id: int) -> None:
@@ -190,16 +149,21 @@ async def target(lasting_service: Any) -> AsyncIterator[Target]:
     await connection.close()
 
 
-@pytest.mark.parametrize(("endpoint", "data", "headers", "statuses"), UNREADABLE)
-async def test_a_body_that_cannot_be_read_is_refused(
-    target: Target, endpoint: Endpoint, data: bytes, headers: dict[str, str], statuses: set[int]
-) -> None:
-    assert (await target.send(endpoint, data, headers)).status in statuses
+@by_endpoint
+async def test_a_body_that_cannot_be_read_is_refused(target: Target, endpoint: Endpoint) -> None:
+    for data, headers, statuses in unreadable(endpoint.body):
+        assert (await target.send(endpoint, data, headers)).status in statuses, (data[:80], headers)
 
 
-@pytest.mark.parametrize(("endpoint", "body"), WRONG)
-async def test_a_body_with_a_fault_in_a_field_is_refused(target: Target, endpoint: Endpoint, body: Any) -> None:
-    assert (await target.send(endpoint, json.dumps(body).encode(), JSON)).status == 422
+@by_endpoint
+async def test_a_body_with_a_fault_in_a_field_is_refused(target: Target, endpoint: Endpoint) -> None:
+    for what, body in wrong(endpoint.body):
+        assert (await target.send(endpoint, json.dumps(body).encode(), JSON)).status == 422, what
+
+
+@pytest.mark.parametrize(("number", "body"), [pytest.param(*case, id=what) for what, *case in OTHERS])
+async def test_a_value_that_is_not_allowed_is_refused(target: Target, number: int, body: Any) -> None:
+    assert (await target.send(ENDPOINTS[number], json.dumps(body).encode(), JSON)).status == 422
 
 
 async def test_the_field_with_a_forbidden_character_is_named(target: Target) -> None:
@@ -213,7 +177,7 @@ async def test_a_wait_that_cannot_be_is_refused(target: Target, wait: str) -> No
     assert (await target.send(endpoint, b"", {})).status == 422
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
+@by_endpoint
 async def test_who_is_not_known_is_told_so_whatever_the_body(lasting_service: Any, endpoint: Endpoint) -> None:
     if endpoint.path != "/api/v1/users":
         reply = await lasting_service.request(endpoint.method, endpoint.path.format(id=1), data=b"{", headers=JSON)

@@ -52,7 +52,7 @@ async def test_a_check_may_say_which_network_it_comes_from(service: Any, network
     assert (reply.status, reply.json["user"]["id"]) == (200, user.id)
 
 
-async def test_every_refusal_has_the_same_bytes(service: Any) -> None:
+async def test_every_refusal_has_the_same_bytes_and_costs_one_hash(service: Any) -> None:
     await service.add(PASSWORD, email="known@x.com")
     await service.add(PASSWORD, email="disabled@x.com")
     await service.add(email="nopassword@x.com")
@@ -60,30 +60,30 @@ async def test_every_refusal_has_the_same_bytes(service: Any) -> None:
     await service.rows("UPDATE users SET disabled_at = now() WHERE email = 'disabled@x.com'")
     await service.rows("DELETE FROM users WHERE id = $1", gone.id)
     token = service.issuer.service_token("credentials:check")
-    replies = [
-        await service.request(
-            "POST", "/internal/credentials/check", {"login": login, "password": password}, token=token
-        )
-        for login, password in [
-            ("known@x.com", "wrong"),
-            ("known@x.com", ""),
-            ("known@x.com", PASSWORD + " " * 1024),
-            ("unknown@x.com", PASSWORD),
-            ("disabled@x.com", PASSWORD),
-            ("deleted@x.com", PASSWORD),
-            ("nopassword@x.com", PASSWORD),
-            ("nopassword@x.com", ""),
-            ("", PASSWORD),
-            ("@", PASSWORD),
-            ("x" * 60_000, PASSWORD),
-        ]
-    ]
+    replies, hashed = [], []
+    for login, password in (
+        ("known@x.com", "wrong"),
+        ("known@x.com", ""),
+        ("known@x.com", PASSWORD + " " * 1024),
+        ("unknown@x.com", PASSWORD),
+        ("disabled@x.com", PASSWORD),
+        ("deleted@x.com", PASSWORD),
+        ("nopassword@x.com", PASSWORD),
+        ("nopassword@x.com", ""),
+        ("", PASSWORD),
+        ("@", PASSWORD),
+        ("x" * 60_000, PASSWORD),
+    ):
+        body = {"login": login, "password": password}
+        replies.append(await service.request("POST", "/internal/credentials/check", body, token=token))
+        hashed.append((await service.request("GET", "/stats")).json["counters"]["passwords hashed"])
     assert {(reply.status, reply.body) for reply in replies} == {(200, b'{"user":null}')}
     varying = {"date", "x-request-id"}
     headers = [
         {name: value for name, value in reply.headers.items() if name.lower() not in varying} for reply in replies
     ]
     assert headers == [headers[0]] * len(headers)
+    assert hashed == [hashed[0] + number for number in range(len(replies))]
 
 
 async def test_a_check_is_logged_with_the_user_where_known_and_never_with_what_was_typed(service: Any) -> None:

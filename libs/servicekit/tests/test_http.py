@@ -132,11 +132,13 @@ async def test_a_body_has_limits(ask, monkeypatch, port):
     assert (await ask("POST", "/echo", data=b'{"a": 1}', headers=headers))[0] == 200
     assert (await ask("POST", "/echo", data=b" " * 65537, headers=headers))[0] == 413
     assert (await ask("POST", "/echo", data=chunks(), headers=headers))[0] == 413
-    assert (await ask("POST", "/echo", data=b"{}", headers=headers | {"Content-Encoding": "gzip"}))[0] == 415
-    assert (await ask("POST", "/echo", data=b"{}", headers={"Content-Type": "text/plain"}))[0] == 415
-    assert (await ask("POST", "/echo", data=b"{}", headers={"Content-Type": "application/json; charset=utf-7"}))[
-        0
-    ] == 415
+    for coding in ("gzip", "br", "deflate", "s3cr3t"):
+        assert (await ask("POST", "/echo", data=b"{}", headers=headers | {"Content-Encoding": coding}))[0] == 415
+    types = ("", "s3cr3t", "text/plain", "application/jsonx", "multipart/form-data; boundary=x", "application/msgpack")
+    charsets = (f"{wire.JSON}; charset={charset}" for charset in ("utf-7", "utf-16", "latin-1", "s3cr3t"))
+    for content_type in (*types, *charsets, f"{wire.FORM}; charset=utf-7"):
+        assert (await ask("POST", "/echo", data=b"{}", headers={"Content-Type": content_type}))[0] == 415, content_type
+    assert (await ask("POST", "/echo", data=b"{}", skip_auto_headers=["Content-Type"]))[0] == 415
     assert (await ask("POST", "/echo", data=b"{}", headers=[("Content-Type", "application/json")] * 2))[0] == 400
     monkeypatch.setattr(http, "BODY_TIMEOUT", 0.1)
     async with connected(port) as (reader, writer):

@@ -31,10 +31,15 @@ def test_what_is_well_formed_is_read():
         b'"text"',
         b"[]",
         b"{",
+        b'{"a": 1,}',
+        b'{"a": 1, "b"}',
         b"{} {}",
+        b"{}x",
         b"\xef\xbb\xbf{}",
         '{"a": 1}'.encode("utf-16"),
         b'{"a": "\xff"}',
+        b'{"a": "\xed\xbf\xbf"}',  # U+DFFF
+        b'{"a": "\x01"}',
         b'{"a": NaN}',
         b'{"a": -Infinity}',
         b'{"a": 1e999}',
@@ -43,6 +48,7 @@ def test_what_is_well_formed_is_read():
         b'{"a": 1, "\\u0061": 2}',
         b'{"a": ' + b"1" * 5000 + b"}",
         b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
     ],
 )
 def test_no_other_json_is_read(raw):
@@ -69,7 +75,7 @@ def test_no_other_messagepack_is_read(raw):
     assert refused(read_msgpack, raw).status == 400
 
 
-@pytest.mark.parametrize("text", ["\0", "a\0", "\ud800"])
+@pytest.mark.parametrize("text", ["\0", "a\0", "\ud800", "\udc00\ud800"])
 def test_a_text_that_cannot_be_stored_is_refused_with_its_field(text):
     for body in ({"user": {"email": text}}, {"user": {"email": ["ok", text]}}):
         error = refused(read_json, json.dumps(body).encode())
@@ -77,7 +83,9 @@ def test_a_text_that_cannot_be_stored_is_refused_with_its_field(text):
     assert refused(read_json, json.dumps({text: 1}).encode()).status == 422
 
 
-@pytest.mark.parametrize("raw", [b"a=%ff", b"%fe=a", b"a=\xff", b"a=%C3", b"a=1&a=2", b"a=1&%61=2", b"a=%00"])
+@pytest.mark.parametrize(
+    "raw", [b"a=%ff", b"%fe=a", b"a=\xff", b"a=%C3", b"a=1&a=2", b"a=1&%61=2", b"a=%00", b"a=%c0%80", b"a=%ed%a0%80"]
+)
 def test_no_other_form_is_read(raw):
     assert refused(read_form, raw).status in (400, 422)
 
