@@ -23,7 +23,7 @@ from containers import REPOSITORY, SERVICES, STORES, Containers, run
 from seeding import seed_containers
 from steady_clients import done, failures, steady_clients
 
-# The last release. There is none yet: this is the last revision before migrations became SQL files and keys got purposes.
+# The last release. There is none yet: this is the last revision before keys got purposes.
 PREVIOUS = "433e59ce4354301cef7a2f50f922d0ca2f195769"
 PROJECT = "parley-mixed"
 
