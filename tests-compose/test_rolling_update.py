@@ -16,11 +16,12 @@ async def test_two_rolling_updates_with_one_gateway_fail_no_request(containers, 
     port = containers.ids("port")
     async with steady_clients(containers.url) as clients:
         print()
-        for services in (SERVICES, ("gateway",)):  # the second update starts from what the first one left
-            before, passed = {service: set(containers.ids(service)) for service in services}, done(clients)
-            print(await asyncio.to_thread(containers.script, "rolling-update.sh", *services), end="")
+        for named in ((), ("gateway",)):  # the second update starts from what the first one left
+            replaced_services = named or SERVICES
+            before, passed = {service: set(containers.ids(service)) for service in replaced_services}, done(clients)
+            print(await asyncio.to_thread(containers.script, "rolling-update.sh", *named), end="")
             print(f"meanwhile: {dict(done(clients) - passed)}")
-            for service in services:
+            for service in replaced_services:
                 after = set(containers.ids(service))
                 assert len(after) == len(before[service])
                 assert not after & before[service]
