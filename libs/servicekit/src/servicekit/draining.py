@@ -1,4 +1,4 @@
-"""How a server that stops gets rid of its connections without losing a request."""
+"""Drains the connections of a server that stops, without losing a request."""
 
 import asyncio
 import contextlib
@@ -15,17 +15,17 @@ TIMEOUT = 1.0
 
 
 class Draining:
-    """Closes connections after an answer that says so, once it has begun.
+    """Once begun, closes each connection after an answer that announces it.
 
-    A connection that is closed between two requests may meet one that is on its way: a login that nobody answers, and
-    that the gateway must not send again. Those that are still idle after a second are not much in use.
+    If a connection is closed between two requests, the next one may already be on its way: a login that nobody answers,
+    and that the gateway must not send again. Connections that are still idle after a second are rarely used.
     """
 
     def __init__(self) -> None:
         self._begun = False
 
     async def drain(self, runner: web.AppRunner) -> None:
-        """Take no more connections; returns when all that are left have a request in flight, or after a second."""
+        """Accept no more connections; returns when all remaining ones have a request in flight, or after a second."""
         self._begun = True
         for site in list(runner.sites):
             await _stop(site, cast(web.Server, runner.server))
@@ -36,19 +36,19 @@ class Draining:
             await asyncio.sleep(0.01)
 
     async def close_after(self, _request: web.BaseRequest, response: web.StreamResponse) -> None:
-        """To be called when a response's headers are about to be sent."""
+        """Called when a response's headers are about to be sent."""
         if self._begun:
             response.force_close()
             response.headers[hdrs.CONNECTION] = "close"  # aiohttp has written its headers already
 
 
 async def _stop(site: web.BaseSite, server: web.Server) -> None:
-    """Take no more connections but those that wait to be accepted, which closing the socket would reset."""
+    """Stop listening, but accept the connections in the backlog, which closing the socket would reset."""
     sockets = cast(asyncio.Server, site._server).sockets
     queues = [socket.socket(fileno=os.dup(listening.fileno())) for listening in sockets]
     await site.stop()
     for queue in queues:
-        with queue, contextlib.suppress(OSError):  # BlockingIOError: nobody waits any more
+        with queue, contextlib.suppress(OSError):  # BlockingIOError: the backlog is empty
             while True:
                 connection, _ = queue.accept()
                 await asyncio.get_running_loop().connect_accepted_socket(server, connection)

