@@ -32,8 +32,8 @@ def serve() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the newest schema."""
-    from servicekit import migrations  # alembic takes a second to import, and serving needs none
+    """Migrate the database to the newest schema."""
+    from servicekit import migrations  # importing alembic takes a second, and `serve` does not need it
 
     settings = load_settings(DatabaseSettings)
     try:

@@ -29,7 +29,7 @@ class _Settings(ServiceSettings):
 
 
 class DatabaseSettings(_Settings):
-    """What the migrations need."""
+    """The settings that migrations need."""
 
     database_url: PostgresUrl = Field(description="PostgreSQL database of auth-service, as a `postgresql://` URL.")
 
@@ -50,14 +50,14 @@ class StoreSettings(DatabaseSettings):
 
 
 class ThrottleCommandSettings(ThrottleSettings, StoreSettings):
-    """Settings of `throttles …`, which asks user-service whose account it is."""
+    """The settings of `throttles …`, which asks user-service for the account of a login."""
 
     issuer: BaseUrl = Field(description="Public URL of the gateway: `iss` of every token, base of the metadata.")
     users_url: BaseUrl = Field(description="Base URL of user-service.")
 
 
 class Settings(ThrottleCommandSettings):
-    """What the service needs."""
+    """The settings of the service."""
 
     port: Port = Field(8081, description="Port the service listens on.")
     gateway_read_timeout: float = Field(
@@ -132,12 +132,12 @@ class Settings(ThrottleCommandSettings):
 
     @property
     def refresh_limits(self) -> RefreshLimits:
-        """The bounds on refreshes that these numbers give."""
+        """The limits on refreshes."""
         return RefreshLimits(self.refresh_grace_seconds, self.refresh_retries, window(self.refresh_rate))
 
     @property
     def budgets(self) -> Budgets:
-        """The budgets by these numbers."""
+        """The budgets for guesses."""
         return Budgets(
             logins=guess_budgets(
                 LOGINS,

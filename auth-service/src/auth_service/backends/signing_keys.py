@@ -1,7 +1,7 @@
-"""Signing keys: their life in PostgreSQL, encrypted under the master key, and the signatures made with them.
+"""Signing keys: their life cycle in PostgreSQL, encrypted under the master key, and the signatures made with them.
 
-pending (published in the JWKS) → active → retiring (verifies only) → gone. Key objects are kept: parsing a PEM at
-every signature costs sixty times as much as the signature.
+pending (published in the JWKS) → active → retiring (verifies only) → gone. Key objects are kept in memory: parsing a
+PEM for every signature would cost sixty times as much as the signature itself.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from servicekit import http, jws
 from servicekit.known_keys import KnownKeys, UnknownKeyError
 from servicekit.postgres import Database
 
-# Every replica reads the keys so often, since a key that is removed must verify nothing from then on. user-service
-# fetches them every five seconds (`RemoteKeys`); the rest of the 15 is for statements and requests that take long.
+# Every replica reloads the keys this often, because a removed key must soon verify nothing. user-service fetches them
+# every five seconds (`RemoteKeys`); the rest of the 15 seconds allows for slow statements and requests.
 RELOAD_SECONDS = 1.0
 LEAST_PUBLISH_SECONDS = 15
 
@@ -64,9 +64,9 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The port `ServerKeys`. The background work calls `reload` every second and `advance` every five seconds.
+    """Implements the port `ServerKeys`. Background work calls `reload` every second and `advance` every five seconds.
 
-    `dialects` are the names of those whose tokens an algorithm signs: a retiring key lasts as long as these do.
+    `dialects` maps each algorithm to the dialects whose tokens it signs: a retiring key lasts as long as such a token.
     """
 
     def __init__(self, database: Database, keyring: Keyring, dialects: Mapping[str, Sequence[str]]) -> None:
@@ -77,7 +77,7 @@ class SigningKeys:
         self._active: dict[str, SigningKey] = {}
 
     async def reload(self) -> None:
-        """Read the keys again; those known already are not parsed again."""
+        """Read the keys again; keys that are already known are not parsed again."""
         await self._keys.reread()
 
     async def _read(self) -> tuple[dict[str, SigningKey], float]:
@@ -93,18 +93,18 @@ class SigningKeys:
         return SigningKey(row["kid"], row["algorithm"], row["status"], private, public)
 
     async def ensure(self) -> None:
-        """See to it that every algorithm has an active key, then load the keys."""
+        """Ensure that every algorithm has an active key, then load the keys."""
         rows = await self._database.fetch(SELECT)
         for algorithm in self._dialects.keys() - {row["algorithm"] for row in rows if row["status"] == "active"}:
             await self._insert(algorithm, "active", timedelta(0))
         await self.reload()
 
     async def rotate(self, algorithm: str, publish_for: timedelta) -> str | None:
-        """Make a key that is published now and signs after `publish_for`; None when one is pending already."""
+        """Create a key that is published now and signs after `publish_for`; returns None if one is already pending."""
         return await self._insert(algorithm, "pending", publish_for)
 
     async def rotate_soon(self, algorithm: str, publish_for: timedelta) -> str:
-        """As `rotate`; a key that is pending already signs as soon as it has been published for so long."""
+        """Like `rotate`, but a key that is already pending signs as soon as it has been published for that long."""
         while True:
             kid = await self.rotate(algorithm, publish_for)
             if kid is not None:
@@ -114,11 +114,11 @@ class SigningKeys:
                 return str(pending["kid"])
 
     async def remove(self, kid: str) -> bool:
-        """Remove a key, so that no token it signed verifies; False if there is none, or if it is the active one."""
+        """Remove a key, so that no token it signed verifies. Returns False if there is no such key or it is active."""
         return await self._database.write(REMOVE, kid) > 0
 
     async def have_begun(self, kids: Sequence[str]) -> bool:
-        """True once all these keys sign, by what the database says now."""
+        """True once all these keys sign, according to the database."""
         await self.advance()
         row = await self._database.fetchrow(ANY_PENDING, kids)
         return not row["pending"]
@@ -131,7 +131,7 @@ class SigningKeys:
         return row["kid"] if row else None
 
     async def advance(self) -> None:
-        """Activate the pending keys whose time has come, retire those they replace, remove those that are gone."""
+        """Activate pending keys that are due, retire those they replace, and remove retiring keys that are due."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(DUE):
                 dialects = self._dialects[row["algorithm"]]
@@ -144,7 +144,7 @@ class SigningKeys:
         return await self._database.fetch(SELECT_ALL)
 
     async def public_key(self, kid: str, issued_at: float) -> Any:
-        """The ES256 public key `kid`; it is what checks internal tokens (`servicekit.internal_tokens.Keys`)."""
+        """The ES256 public key `kid`, with which internal tokens are checked (`servicekit.internal_tokens.Keys`)."""
         try:
             key = await self._keys.find(kid, issued_at)
         except UnavailableError as error:
@@ -206,7 +206,7 @@ class SigningKeys:
         raise InvalidTokenError
 
     async def _signer(self, token: str, header: dict[str, Any], algorithm: str, issued_at: int) -> str:
-        """The `kid` for a token that names none: any key of the algorithm may have signed it, even a new one."""
+        """The `kid` of the key that signed a token without one; it may be any key of the algorithm, even a new one."""
         kid = self._known_signer(token, header, algorithm)
         if kid is None:
             complete = await self._keys.complete_for(issued_at)
@@ -244,12 +244,12 @@ def _load(private: bytes) -> Any:
 
 def _public_jwk(key: SigningKey) -> dict[str, Any]:
     jwk = jwt.get_algorithm_by_name(key.algorithm).to_jwk(key.public, as_dict=True)
-    jwk.pop("key_ops", None)  # PyJWT adds it to some; beside `use` it does not belong (RFC 7517 section 4.3)
+    jwk.pop("key_ops", None)  # PyJWT adds it to some keys; it should not accompany `use` (RFC 7517 section 4.3)
     return {**jwk, "kid": key.kid, "use": "sig", "alg": key.algorithm}
 
 
 def _compact(algorithm: str, key: Any, header: dict[str, str], claims: dict[str, Any]) -> str:
-    """JWS compact serialization (RFC 7515 section 7.1). PyJWT's own would put `typ` first in every header."""
+    """JWS compact serialization (RFC 7515 section 7.1). PyJWT itself would put `typ` first in every header."""
     signed = _base64url(msgspec.json.encode(header)) + b"." + _base64url(msgspec.json.encode(claims))
     signature = jwt.get_algorithm_by_name(algorithm).sign(signed, key)
     return (signed + b"." + _base64url(signature)).decode()

@@ -30,7 +30,7 @@ def claims(token: AccessToken, token_id: str) -> dict[str, Any]:
 
 
 def facts(claims: dict[str, Any], issuer: str) -> SignedFacts:
-    """Internal tokens are signed with the same key: the audience tells them apart (RFC 9068 section 4)."""
+    """Internal tokens are signed with the same key, so the audience must be checked (RFC 9068 section 4)."""
     if claims.get("iss") != issuer or claims.get("aud") != issuer or not isinstance(claims.get("scope"), str):
         raise InvalidTokenError
     return SignedFacts(
