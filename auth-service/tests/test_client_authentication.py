@@ -140,4 +140,4 @@ async def test_registering_at_once_registers_once(own_service):
     registrations = (own_service.register("doorkeeper", public=True, default_for="/oauth2/token") for _ in range(4))
     outcomes = await asyncio.gather(*registrations, return_exceptions=True)
     refused = [str(outcome) for outcome in outcomes if isinstance(outcome, ClientExistsError)]
-    assert refused == ["a client answers at this path already"] * 3
+    assert refused == ["a client is the default for this path already"] * 3

@@ -71,7 +71,7 @@ async def test_a_path_goes_over_to_another_client_at_once(command, both, parties
 
     assert await dialects() == ["mobile", "mobile"]
     taken = await command("clients", "update", "MY_CLIENT_ID", "--default-for", "/oauth/token")
-    assert taken.refusal == "a client answers at this path already"
+    assert taken.refusal == "a client is the default for this path already"
     assert (await command("clients", "update", "mobile", "--default-for", "")).status == 0
     assert (await command("clients", "update", "MY_CLIENT_ID", "--default-for", "/oauth/token")).status == 0
     assert (await both[1].login(parties["doorkeeper"], user)).status == 200  # where it is remembered as it is now
@@ -97,7 +97,7 @@ async def test_a_change_is_checked_as_a_whole(command, own_service, parties):
     sample = parties["doorkeeper_jwt"].client_id
     before = await own_service.rows("SELECT * FROM clients ORDER BY client_id")
     for arguments, *faults in (
-        ("web", "say what is to change"),
+        ("web", "nothing to change"),
         ("web --scope a", "--scope lacks read, write"),
         ("web --default-scope other", "--scope lacks other"),
         ("web --public", "cannot have client_credentials"),

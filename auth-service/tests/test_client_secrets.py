@@ -141,5 +141,5 @@ async def test_a_secret_that_cannot_be_used_is_one_line(command, own_service):
     for arguments in ("rotate-secret web", "update web", "add x --dialect=rfc6749"):
         for secret in ("", "\n", "a\0b", "a\tb"):
             given = ("clients", *arguments.split(), "--secret-stdin")
-            assert "a secret is not empty" in (await command(*given, stdin=secret)).refusal
+            assert "a secret must not be empty" in (await command(*given, stdin=secret)).refusal
     assert await own_service.rows("SELECT * FROM clients ORDER BY client_id") == before

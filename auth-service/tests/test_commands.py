@@ -15,7 +15,7 @@ LEGACY_SECRET = "5b3e5b929c233fe3b27c9e0452b6d2926a449a1699e40ece739f8bc0cab1dd0
 UNACCEPTABLE = [
     ("web --dialect rfc6749", "has this id already"),
     ("x --dialect nonsense", "must be one of"),
-    ("x --dialect doorkeeper --default-for /oauth/token", "answers at this path already"),
+    ("x --dialect doorkeeper --default-for /oauth/token", "is the default for this path already"),
     ("x --dialect doorkeeper --default-for /elsewhere", "must be one of"),
     ("x --dialect rfc6749 --public --secret y", "has no secret"),
     ("x --dialect rfc6749 --public", "cannot have client_credentials"),
@@ -25,7 +25,7 @@ UNACCEPTABLE = [
     ("x --dialect rfc6749 --secret-optional-for implicit", "must be one of"),
     ("x --dialect passport --secret-optional-for client_credentials", "not among the grant types"),
     ('x --dialect rfc6749 --scope "', "printable ASCII"),
-    ("x --dialect rfc6749 --scope a --default-scope b", "more than the scope"),
+    ("x --dialect rfc6749 --scope a --default-scope b", "exceeds the scope"),
     ("x\ty --dialect rfc6749", "printable ASCII"),
     ("é --dialect rfc6749", "printable ASCII"),
     ("x" * 256 + " --dialect rfc6749", "1 to 255"),

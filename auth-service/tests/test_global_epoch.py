@@ -113,4 +113,4 @@ async def test_a_registration_from_before_a_restore_is_not_remembered(command, o
 
 async def test_all_names_nothing_else(command):
     for named in (("0" * 16,), ("--user", "1"), ("--client", "web")):
-        assert (await command("sessions", "revoke", "--all", *named)).refusal == "--all leaves nothing to name"
+        assert (await command("sessions", "revoke", "--all", *named)).refusal == "--all excludes other selections"

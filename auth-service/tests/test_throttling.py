@@ -235,7 +235,7 @@ async def test_an_operator_opens_an_account(strict, parties, clear, dialect, nam
     assert (opened.status, opened.output) == (0, "cleared\n")
     for place in (home, address()):
         assert (await guess(strict, party, user, place, user.password)).status in (200, 201)
-    assert (await clear(user.login)).refusal == "nothing was counted at this account"
+    assert (await clear(user.login)).refusal == "no failed logins are counted at this account"
 
 
 async def test_what_the_owner_failed_is_forgotten_with_it(strict, parties, clear):
@@ -273,7 +273,7 @@ async def test_who_opens_an_account_leaves_a_line_that_names_nobody(strict, part
     places = {"issuer": ISSUER, "users_url": strict.users.url}
     status, _, errors = await run("throttles", "clear", user.login, **stores, **places)
     assert status == 0
-    assert json.loads(errors)["event"] == "account opened"
+    assert json.loads(errors)["event"] == "throttle cleared"
     assert "somebody" not in errors
 
 
@@ -282,20 +282,20 @@ async def test_no_other_account_is_opened_with_it(strict, parties, clear):
     user = strict.users.add(login=f"+880171{number}")
     await _close(strict, parties["bongo"], user)
     for other in (f"somebody{number}@example.com", f"somebody{number}", "nobody"):
-        assert (await clear(other)).refusal == "nothing was counted at this account"
+        assert (await clear(other)).refusal == "no failed logins are counted at this account"
     assert (await guess(strict, parties["bongo"], user, address(), user.password)).status == 429
 
 
 async def test_an_account_that_cannot_be_opened_is_told_why(clear, own_redis):
     assert (await clear("ann", users_url="http://127.0.0.1:9")).refusal == (
-        "nobody can say whose login it is: user-service: no replica can be reached"
+        "the account cannot be looked up: user-service: no replica can be reached"
     )
     assert "REDIS_URL" in (await clear("ann", "")).refusal
-    assert (await clear("\udcff")).refusal == "the login cannot be read"
+    assert (await clear("\udcff")).refusal == "the login name contains unprintable characters"
     own_redis.send(signal.SIGSTOP)
-    assert (await clear("ann", own_redis.url)).refusal == "Redis does not do it: TimeoutError"
+    assert (await clear("ann", own_redis.url)).refusal == "Redis cannot clear it: TimeoutError"
     await own_redis.kill()
-    assert (await clear("ann", own_redis.url)).refusal == "Redis does not do it: ConnectionError"
+    assert (await clear("ann", own_redis.url)).refusal == "Redis cannot clear it: ConnectionError"
 
 
 async def test_each_refusal_is_one_event_and_counted(start, parties, redis, log):

@@ -32,7 +32,7 @@ def serve() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the newest schema."""
+    """Migrate the database to the newest schema."""
     settings = load_settings(DatabaseSettings)
     try:
         asyncio.run(migrations.migrate(settings.database_url, DIRECTORY))

@@ -1,4 +1,4 @@
-"""The composition root: the dialects, and everything wired in one place."""
+"""The composition root: lists the dialects and the grants, and wires everything together."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ from servicekit.throttling.networks import Networks, client_address
 from servicekit.throttling.throttle import Throttle, open_throttle
 from servicekit.upstreams.calls import open_service
 
-# The first is the standard dialect: it answers where nothing tells the dialect.
+# The first is the standard dialect, which answers when nothing indicates another one.
 DIALECTS = {
     module.DIALECT.name: module.DIALECT for module in (rfc6749, doorkeeper_jwt, doorkeeper, cubux, passport, bongo)
 }
@@ -63,7 +63,7 @@ _CHECKED_TOKENS = 20_000
 
 @contextlib.asynccontextmanager
 async def open_store(settings: StoreSettings, *, wait: bool = True) -> AsyncIterator[tuple[Database, Keyring]]:
-    """The database, its schema checked, and the key ring; for the service and the command line alike."""
+    """Open the database, whose schema is checked, and the key ring, for the service or the command line."""
     keyring = Keyring(parse_master_keys(settings.master_keys.get_secret_value()))
     async with connect(
         settings.database_url, pool_size=settings.database_pool_size, unavailable=UnavailableError, wait=wait
@@ -77,9 +77,9 @@ async def open_store(settings: StoreSettings, *, wait: bool = True) -> AsyncIter
 
 
 def create_app(settings: Settings) -> web.Application:
-    """The application; what is behind it is opened when it starts and closed when it stops."""
+    """The application, which opens its resources when it starts and closes them when it stops."""
     app = web.Application(middlewares=[http.frame()])
-    app[HEADER_LIMIT] = 16 * 1024  # a proxy that asks about a token that is far too long understands 401 only
+    app[HEADER_LIMIT] = 16 * 1024  # a proxy that asks about an overlong token understands no denial but 401
 
     async def behind(app: web.Application) -> AsyncIterator[None]:
         async with _opened(settings) as routes:
@@ -92,7 +92,7 @@ def create_app(settings: Settings) -> web.Application:
 
 @contextlib.asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
-    """Every route, with pool, HTTP client, keys and background work behind it for as long as the context lasts."""
+    """The routes; the pool, the HTTP client and the background work they need last as long as the context."""
     exempt = Networks(settings.throttle_exempt)
     async with (
         open_store(settings) as (database, keyring),

@@ -134,7 +134,7 @@ class Settings(ThrottleCommandSettings):
 
     @property
     def refresh_limits(self) -> RefreshLimits:
-        """The bounds on refreshes that these numbers give."""
+        """The limits on refreshes."""
         return RefreshLimits(self.refresh_grace_seconds, self.refresh_retries, window(self.refresh_rate))
 
     @property

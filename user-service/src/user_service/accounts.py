@@ -1,4 +1,4 @@
-"""The steps of everything that can happen to a user, with cheap checks before expensive work."""
+"""Everything that can be done to a user, step by step, with cheap checks before expensive work."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Accounts:
-    """Signs users up, checks their passwords, changes and deletes them; no connection is held while hashing."""
+    """Signs up, checks, changes and deletes users; holds no database connection while hashing."""
 
     def __init__(self, database: Database, hashes: HashPool, policy: PasswordPolicy, phone_region: str | None) -> None:
         self._database = database
@@ -41,13 +41,13 @@ class Accounts:
 
     @property
     def hash_counters(self) -> Mapping[str, int]:
-        """The number of passwords hashed, and for each reason the number of those that were not."""
+        """The number of passwords hashed, and the number of those that were not, by reason."""
         return self._hashes.counters
 
     async def sign_up(
         self, given: Mapping[Kind, str | None], password: str | None, role: Role = "default", network: str = UNKNOWN
     ) -> User:
-        """Add a user, without a password where none is given. Raises InvalidFieldsError or TakenError."""
+        """Add a user, without a password if none is given. Raises InvalidFieldsError or TakenError."""
         names = self._accepted(given, password)
         if password is None:
             return await self._add(names, role)
@@ -65,7 +65,7 @@ class Accounts:
         return user
 
     def _accepted(self, given: Mapping[Kind, str | None], password: str | None) -> LoginNames:
-        """The login names, when they and the password are accepted; otherwise every fault of both at once."""
+        """The login names. Raises InvalidFieldsError with every fault of the names and the password."""
         read, faults = self._read_names(given)
         names = LoginNames(**read)
         if not faults and not names.keys():
@@ -91,12 +91,12 @@ class Accounts:
 
     @contextlib.asynccontextmanager
     async def _alone(self, names: LoginNames) -> AsyncIterator[None]:
-        """One sign-up of a name at a time: of a hundred at once, one is hashed and the others find the name taken.
+        """Serialize the sign-ups of a name: of a hundred at once, one is hashed and the others find the name taken.
 
-        Other replicas are not kept out: for them the unique constraints decide.
+        Between replicas, the unique constraints decide.
         """
         async with contextlib.AsyncExitStack() as held:
-            for key in sorted(names.keys()):  # sorted: two sign-ups never wait for each other
+            for key in sorted(names.keys()):  # sorted, so that two sign-ups never wait for each other
                 lock = self._sign_ups.setdefault(key, asyncio.Lock())
                 await held.enter_async_context(lock)
             yield
@@ -104,9 +104,9 @@ class Accounts:
     async def accounts_of(self, login: str, login_type: LoginType) -> list[str]:
         """Opaque names of the accounts that `login` may mean, each of 64 hex digits.
 
-        All login names of a user have the same one, and so have all spellings of a name that nobody has. A phone number
-        without its `+` may be read as two numbers. Then there is a name for each of them, so that the answer does not
-        tell which one is a user's; the account whose password would be checked comes first.
+        All login names of a user have the same account, and so have all spellings of an unknown name. A phone number
+        without its `+` may be read as two numbers; then each of them has an account in the answer, so that it does not
+        reveal which one is a user's. The account whose password would be checked comes first.
         """
         lookup = login_names.look_up(login, login_type, self._phone_region)
         ids = await storage.ids_by_login(self._database, lookup)
@@ -117,7 +117,7 @@ class Accounts:
     async def check_login(
         self, login: str, password: str, login_type: LoginType, network: str | None = None
     ) -> User | None:
-        """The user with this login and password; None, at the same cost for every reason, where there is none.
+        """The user with this login and password, or None, which takes the same time for every reason.
 
         If `network` is None, the queue for hashes treats the login name as a network of its own.
         """
@@ -144,7 +144,7 @@ class Accounts:
     async def change_password(
         self, user_id: int, current: str, new: str, keep_session: str | None, network: str
     ) -> None:
-        """Set a new password, which ends all sessions but one. A change that was made just now can be repeated.
+        """Set a new password, which ends all sessions but one. Repeating a change made just now succeeds.
 
         Raises NoSuchUserError, InvalidFieldsError, WrongPasswordError, ChangedMeanwhileError.
         """
@@ -160,7 +160,7 @@ class Accounts:
         log.info("password changed", user_id=user_id)
 
     async def check_password(self, user_id: int, current: str, network: str) -> None:
-        """Raises WrongPasswordError where `current` is not the user's password, and NoSuchUserError."""
+        """Raises WrongPasswordError if `current` is not the user's password, and NoSuchUserError."""
         account = await self.find(user_id)
         with self._hashes.admission(network, f"user {user_id}") as admitted:
             if not await self._matches(account, current, admitted):
@@ -169,8 +169,8 @@ class Accounts:
     async def set_password(self, user_id: int, new: str, *, by: int | None = None, network: str = UNKNOWN) -> None:
         """Set a new password without knowing the current one, which ends all sessions.
 
-        `by` is the administrator who does it, out of whose share it is hashed; None on the command line. Raises
-        NoSuchUserError, InvalidFieldsError, ChangedMeanwhileError.
+        `by` is the administrator who does it and to whose share of the hashes it counts; None on the command line.
+        Raises NoSuchUserError, InvalidFieldsError, ChangedMeanwhileError.
         """
         account = await self.find(user_id)
         self._policy.check(new, account.names)
@@ -180,7 +180,7 @@ class Accounts:
         log.info("password set", user_id=user_id, by=by)
 
     async def _is_repeated(self, account: Account, new: str, admitted: AdmittedHashes) -> bool:
-        """True if `new` has just become the password: the client sends the change again, as its answer was lost."""
+        """True if `new` has just become the password: the client repeats the change because the answer was lost."""
         lately = await storage.password_changed_lately(self._database, account.user.id)
         return lately and await self._matches(account, new, admitted)
 
@@ -192,7 +192,7 @@ class Accounts:
         return account
 
     async def find_by_login(self, login: str) -> User | None:
-        """The user who logs in by this name, in any spelling that some client's login accepts."""
+        """The user who logs in by this name, in any spelling that the login of any client accepts."""
         for login_type in get_args(LoginType):
             lookup = login_names.look_up(login, login_type, self._phone_region)
             account = await storage.find_by_login(self._database, lookup)
@@ -215,10 +215,10 @@ class Accounts:
     ) -> User:
         """Change login names (None removes one) and role; a new role ends all sessions.
 
-        `epoch` as in `delete`.
+        `epoch` is as in `delete`.
 
-        Raises NoSuchUserError, InvalidFieldsError, TakenError, and UnprovenError where something would change and the
-        caller is not `proven` to be who the token says.
+        Raises NoSuchUserError, InvalidFieldsError, TakenError, and UnprovenError if something would change and the
+        caller is not `proven` to be the token's user.
         """
         changes, faults = self._read_names(given)
         if faults:
@@ -229,7 +229,7 @@ class Accounts:
         return user
 
     async def set_disabled(self, user_id: int, disabled: bool) -> User:
-        """Disable a user, which ends all sessions, or enable one again. Raises NoSuchUserError."""
+        """Disable a user, which ends all sessions, or enable the user again. Raises NoSuchUserError."""
         user = await storage.set_disabled(self._database, user_id, disabled)
         log.info("user disabled" if disabled else "user enabled", user_id=user.id)
         return user
@@ -237,19 +237,19 @@ class Accounts:
     async def delete(self, user_id: int, epoch: int | None = None) -> None:
         """Delete a user, which ends all sessions. Raises NoSuchUserError.
 
-        With an `epoch`, the caller's proof was one of that epoch: raises ChangedMeanwhileError where it is over.
+        `epoch` is the user's epoch at the caller's proof: raises ChangedMeanwhileError if it has changed since.
         """
         await storage.delete(self._database, user_id, epoch)
         log.info("user deleted", user_id=user_id)
 
     async def note_restored(self, skipped_ids: int) -> None:
-        """After a backup was restored: what auth-service is told goes on, and ids of users who are lost stay unused."""
+        """Raise epochs, event ids and user ids above those of the database that a restored backup has replaced."""
         await restoring.note_restored(self._database, skipped_ids)
         log.info("backup restored", skipped_ids=skipped_ids)
 
 
 def _account(key: str, user_id: int | None) -> str:
-    """The opaque name of the account that has `user_id`, or of the one that nobody has. Both cost the same."""
+    """The opaque name of the account of `user_id`, or of an unknown login. Both take the same time."""
     nobody, user = _digest(f"nobody {key}"), _digest(f"user {user_id}")
     return nobody if user_id is None else user
 

@@ -1,4 +1,4 @@
-"""The user or client that a public request acts for, and their rights; roles are read from the database each time."""
+"""Finds the user or client that a public request acts for, and their rights; roles are read from the database."""
 
 from typing import NoReturn
 
@@ -28,7 +28,7 @@ def _acts_as_user(token: InternalToken) -> bool:
 
 
 class Callers:
-    """Finds out for whom a public request acts. `open_sign_up` is true where anybody may sign up."""
+    """Finds out for whom a public request acts. `open_sign_up` is true if anybody may sign up."""
 
     def __init__(self, accounts: Accounts, tokens: InternalTokens, *, open_sign_up: bool) -> None:
         self._accounts = accounts
@@ -36,7 +36,7 @@ class Callers:
         self._open_sign_up = open_sign_up
 
     async def _token_of(self, request: web.Request) -> InternalToken:
-        """The request's token. Raises `web.HTTPUnauthorized`, bare where there is no token (RFC 6750 §3.1)."""
+        """The request's token. Raises `web.HTTPUnauthorized`, without an error if there is no token (RFC 6750 §3.1)."""
         if hdrs.AUTHORIZATION not in request.headers:
             _unauthorized(CHALLENGE)
         try:
@@ -55,7 +55,7 @@ class Callers:
         return user
 
     async def acting_user(self, request: web.Request) -> tuple[User, InternalToken]:
-        """The user acted for, with the token. Raises `web.HTTPUnauthorized` or, for a client, `web.HTTPForbidden`."""
+        """The user that the request acts for, and the token. Raises `web.HTTPUnauthorized` or `web.HTTPForbidden`."""
         token = await self._token_of(request)
         if token.user_id is None or not _acts_as_user(token):
             _insufficient(USER_ACTIVITY)

@@ -1,4 +1,4 @@
-"""The public user API (doorkeeper-jwt.md, and what its clients need): wire in, wire out."""
+"""The public user API (doorkeeper-jwt.md, and additions that its clients need): requests in, responses out."""
 
 import re
 from datetime import datetime
@@ -32,7 +32,7 @@ class SignUpBody(msgspec.Struct):
 
 
 class Proof(msgspec.Struct, kw_only=True):
-    """The caller's own password, also where the request is about another user."""
+    """The caller's own password, even if the request is about another user."""
 
     current_password: str | None = None
 
@@ -49,7 +49,7 @@ class SignUp(msgspec.Struct, kw_only=True):
 
 
 class Change(msgspec.Struct, kw_only=True):
-    """What is absent stays; null removes a login name."""
+    """Absent fields stay unchanged; null removes a login name."""
 
     email: str | UnsetType | None = UNSET
     username: str | UnsetType | None = UNSET
@@ -71,7 +71,7 @@ def _timestamp(moment: datetime) -> str:
 
 
 def rendered(user: User) -> dict[str, Any]:
-    """A user as the document shows it; `username` and `phone_number` only where the user has them."""
+    """A user as the API's document shows it; `username` and `phone_number` only if the user has them."""
     shown = {
         "id": user.id,
         "email": user.email,
@@ -211,7 +211,7 @@ def _number(request: web.Request, name: str, default: int) -> int:
 
 
 def _visible(request: web.Request, acting: User) -> int:
-    """The id in the path. For who may not see that user it is the same 404 as for an id that nobody has."""
+    """The id in the path. Raises `web.HTTPNotFound`, as for an unknown id, if the caller may not see that user."""
     user_id = int(request.match_info["id"])
     if user_id != acting.id and acting.role != "admin":
         raise web.HTTPNotFound
@@ -219,5 +219,5 @@ def _visible(request: web.Request, acting: User) -> int:
 
 
 def _own(acting: User, user_id: int) -> int | None:
-    """The epoch that the caller's proof is of, where the caller changes itself."""
+    """The user's epoch at the caller's proof if callers change themselves, else None."""
     return acting.epoch if user_id == acting.id else None

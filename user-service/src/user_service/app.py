@@ -1,4 +1,4 @@
-"""The composition root: everything the user-service consists of, wired in one place."""
+"""The composition root, which wires all parts of user-service together."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
@@ -30,7 +30,7 @@ ACCOUNTS = web.AppKey("accounts", Accounts)  # for callers in the same process
 
 
 def create_app(settings: Settings) -> web.Application:
-    """The application; it connects to what is behind it when it starts, and disconnects when it stops."""
+    """The application, which opens its resources when it starts and closes them when it stops."""
     app = web.Application(middlewares=[http.frame(), refusals])
 
     async def behind(app: web.Application) -> AsyncIterator[None]:
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> web.Application:
 
 @contextlib.asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[tuple[list[web.RouteDef], Accounts, Outbox]]:
-    """Every route, with the database, the pool of hashes and Redis behind it for as long as the context lasts."""
+    """The routes; the database, the hash pool and Redis that they need last as long as the context."""
     async with (
         connect(
             settings.database_url, pool_size=settings.database_pool_size, unavailable=ServiceUnavailableError

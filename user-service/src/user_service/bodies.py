@@ -1,4 +1,4 @@
-"""Request bodies as typed objects, and every refusal of one as a problem document that names the faulty fields."""
+"""Reads request bodies as typed objects, and renders refusals as problem documents that name the faulty fields."""
 
 import contextlib
 import re
@@ -25,7 +25,7 @@ _FIELD_NAME = re.compile(r"[a-z_.]{1,64}")
 
 
 def read(body: object, form: type[T]) -> T:
-    """`body` as a `form`, types taken strictly. Raises InvalidFieldsError with every fault, also unknown fields."""
+    """Read `body` as a `form`, with strict types. Raises InvalidFieldsError with all faults, such as unknown fields."""
     if not isinstance(body, dict):
         raise InvalidFieldsError({"": "must be an object"})
     fields = {field.name: field for field in msgspec.structs.fields(form)}
@@ -45,13 +45,13 @@ def read(body: object, form: type[T]) -> T:
 
 
 def _field_name(name: object) -> str:
-    """A name that may be any text of the client's is repeated only where it looks like a field's."""
+    """The name if it looks like a field's, else nothing: a client's arbitrary text must not be repeated."""
     return name if isinstance(name, str) and _FIELD_NAME.fullmatch(name) else ""
 
 
 @contextlib.contextmanager
 def inside(name: str) -> Iterator[None]:
-    """Faults found in this context are of fields inside the field `name`."""
+    """Prefix the faults found in this context with `name`, the field that contains the faulty ones."""
     try:
         yield
     except InvalidFieldsError as error:
@@ -60,7 +60,7 @@ def inside(name: str) -> Iterator[None]:
 
 
 def reply(request: web.Request, value: object, status: int = 200) -> web.Response:
-    """`value` in JSON, or in MessagePack where `Accept` asks for it; never to be stored by a cache."""
+    """`value` in JSON, or in MessagePack if `Accept` asks for it; no cache may store it."""
     media_type = wire.accepted_msgpack(request.headers.get(hdrs.ACCEPT, ""))
     headers = {**http.NO_STORE, hdrs.CONTENT_TYPE: media_type or "application/json; charset=utf-8"}
     return web.Response(status=status, body=wire.encode(value, media_type or wire.JSON), headers=headers)
@@ -68,7 +68,7 @@ def reply(request: web.Request, value: object, status: int = 200) -> web.Respons
 
 @web.middleware
 async def refusals(request: web.Request, handler: http.Handler) -> web.StreamResponse:
-    """Renders what the rules refuse (RFC 9457); all else is left to the frame around it."""
+    """Render the refusals of requests (RFC 9457); other errors are left to the frame around this."""
     try:
         return await handler(request)
     except NoSuchUserError:

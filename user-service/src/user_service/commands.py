@@ -1,4 +1,4 @@
-"""`users …`, what an operator does to users, as tables for people and JSON for programs; and `restored`."""
+"""`users …`, with which operators manage users (tables for people, JSON for programs), and `restored`."""
 
 import asyncio
 import contextlib
@@ -28,21 +28,21 @@ SKIPPED_IDS = 100_000
 users = command_group("Add, find, list, change and delete users.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input, up to the line's end.")
+    bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
 ]
 UserId = Annotated[int, typer.Argument(min=1, max=2**63 - 1, help="The user's id.")]
 
 
 @users.command()
 def add(
-    email: Annotated[str | None, typer.Option(help="E-mail address to log in by.")] = None,
-    username: Annotated[str | None, typer.Option(help="User name to log in by.")] = None,
-    phone_number: Annotated[str | None, typer.Option(help="Phone number to log in by.")] = None,
-    role: Annotated[Role, typer.Option(help="What the user may do.")] = "default",
+    email: Annotated[str | None, typer.Option(help="E-mail address to log in with.")] = None,
+    username: Annotated[str | None, typer.Option(help="User name to log in with.")] = None,
+    phone_number: Annotated[str | None, typer.Option(help="Phone number to log in with.")] = None,
+    role: Annotated[Role, typer.Option(help="The user's rights.")] = "default",
     password_stdin: PasswordStdin = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a user; without a password nobody can log in as that user."""
+    """Add a user. Without a password nobody can log in as that user."""
     password = line_from_stdin("the password") if password_stdin else None
     names: dict[Kind, str | None] = {"email": email, "username": username, "phone_number": phone_number}
     _print([_run(lambda accounts: accounts.sign_up(names, password, role))], as_json, one=True)
@@ -50,8 +50,8 @@ def add(
 
 @users.command("list")
 def list_users(
-    after: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Begin behind this id.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, max=2**31, help="How many users at most.")] = 100,
+    after: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Begin after this id.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=2**31, help="The maximum number of users.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List users in the order of their ids."""
@@ -66,10 +66,10 @@ def show(user_id: UserId, as_json: AsJson = False) -> None:
 
 @users.command()
 def find(
-    login_name: Annotated[str, typer.Argument(help="E-mail address, user name or phone number, as at a login.")],
+    login_name: Annotated[str, typer.Argument(help="E-mail address, user name or phone number, as typed to log in.")],
     as_json: AsJson = False,
 ) -> None:
-    """Find the user who logs in by this name."""
+    """Find the user who logs in with this name."""
     user = _run(lambda accounts: accounts.find_by_login(login_name))
     if user is None:
         raise SystemExit("nobody logs in by this name")
@@ -78,7 +78,7 @@ def find(
 
 @users.command()
 def set_password(user_id: UserId, password_stdin: PasswordStdin = False, as_json: AsJson = False) -> None:
-    """Give a user a new password, which ends all sessions of the user. It is asked for unless it is read."""
+    """Give a user a new password, which ends all sessions of the user. Prompts for it without --password-stdin."""
     if password_stdin:
         password = line_from_stdin("the password")
     else:
@@ -94,10 +94,10 @@ def set_password(user_id: UserId, password_stdin: PasswordStdin = False, as_json
 @users.command()
 def delete(
     user_id: UserId,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether it is meant.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a user, which ends all sessions of the user, and show who it was."""
+    """Delete a user, which ends all sessions of the user, and show the deleted user."""
     user = _found(user_id)
     if not yes:
         names = ", ".join(name for name in (user.email, user.username, user.phone_number) if name is not None)
@@ -108,7 +108,7 @@ def delete(
 
 @users.command()
 def set_role(
-    user_id: UserId, role: Annotated[Role, typer.Argument(help="What the user may do.")], as_json: AsJson = False
+    user_id: UserId, role: Annotated[Role, typer.Argument(help="The user's rights.")], as_json: AsJson = False
 ) -> None:
     """Give a user another role, which ends all sessions of the user."""
     _print([_run(lambda accounts: accounts.update(user_id, {}, role, proven=True))], as_json, one=True)
@@ -116,7 +116,7 @@ def set_role(
 
 @users.command()
 def disable(user_id: UserId, as_json: AsJson = False) -> None:
-    """Let a user log in no more, and end all sessions of the user."""
+    """Prevent a user from logging in, and end all sessions of the user."""
     _print([_run(lambda accounts: accounts.set_disabled(user_id, True))], as_json, one=True)
 
 
@@ -133,18 +133,18 @@ def restored(
             "--skip-ids",
             min=0,
             max=10**9,
-            help="How many users' ids are not given: more than users signed up since. "
-            "Default: 100,000 to 1,000,000, at random, lest the same backup restored again gives the same ones.",
+            help="The number of user ids to skip: more than the users who signed up since the backup. "
+            "Default: a random number from 100,000 to 1,000,000, so that restoring the same backup again skips others.",
         ),
     ] = None,
 ) -> None:
-    """Say that this database, or auth-service's, was restored from a backup: what auth-service is told goes on.
+    """Raise this database's epochs and ids after it, or auth-service's, was restored from a backup.
 
-    Any number of times does no harm.
+    Running this more than once does no harm.
     """
     skipped = skipped_ids if skipped_ids is not None else SKIPPED_IDS + secrets.randbelow(9 * SKIPPED_IDS)
     _run(lambda accounts: accounts.note_restored(skipped))
-    typer.echo("users can log in again once `python -m auth_service restored` was run too")
+    typer.echo("users can log in again once `python -m auth_service restored` has been run, too")
 
 
 def _found(user_id: int) -> User:
@@ -153,7 +153,7 @@ def _found(user_id: int) -> User:
 
 
 def _run(step: Callable[[Accounts], Awaitable[Any]]) -> Any:
-    """Do one step; every refusal is one line on standard error and status 1."""
+    """Run one step; a refusal exits with status 1 and one line on standard error."""
     settings = load_settings(AccountSettings)
     configure_logs("user-service", settings.log_level, sys.stderr)
     try:
@@ -164,7 +164,7 @@ def _run(step: Callable[[Accounts], Awaitable[Any]]) -> Any:
     except NoSuchUserError:
         raise SystemExit("there is no user with this id") from None
     except ChangedMeanwhileError:
-        raise SystemExit("somebody else changed the user at the same moment: nothing was done, try again") from None
+        raise SystemExit("the user was changed at the same time: nothing was done, run the command again") from None
     except asyncpg.UndefinedTableError:
         raise SystemExit("the database's schema is not current: run `python -m user_service migrate`") from None
     except (TimeoutError, ServiceUnavailableError):

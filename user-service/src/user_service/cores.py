@@ -1,4 +1,4 @@
-"""The number of cores this process may use: those it may be scheduled on, within its container's CPU quota."""
+"""The number of cores that this process may use, according to its CPU affinity and its container's CPU quota."""
 
 import math
 import os
@@ -9,7 +9,7 @@ MOUNT = "sys/fs/cgroup"
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """The least of the CPU affinity and every quota above this process, a part of a core counted as a whole one."""
+    """The minimum of the CPU affinity and of every quota that applies to this process, rounded up to whole cores."""
     return max(1, math.ceil(min([_affinity(), *_quotas(root)])))
 
 
@@ -20,7 +20,7 @@ def _affinity() -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """In cores. Anything that cannot be read is no quota: another system, or a container that hides its cgroups."""
+    """The quotas in cores. An unreadable file is no quota: another system, or a container that hides its cgroups."""
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -30,9 +30,9 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _upwards(mount: Path, path: str) -> Iterator[Path]:
-    """The directories of a cgroup and of those above it, which limit it too, up to the mount.
+    """The directories of a cgroup and of its ancestors, which limit it too, up to the mount.
 
-    A container sees its own cgroup as the mount, and may be told a path that exists on the host only.
+    A container sees its own cgroup as the mount, and may be given a path that exists only on the host.
     """
     names = PurePosixPath(path.removeprefix("/"))
     for ancestor in (names, *names.parents):
@@ -49,7 +49,7 @@ def _quota_v1(cgroup: Path) -> float:
 
 
 def _cores(quota: str, period: str) -> float:
-    """Both in microseconds; without a limit the quota is `max` in version 2 and -1 in version 1."""
+    """The cores for a quota and a period in microseconds; without a limit the quota is `max` (version 2) or -1 (1)."""
     try:
         cores = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""The queue for hashing threads: nobody enters who would wait too long, and no work is done that nobody waits for."""
+"""The queue for hashing threads: requests that would wait too long are refused, and abandoned ones are not hashed."""
 
 import asyncio
 import contextlib
@@ -17,10 +17,10 @@ from servicekit.http import OverloadedError
 from user_service.hash_shares import Admission, Excess, Shares
 from user_service.hash_turns import Turn, Turns
 
-# How much the newest hash counts in the running estimate: a change of speed shows after some ten hashes.
+# The weight of the newest hash in the running estimate: a change of speed shows after about ten hashes.
 WEIGHT = 0.1
 LOG_INTERVAL = 1.0
-# Of the hashes that fit into the deadline; a change of password takes two.
+# The share of the hashes that fit into the deadline, and its minimum in hashes: a change of password takes two.
 SHARE = 0.25
 LEAST_SHARE = 2
 
@@ -30,21 +30,21 @@ log = structlog.get_logger()
 
 
 class OverShareError(OverloadedError):
-    """Refused so that others have room.
+    """The request is refused so that others have room.
 
-    It does not say that there is no room at all: a service that sends requests of many callers need not send fewer.
+    The answer does not say that the service is full: a service that sends requests of many callers need not back off.
     """
 
     headers: Mapping[str, str] = {}
 
 
 class HashQueue:
-    """Hashes on `threads` threads, each wide network in turn, and in it each network and account.
+    """Hashes on `threads` threads: wide networks take turns, within each its networks, and within those the accounts.
 
-    None waits longer than `deadline` seconds.
+    No hash waits longer than `deadline` seconds.
 
-    While others wait, no network (nor the wide network around it) and no account is let in for more than a quarter of
-    the hashes that fit into the deadline. `hash_time` is the first estimate of the seconds that a hash takes.
+    While others wait, no account, network or wide network may hold more than a quarter of the hashes that fit into the
+    deadline. `hash_time` is the first estimate of the seconds that a hash takes.
     """
 
     def __init__(self, executor: ThreadPoolExecutor, threads: int, deadline: float, hash_time: float) -> None:
@@ -60,7 +60,7 @@ class HashQueue:
 
     @contextlib.contextmanager
     def admission(self, network: str, account: str, hashes: int) -> Iterator[Admission]:
-        """Room for so many hashes one after the other, held until the context ends. Raises OverloadedError at once."""
+        """Reserve room for `hashes` consecutive hashes until the context ends. Raises OverloadedError at once."""
         admission = Admission(network, account, hashes)
         with self._pushing_out() as others:
             self._make_room(admission, others)
@@ -71,7 +71,7 @@ class HashQueue:
             self._shares.remove(admission)
 
     def identify(self, admission: Admission, account: str) -> None:
-        """Count the admission towards the account it turned out to be for. Raises OverloadedError beyond its share."""
+        """Count the admission towards the account found for it. Raises OverloadedError if that exceeds its share."""
         self._check_still_in(admission)
         self._shares.remove(admission)
         admission.identify(account)
@@ -81,7 +81,7 @@ class HashQueue:
         self._shares.add(admission)
 
     async def run(self, admission: Admission, work: Callable[[], R]) -> R:
-        """Do one of the hashes admitted. Raises OverloadedError or CallerGoneError where it is not started."""
+        """Compute one of the admitted hashes. Raises OverloadedError or CallerGoneError if it is not started."""
         await self._take_thread(admission)
         self._shares.start(admission)
         try:
@@ -93,14 +93,14 @@ class HashQueue:
         return result
 
     def close(self) -> None:
-        """Log what has been counted and not been logged."""
+        """Log the counts that have not been logged yet."""
         self._refused.close()
 
     @contextlib.contextmanager
     def _pushing_out(self) -> Iterator[list[Admission]]:
-        """Those on this list are pushed out, or put back in where there is an OverloadedError.
+        """Evict the admissions on this list at the end, or put them back if OverloadedError is raised.
 
-        So nobody who is refused has pushed anybody out.
+        So a refused admission never evicts another one.
         """
         others: list[Admission] = []
         try:
@@ -113,7 +113,7 @@ class HashQueue:
             self._push_out(other)
 
     def _make_room(self, admission: Admission, others: list[Admission]) -> None:
-        """Take out who holds more, where there is no room otherwise. Raises OverloadedError."""
+        """Take out admissions of those who hold more if there is no room otherwise. Raises OverloadedError."""
         patience = min(self._deadline, callers.current().remaining())
         missing = self._missing(self._hashes_with(admission), patience)
         excess = self._shares.in_excess(admission, self._share, alone=missing > 0)
@@ -127,7 +127,7 @@ class HashQueue:
             self._take_out(other, others)
 
     def _hashes_with(self, admission: Admission) -> int:
-        """The number of hashes there would be. An empty queue has room for any change of password."""
+        """The number of hashes with the admission's; 1 if the queue is empty: then any change of password has room."""
         return self._shares.hashes + admission.hashes if self._shares.hashes else 1
 
     def _take_out(self, other: Admission, others: list[Admission]) -> None:
@@ -135,9 +135,9 @@ class HashQueue:
         others.append(other)
 
     def _missing(self, hashes: int, patience: float) -> float:
-        """The seconds by which so many hashes would take too long; not above zero where they do not.
+        """The seconds by which this many hashes would exceed `patience`; zero if they do not.
 
-        Compared as a product, for the quotient may round up what fits exactly.
+        Products are compared, because a quotient could round up numbers that fit exactly.
         """
         work = hashes * self._hash_time
         return work / self._threads - max(patience, 0.0) if work > patience * self._threads else 0.0
@@ -147,7 +147,7 @@ class HashQueue:
         return max(LEAST_SHARE, int(SHARE * self._deadline * self._threads / self._hash_time))
 
     def _end_excess(self, admission: Admission, excess: Excess | None, missing: float, others: list[Admission]) -> None:
-        """A holder of too much makes room itself: its heaviest part gives way. Raises OverloadedError."""
+        """Make room at the expense of a holder of too much, from its heaviest part. Raises OverloadedError."""
         if excess is None:
             return
         (holding, path), freed = excess, 0
@@ -169,7 +169,7 @@ class HashQueue:
             raise OverShareError(retry_after=1)
 
     async def _take_thread(self, admission: Admission) -> None:
-        """Wait for a free thread. Whether the caller still waits is asked last, right before its hash is started."""
+        """Wait for a free thread. Check last, right before the hash is started, that the caller still waits."""
         self._check_still_in(admission)
         caller = callers.current()
         admission.turn = turn = Turn(admission.path)
@@ -179,7 +179,7 @@ class HashQueue:
                 has_thread = await self._turns.wait(turn)
         except TimeoutError:
             self._drop(caller, admission)
-        if admission.pushed_out and has_thread:  # its turn came just before
+        if admission.pushed_out and has_thread:  # its turn had just come
             self._turns.give_back()
         self._check_still_in(admission)
         if caller.gone or caller.remaining() <= 0:
@@ -194,7 +194,7 @@ class HashQueue:
         self._refuse("too_late", 0.0, OverloadedError if excess is None else OverShareError)
 
     def _refuse(self, reason: str, seconds: float, error: type[OverloadedError] = OverloadedError) -> NoReturn:
-        """`seconds`: until there is room."""
+        """Refuse the request. `seconds` is the time until there is room."""
         self._count(reason)
         raise error(retry_after=max(1, math.ceil(seconds)))
 
@@ -203,7 +203,7 @@ class HashQueue:
         self._refused.count(reason)
 
     def _learn(self, seconds: float) -> None:
-        """Never above what lets one into an empty queue: else none would enter, and none be measured, ever again."""
+        """Update the estimate, but keep it low enough that an empty queue admits a hash: else none would ever enter."""
         mean = WEIGHT * seconds + (1 - WEIGHT) * self._hash_time
         self._hash_time = min(mean, self._longest_hash_time)
 
@@ -218,7 +218,7 @@ class Tally:
     def count(self, reason: str) -> None:
         self._counts[reason] += 1
         if self._timer is None:
-            # Outside of the request's context, whose id would stand for all that were counted.
+            # Outside the request's context: otherwise the line would have its id, although it counts others as well.
             empty = contextvars.Context()
             self._timer = asyncio.get_running_loop().call_later(LOG_INTERVAL, self._write, context=empty)
 

@@ -1,4 +1,4 @@
-"""The share of the queue for hashing threads that each network and account holds, and the order of making room."""
+"""The shares of the hash queue that networks and accounts hold, and the order in which they have to make room."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from user_service.hash_turns import Turn
 
 
 class Admission:
-    """Room for `hashes` that have not been started, and who holds it.
+    """Room for `hashes` that have not been started, and its holders.
 
-    `accounts`: whose password it is, first by the name that was typed, then also by the id of the user it belongs to.
+    `accounts` names the account of the password: first the name that was typed, then also the id of its user.
     """
 
     def __init__(self, network: str, account: str, hashes: int) -> None:
@@ -25,21 +25,21 @@ class Admission:
 
     @property
     def path(self) -> tuple[str, str, str]:
-        """Its place among all: the wide network, the network in it, and the account there.
+        """The admission's place among all: the wide network, the network in it, and the account there.
 
-        The wide network of what is no address is that itself.
+        If the network is not an address, it is its own wide network.
         """
         address, slash, _ = self.network.partition("/")
         return wide_network_of(address) if slash else self.network, self.network, self.account
 
     def identify(self, account: str) -> None:
-        """Note the account that the password belongs to, which may be known already."""
+        """Add the account that the password belongs to, unless it is known already."""
         if account not in self.accounts:
             self.accounts.append(account)
 
 
 class Holding:
-    """Hashes that wait, in which admissions (the oldest first), and what part of them each one inside holds."""
+    """The hashes that wait, their admissions (oldest first), and the holding of each part inside this one."""
 
     def __init__(self) -> None:
         self.hashes = 0
@@ -47,7 +47,7 @@ class Holding:
         self.parts: dict[str, Holding] = {}
 
     def part(self, name: str) -> "Holding":
-        """The holding of the part with this name; an empty one where there is no such part."""
+        """The holding of the part with this name; an empty one if there is no such part."""
         return self.parts.get(name) or Holding()
 
     def add(self, admission: Admission, path: Sequence[str]) -> None:
@@ -65,15 +65,15 @@ class Holding:
                 del self.parts[path[0]]
 
     def start(self, path: Sequence[str]) -> None:
-        """One hash of an admission on `path` waits no longer."""
+        """Note that one hash of an admission on `path` no longer waits."""
         self.hashes -= 1
         if path:
             self.parts[path[0]].start(path[1:])
 
     def one_to_push_out(self, path: Sequence[str], hashes: int) -> Admission | None:
-        """One of the part that holds most, and more than the part on `path` would with `hashes` more.
+        """An admission of the part that holds most, if that is more than the part on `path` with `hashes` more.
 
-        Where the part on the path holds most itself, it is one of those inside it.
+        If the part on the path itself holds most, the same applies to the parts inside it. None if there is none.
         """
         if not path or not self.parts:
             return None
@@ -84,19 +84,19 @@ class Holding:
         return own.one_to_push_out(path[1:], hashes)
 
     def newest_of_heaviest(self) -> Admission:
-        """The newest admission of the account that holds most in the network that does."""
+        """The newest admission of the heaviest account in the heaviest network."""
         return self.heaviest_part().newest_of_heaviest() if self.parts else next(reversed(self.admissions))
 
     def heaviest_part(self) -> "Holding":
         return max(self.parts.values(), key=lambda part: part.hashes)
 
 
-# Somebody who holds too much, and the path inside to the one who would hold more.
+# A holding that is too large, and the path inside it to the part that would grow.
 Excess = tuple[Holding, Sequence[str]]
 
 
 class Shares:
-    """All admissions whose hashes have not been started: by wide network, network and account; and by account."""
+    """All admissions with hashes that have not been started: by wide network, network and account; and by account."""
 
     def __init__(self) -> None:
         self._all = Holding()
@@ -112,7 +112,7 @@ class Shares:
             self._accounts.setdefault(account, Holding()).add(admission, (admission.network,))
 
     def remove(self, admission: Admission) -> None:
-        """Nothing where it was removed before."""
+        """Remove an admission, unless it was removed before."""
         if admission not in self._all.admissions:
             return
         self._all.remove(admission, admission.path)
@@ -122,7 +122,7 @@ class Shares:
                 del self._accounts[account]
 
     def start(self, admission: Admission) -> None:
-        """One of its hashes is started, and waits no longer."""
+        """Note that one of the admission's hashes is started and no longer waits."""
         self._all.start(admission.path)
         for account in admission.accounts:
             self._accounts[account].start((admission.network,))
@@ -131,7 +131,7 @@ class Shares:
             self.remove(admission)
 
     def turn(self, admission: Admission) -> int:
-        """The number of the turn that would be its first one: 1 where nobody else waits."""
+        """The number of the turn in which the admission's first hash would come; 1 if nobody else waits."""
         wide, network, account = admission.path
         within_wide = self._all.part(wide)
         within = within_wide.part(network)
@@ -141,13 +141,13 @@ class Shares:
         return turn
 
     def account_in_excess(self, admission: Admission, share: int, *, alone: bool) -> Excess | None:
-        """An account of it that with it would hold more than `share`, while others wait; `alone`: or nobody else."""
+        """An account of the admission that would hold more than `share` with it while others wait, or `alone`."""
         held = (self._accounts.get(account, Holding()) for account in admission.accounts)
         found = (holding for holding in held if self._exceeds(holding, admission, share, alone))
         return next(((holding, (admission.network,)) for holding in found), None)
 
     def in_excess(self, admission: Admission, share: int, *, alone: bool) -> Excess | None:
-        """The same of its account, its network or its wide network."""
+        """The admission's account, network or wide network that would hold too much, as in `account_in_excess`."""
         wide, network, account = admission.path
         if excess := self.account_in_excess(admission, share, alone=alone):
             return excess
@@ -159,7 +159,7 @@ class Shares:
     def one_to_push_out(self, admission: Admission) -> Admission | None:
         """The newest admission of the heaviest holder: a wide network, else a network, else an account anywhere.
 
-        None where that is no more than those of `admission` would hold with it.
+        None if that holder has no more than the holders of `admission` would have with it.
         """
         found = self._all.one_to_push_out(admission.path, admission.hashes)
         if found is not None or not self._accounts:

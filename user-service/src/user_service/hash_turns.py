@@ -1,4 +1,4 @@
-"""Turns at the hashing threads: round robin over wide networks, the networks in each of them, and accounts there."""
+"""Turns at the hashing threads: round robin over wide networks, over the networks in each, and over accounts there."""
 
 import asyncio
 from collections import OrderedDict
@@ -17,7 +17,7 @@ class Turn:
 
 
 class _Line:
-    """Turns that wait: each part of the line has one in turn, and where there are no parts, the first one comes."""
+    """Waiting turns: the parts of the line take turns; in a line without parts, the first one is next."""
 
     def __init__(self) -> None:
         self._parts: OrderedDict[str, _Line] = OrderedDict()
@@ -33,7 +33,7 @@ class _Line:
             self._turns[turn] = None
 
     def remove(self, turn: Turn, path: Sequence[str]) -> None:
-        """Nothing where it does not wait here."""
+        """Remove a turn if it waits here."""
         if not path:
             self._turns.pop(turn, None)
         elif path[0] in self._parts:
@@ -42,7 +42,7 @@ class _Line:
                 del self._parts[path[0]]
 
     def next(self) -> Turn:
-        """The first turn; the parts that it comes from are last from now on."""
+        """The next turn; the parts that it comes from move to the end of their lines."""
         if not self._parts:
             return next(iter(self._turns))
         name, part = next(iter(self._parts.items()))
@@ -51,14 +51,14 @@ class _Line:
 
 
 class Turns:
-    """The free threads, and the turns that wait for one. Turns of one account come in the order they were asked for."""
+    """The free threads, and the turns that wait for one. Turns of one account come in the order of asking."""
 
     def __init__(self, threads: int) -> None:
         self._free = threads
         self._waiting = _Line()
 
     def ask(self, turn: Turn) -> None:
-        """Wait for `turn` afterwards in any case: it may have a thread at once."""
+        """Ask for a thread, which `turn` may get at once; `wait` must be called afterwards in either case."""
         if self._free:
             self._free -= 1
             turn.place.set_result(True)
@@ -66,7 +66,7 @@ class Turns:
             self._waiting.add(turn, turn.path)
 
     async def wait(self, turn: Turn) -> bool:
-        """Wait for a thread, which must be given back; False if there is none. Safe to cancel."""
+        """Wait for a thread, which must be given back; False if the turn was taken away. Safe to cancel."""
         try:
             return await turn.place
         except asyncio.CancelledError:
@@ -77,17 +77,17 @@ class Turns:
             raise
 
     def take_away(self, turn: Turn) -> None:
-        """Nothing where it has come already, or has been given up."""
+        """Take a turn away, unless it has come already or has been given up."""
         if not turn.place.done():
             turn.place.set_result(False)
             self._waiting.remove(turn, turn.path)
 
     def give_back(self) -> None:
-        """A thread is free: it is the next one's turn."""
+        """Give a thread back, to the next turn if one waits."""
         while self._waiting:
             turn = self._waiting.next()
             self._waiting.remove(turn, turn.path)
-            if not turn.place.done():  # else it is just being given up
+            if not turn.place.done():  # otherwise it is just being given up
                 turn.place.set_result(True)
                 return
         self._free += 1

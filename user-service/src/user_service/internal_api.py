@@ -1,4 +1,4 @@
-"""The requests that only auth-service may make, with a token of its own: logins to check, and events about users."""
+"""The endpoints that only auth-service may use, with its own token: checks of logins, and events about users."""
 
 from typing import Annotated
 
@@ -25,10 +25,10 @@ EventId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class CredentialCheck(msgspec.Struct, kw_only=True):
-    """`login_type` says whether `login` may be any login name or is a phone number, with or without its `+`.
+    """`login_type` is `any`, or `phone_number` if `login` must be a phone number, with or without its `+`.
 
-    `network` is the one that the login comes from (`192.0.2.1/32`, `2001:db8::/64`, `unknown`). It is missing where
-    each account counts by itself: for an address that is exempt, and from an auth-service of the previous version.
+    `network` is the one that the login comes from (`192.0.2.1/32`, `2001:db8::/64`, `unknown`). It is missing if each
+    account counts by itself: for an exempt address, and from an auth-service of the previous version.
     """
 
     login: str
@@ -38,7 +38,7 @@ class CredentialCheck(msgspec.Struct, kw_only=True):
 
 
 class AccountsQuestion(msgspec.Struct, kw_only=True):
-    """`login` and `login_type` as in `CredentialCheck`."""
+    """`login` and `login_type` are as in `CredentialCheck`."""
 
     login: str
     login_type: LoginType = "any"
@@ -49,7 +49,7 @@ class Acknowledgement(msgspec.Struct, kw_only=True):
 
 
 class InternalApi:
-    """The handlers of the requests that auth-service makes."""
+    """The handlers of auth-service's requests."""
 
     def __init__(self, accounts: Accounts, outbox: Outbox, tokens: InternalTokens) -> None:
         self._accounts = accounts
@@ -65,19 +65,19 @@ class InternalApi:
         ]
 
     async def _check_caller(self, request: web.Request, scope: str) -> None:
-        """Raises `web.HTTPUnauthorized`, or `web.HTTPForbidden` unless it is auth-service with this `scope`."""
+        """Raise `web.HTTPUnauthorized`, or `web.HTTPForbidden` unless the caller is auth-service with this `scope`."""
         token = await internal_tokens.authenticate(request, self._tokens)
         if token.subject != CALLER or scope not in token.scope:
             raise web.HTTPForbidden
 
     async def name_accounts(self, request: web.Request) -> web.Response:
-        """An opaque name for each account that `login` may mean, of the same form for a login that nobody has."""
+        """Return an opaque name for each account that `login` may mean; unknown logins get names of the same form."""
         await self._check_caller(request, "credentials:check")
         form = bodies.read(await http.read_object(request, (wire.JSON,)), AccountsQuestion)
         return reply(request, {"accounts": await self._accounts.accounts_of(form.login, form.login_type)})
 
     async def check_credentials(self, request: web.Request) -> web.Response:
-        """`{"user": null}` for every login that is not right, whatever the reason."""
+        """Return the user, or `{"user": null}` for every wrong login, whatever the reason."""
         await self._check_caller(request, "credentials:check")
         form = bodies.read(await http.read_object(request, (wire.JSON,)), CredentialCheck)
         user = await self._accounts.check_login(form.login, form.password, form.login_type, form.network)
@@ -85,9 +85,9 @@ class InternalApi:
         return reply(request, {"user": found})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """The pending events. While the caller waits for one, spaces are sent before the answer.
+        """Return the pending events. While the caller waits for one, spaces are sent before the answer.
 
-        JSON may begin with white space, so the caller can tell a replica that waits from one that hangs.
+        JSON may begin with white space, and so the caller can tell a replica that waits from one that hangs.
         """
         await self._check_caller(request, "events:consume")
         wait = _wait(request)
@@ -107,7 +107,7 @@ class InternalApi:
             await response.write(wire.encode({"events": found}))
         except ConnectionError:
             pass  # the caller has left
-        except Exception:  # 200 has been said: only an answer that breaks off can tell that it is none
+        except Exception:  # 200 has been sent, so only breaking off the answer can report the failure
             log.warning("unavailable", exc_info=True)
             if request.transport is not None:
                 request.transport.abort()

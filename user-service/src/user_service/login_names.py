@@ -1,4 +1,4 @@
-"""E-mail addresses, user names and phone numbers: what is accepted, and the one form each is compared in."""
+"""E-mail addresses, user names and phone numbers: which are accepted, and the form in which they are compared."""
 
 import re
 import unicodedata
@@ -14,46 +14,46 @@ MAX_EMAIL = 254
 MAX_USERNAME = 64
 MIXED = "mixes alphabets that look alike"
 
-# Names reserved on the public Internet (.local, .test) are in use inside networks; whether mail arrives is not asked.
+# Names reserved on the public Internet (.local, .test) are used inside networks; we do not check that mail arrives.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 _PHONE_NUMBER = re.compile(r"\+?[\d ().-]{2,31}")
-# Alphabets whose letters look like each other's: a name may have letters of one of them only.
+# Alphabets whose letters look alike: a name may have letters of only one of them.
 _LOOK_ALIKES = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC"}
-# Letters, marks and digits, as in the IdentifierClass of RFC 8264; its ASCII punctuation is allowed beside them.
+# Letters, marks and digits, as in the IdentifierClass of RFC 8264; its ASCII punctuation is also allowed.
 _CATEGORIES = {"Ll", "Lu", "Lt", "Lo", "Lm", "Mn", "Mc", "Nd"}
-# Letters and marks that show nothing (Default_Ignorable_Code_Point, without the format characters refused anyway).
+# Invisible letters and marks (Default_Ignorable_Code_Point, without the format characters, which are refused anyway).
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
 
 class LoginName(NamedTuple):
-    """A login name as it is shown (what the user gave, in NFC) and as it is compared and kept unique."""
+    """A login name in two forms: `shown` (as the user gave it, in NFC), and `key`, which is compared and unique."""
 
     shown: str
     key: str
 
 
 class Lookup(NamedTuple):
-    """The users that a login may mean: those with one of `keys`, all different, the first one first."""
+    """The users that a login may mean: those with one of `keys`, which are distinct and in order of preference."""
 
     kind: Kind
     keys: list[str]
 
 
 class InvalidLoginNameError(ValueError):
-    """Not a login name of its kind; the text says why, without quoting it."""
+    """A text is not a login name of its kind; the message gives the reason without quoting the text."""
 
 
 def fold(text: str) -> str:
-    """NFKC and case folded (Unicode D146): `Å`, `ﬁ` and `ß` in all their spellings become one."""
+    """The text in NFKC and case folded (Unicode D146): all spellings of `Å`, `ﬁ` or `ß` become the same."""
     folded = unicodedata.normalize("NFD", text).casefold()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded).casefold())
 
 
 def email(text: str) -> LoginName:
-    """An e-mail address (RFC 5321, 6531). Neither dots nor `+tags` are dropped: they are the mailbox owner's."""
+    """An e-mail address (RFC 5321, 6531). Dots and `+tags` are kept: their meaning is the mail server's business."""
     name, parts = _address(text)
     if any(map(_mixes_look_alikes, parts)):
         raise InvalidLoginNameError(MIXED)
@@ -61,12 +61,12 @@ def email(text: str) -> LoginName:
 
 
 def _composed(text: str, most: int) -> str:
-    """The NFC form. Far more than `most` characters are left as they are: to normalize them could take a second."""
+    """The NFC form. A text far longer than `most` characters is left unchanged: normalizing it could take a second."""
     return unicodedata.normalize("NFC", text) if len(text) <= 4 * most else text
 
 
 def _address(text: str) -> tuple[LoginName, list[str]]:
-    """Any e-mail address, and its parts: the local part, also folded, and the labels of the domain."""
+    """Any e-mail address, and its parts: the local part, the folded local part, and the labels of the domain."""
     shown = _composed(text, MAX_EMAIL)
     if len(shown) > MAX_EMAIL:
         raise InvalidLoginNameError(f"is longer than {MAX_EMAIL} characters")
@@ -82,9 +82,9 @@ def _address(text: str) -> tuple[LoginName, list[str]]:
 
 
 def username(text: str) -> LoginName:
-    """A user name, after the UsernameCaseMapped profile of RFC 8265, in the compatibility form.
+    """A user name, based on the UsernameCaseMapped profile of RFC 8265, in the compatibility form.
 
-    It has a letter, so that it cannot be taken for an id or a phone number, and no `@` and no `+` in front.
+    It must have a letter, so that it cannot be mistaken for an id or a phone number, no `@`, and no leading `+`.
     """
     shown = _composed(text, MAX_USERNAME)
     if not 1 <= len(shown) <= MAX_USERNAME:
@@ -126,8 +126,8 @@ def _alphabet(letter: str) -> str:
 def phone_number(text: str, region: str | None) -> LoginName:
     """A phone number in E.164; without a leading `+` it is read as a national number of `region`.
 
-    Only the length is checked against the country's plan: numbering plans change more often than this library is
-    updated, and a number that is refused locks a person out, while one that rings nowhere does no harm.
+    Only the length is checked against the country's numbering plan: plans change more often than this library is
+    updated, and refusing a valid number locks a person out, while accepting an unused one does no harm.
     """
     fault = "is not a phone number with its country code" if region is None else "is not a phone number"
     if not _PHONE_NUMBER.fullmatch(text):
@@ -143,9 +143,9 @@ def phone_number(text: str, region: str | None) -> LoginName:
 
 
 def look_up(login: str, login_type: LoginType, region: str | None) -> Lookup:
-    """The look-up for the user whom `login` names. It has no keys if `login` cannot be anyone's login name."""
+    """The lookup for the user whom `login` names. It has no keys if `login` cannot be anyone's login name."""
     if login_type == "phone_number" or (login.startswith("+") and "@" not in login):
-        # A number without its + is first taken to have its country code, as the bongo API's clients send it.
+        # A number without its + is first read with a country code, as the bongo API's clients send it.
         spellings = [login] if login.startswith("+") else [f"+{login}", login]
         keys = dict.fromkeys(key for text in spellings for key in _key("phone_number", text, region))
         return Lookup("phone_number", list(keys))
@@ -154,7 +154,7 @@ def look_up(login: str, login_type: LoginType, region: str | None) -> Lookup:
 
 
 def read(kind: Kind, text: str, region: str | None) -> LoginName:
-    """`text` as a login name of `kind`. Raises InvalidLoginNameError."""
+    """Read `text` as a login name of `kind`. Raises InvalidLoginNameError."""
     if kind == "phone_number":
         return phone_number(text, region)
     return email(text) if kind == "email" else username(text)

@@ -1,6 +1,6 @@
 """The outbox: events about users, each kept until auth-service acknowledges it.
 
-PostgreSQL's notifications wake everything that waits for an event or for an acknowledgement, in every replica.
+PostgreSQL's notifications wake all requests that wait for an event or an acknowledgement, in every replica.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 Beat = Callable[[], Awaitable[None]]
 
 BATCH = 100
-# A notification can be lost with the connection that listens: who waits looks again after this many seconds.
+# Seconds after which a waiting request looks again: a notification can be lost with the connection that listens.
 LOOK_AGAIN = 1.0
 BEAT = 0.3
 LISTEN_AGAIN = 0.25
@@ -28,13 +28,13 @@ PENDING_ENDS = "SELECT FROM outbox WHERE user_id = $1 AND type = 'sessions_ended
 
 
 class UnconfirmedError(ServiceUnavailableError):
-    """The change is made, but auth-service has not yet ended the user's sessions; the client may send it again."""
+    """The change is made, but auth-service has not yet ended the user's sessions; the client may repeat the request."""
 
     logged = False
 
 
 class _Bell:
-    """Wakes all that wait for the next ring. Once it is `closed`, nothing waits for another one."""
+    """Wakes all that wait for its next ring. Once it is `closed`, nobody waits for another one."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -54,16 +54,16 @@ class Outbox:
         self._acknowledged = _Bell()
 
     async def pending(self, wait: float, beat: Beat | None = None) -> list[dict[str, Any]]:
-        """The oldest events, at most 100; where there is none, waits up to `wait` seconds for one.
+        """The oldest events, at most 100; if there is none, waits up to `wait` seconds for one.
 
-        `beat` is called every 0.3 s while it waits for one, but not while it waits for the database.
+        `beat` is called every 0.3 s while this waits for an event, but not while it waits for the database.
         """
         events: list[dict[str, Any]] = await self._poll(self._pending_now, self._added, wait, beat)
         return events
 
     async def acknowledge(self, ids: list[int]) -> None:
-        """Forget the events with these ids."""
-        # Those that another one is deleting are passed over: it may have frozen as it did, and hold them for long.
+        """Delete the events with these ids."""
+        # Events that another replica is deleting are skipped: it may have frozen meanwhile and keep them locked.
         await self._database.write(
             """
             DELETE FROM outbox
@@ -80,25 +80,25 @@ class Outbox:
             try:
                 return await self._database.fetchrow(PENDING_ENDS, user_id) is None
             except ServiceUnavailableError:
-                return False  # it may come back in time, and the bell rings then
+                return False  # the database may come back in time, and then the bell rings
 
         if not await self._poll(gone, self._acknowledged, wait):
             log.warning("sessions not ended in time", user_id=user_id)
             raise UnconfirmedError
 
     def close(self) -> None:
-        """Answer all that wait for events now: the process is about to stop."""
+        """Answer all requests that wait for events now, because the process is about to stop."""
         self._added.closed = True
         self._added.ring()
 
     async def _poll(
         self, look: Callable[[], Awaitable[Any]], bell: _Bell, wait: float, beat: Beat | None = None
     ) -> Any:
-        """The result of `look` as soon as it finds something, or when `wait` seconds are over or the bell is closed."""
+        """The result of `look` as soon as it finds something, or after `wait` seconds, or once the bell is closed."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
         while True:
-            next_ring = bell.next_ring  # taken before the look, so that no ring falls between the two
+            next_ring = bell.next_ring  # taken before looking, so that no ring is missed in between
             found = await look()
             remaining = deadline - loop.time()
             if found or remaining <= 0 or bell.closed:
@@ -117,7 +117,7 @@ class Outbox:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Hear the database's notifications for as long as the context lasts; takes one connection of the pool."""
+        """Listen for the database's notifications as long as the context lasts; takes one connection of the pool."""
         task = asyncio.create_task(self._listen())
         try:
             yield
@@ -142,18 +142,18 @@ class Outbox:
         try:
             for channel, bell in bells.items():
                 await connection.add_listener(channel, bell.ring)
-                bell.ring()  # for what was committed while nobody listened
+                bell.ring()  # for events that were committed while nobody listened
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN):
                         await lost.wait()
-                await connection.execute("SELECT 1")  # one that was lost without a word shows only when it is used
+                await connection.execute("SELECT 1")  # a connection lost silently is noticed only when it is used
         finally:
-            connection.terminate()  # it goes back to the pool closed: another user of it would not want to listen
+            connection.terminate()  # it returns to the pool closed, because its next user must not listen
 
 
 async def _until_rung(ring: asyncio.Event, end: float, beat: Beat | None) -> None:
-    """Wait for the ring until `end`, in `loop.time()`, and call `beat` all the while."""
+    """Wait for the ring until `end` (in `loop.time()`), and call `beat` repeatedly meanwhile."""
     loop = asyncio.get_running_loop()
     while not ring.is_set() and (left := end - loop.time()) > 0:
         with contextlib.suppress(TimeoutError):

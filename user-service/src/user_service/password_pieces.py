@@ -1,4 +1,4 @@
-"""The pieces of a password as a guesser sees them: known words, sequences, repetitions, and other characters."""
+"""Splits passwords into the pieces that guessers try: known words, sequences, repetitions, and single characters."""
 
 import re
 from collections.abc import Iterable, Iterator, Set
@@ -6,10 +6,11 @@ from itertools import chain
 
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-# Each is worth five bits or more: a billion guesses altogether.
+# Each point counts for five bits or more: a billion guesses altogether.
 ENOUGH_POINTS = 6
 WORD_POINTS, OTHER_POINTS = 2, 1
-# A longer password that has too few points up to there is made of repetitions or sequences: five words are shorter.
+# Characters. A longer password with too few points up to here consists of repetitions or sequences: five words are
+# shorter.
 LOOKED_AT = 96
 COMMONEST = 300  # of each list
 SHORTEST_PIECE, LONGEST_WORD = 3, 26
@@ -36,9 +37,9 @@ _SEQUENCES = (
     *("aabbccddeeffgghhiijjkkllmmnnooppqqrrssttuuvvwwxxyyzz", "aaabbbcccdddeeefffggg", "111222333444555666777888999"),
     *("абвгдеёжзийклмнопрстуфхцчшщъыьэюя", "йцукенгшщзхъ", "фывапролджэ", "ячсмитьбю"),
 )
-# Between words; elsewhere they are characters like others.
+# Separators count as such only between words; elsewhere they are characters like any other.
 _SEPARATORS = re.compile(r"(?<=\w\w)[\s._,'-]+(?=\w\w)")
-# `P@ssw0rd`; 1 may be an i or an l.
+# For disguises such as `P@ssw0rd`; a 1 may be an i or an l.
 _READINGS = (str.maketrans("@4038$5!71", "aaoebssiti"), str.maketrans("@4038$5!71", "aaoebssitl"))
 
 
@@ -64,7 +65,7 @@ def _points() -> dict[str, int]:
 
 
 _KNOWN = _points()
-# The length of the longest one that begins with these characters, so that few texts are looked up.
+# The length of the longest known piece that begins with these characters, so that few texts have to be looked up.
 _LONGEST: dict[str, int] = {}
 for _word in _KNOWN:
     _LONGEST[_word[:SHORTEST_PIECE]] = max(_LONGEST.get(_word[:SHORTEST_PIECE], 0), len(_word))
@@ -73,7 +74,7 @@ for _word in _KNOWN:
 def is_soon_guessed(text: str, own_words: Set[str]) -> bool:
     """True if so few pieces spell a casefolded password that it is among the first billion guesses.
 
-    `own_words`, casefolded, are those that say something of the user. Takes about a millisecond at the most.
+    `own_words`, casefolded, are words about the user. This takes at most about a millisecond.
     """
     text = without_separators(text)[:LOOKED_AT]
     disguised = {text.translate(reading) for reading in _READINGS} - {text}
@@ -84,7 +85,7 @@ def is_soon_guessed(text: str, own_words: Set[str]) -> bool:
         repeated = _repeated(text, start, max(SHORTEST_PIECE, repeated - 1))
         if least[start] + OTHER_POINTS < ENOUGH_POINTS:
             ends = {start + len(word): OTHER_POINTS for word in own if text.startswith(word, start)}
-            # Were it cut off earlier, the rest would be a repetition as well.
+            # If the repetition were cut off earlier, the rest would be a repetition as well.
             cut = max(start + SHORTEST_PIECE, start + repeated - LONGEST_WORD)
             ends |= dict.fromkeys((start + 1, *range(cut, start + repeated)), OTHER_POINTS)
             found = (_words(reading, start, SHORTEST_DISGUISED) for reading in disguised)
@@ -103,7 +104,7 @@ def _words(text: str, start: int, shortest: int = 2) -> Iterator[tuple[int, int]
 
 
 def _repeated(text: str, start: int, length: int) -> int:
-    """The least length, `length` or more, at which what begins at `start` has not occurred from earlier on."""
+    """The shortest length, at least `length`, at which the text at `start` is not found beginning earlier."""
     while start + length <= len(text) and text.find(text[start : start + length], 0, start + length - 1) >= 0:
         length += 1
     return length

@@ -1,7 +1,7 @@
-"""The policy for new passwords: a least length, and nothing that is soon guessed; no rules of composition.
+"""The policy for new passwords: a minimum length, and nothing that is soon guessed; no composition rules.
 
-It follows NIST SP 800-63B-4, and besides whole entries of the blocklist it refuses passwords made of only a few of
-them.
+It follows NIST SP 800-63B-4. Besides the entries of the blocklist, it also refuses passwords that consist of only a few
+of them.
 """
 
 import unicodedata
@@ -17,20 +17,20 @@ COMMON = frozenset(password.casefold() for password in FREQUENCY_LISTS["password
 
 
 class PasswordPolicy:
-    """Checks new passwords only: one that is in use stays valid when the policy becomes stricter."""
+    """Checks only new passwords: existing ones stay valid when the policy becomes stricter."""
 
     def __init__(self, min_length: int, blocklist: bool) -> None:
         self._min_length = min_length
         self._blocklist = blocklist
 
     def check(self, password: str, names: LoginNames) -> None:
-        """Raises InvalidFieldsError that says what is wrong with `password` for the user of these names."""
+        """Raise InvalidFieldsError if `password` is not acceptable for a user with these names."""
         fault = self._fault(password, names)
         if fault is not None:
             raise InvalidFieldsError({"password": fault})
 
     def _fault(self, password: str, names: LoginNames) -> str | None:
-        # NFC first, as before hashing: a letter counts once however it was typed.
+        # NFC first, as before hashing: a letter counts once, however it was typed.
         if len(passwords.encode(password)) > passwords.MAX_BYTES:
             return f"must have at most {passwords.MAX_BYTES} bytes"
         if len(unicodedata.normalize("NFC", password)) < self._min_length:
@@ -59,7 +59,7 @@ def _plain(text: str) -> str:
 
 
 def _own_words(names: LoginNames) -> set[str]:
-    """The user's names, with accents for passwords that keep theirs and without them for all others."""
+    """The user's names, with accents for passwords that keep theirs, and without accents for all others."""
     words = [word for name in (names.email, names.username, names.phone_number) if name for word in name]
     if names.email is not None:
         words.append(names.email.key.rpartition("@")[0])

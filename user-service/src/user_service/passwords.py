@@ -1,4 +1,4 @@
-"""Password hashing with argon2id on threads of its own: bounded, so that a flood of logins cannot take the process."""
+"""Password hashing with argon2id on its own, bounded threads, so that a flood of logins cannot exhaust the process."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from user_service.hash_queue import HashQueue
 from user_service.hash_shares import Admission
 
 MAX_BYTES = 1024
-# OWASP's second choice. The library's default takes five times as long, and more than 32 MiB is mapped again each time.
+# OWASP's second choice. The library's default takes five times as long, and over 32 MiB memory is mapped on each call.
 MEMORY_KIB = 19_456
 PASSES = 2
 LANES = 1
@@ -64,7 +64,7 @@ class Hasher:
 
 
 class AdmittedHashes:
-    """As many hashes as were admitted. Each raises OverloadedError or CallerGoneError where it comes too late."""
+    """The hashes that were admitted. Each method raises OverloadedError or CallerGoneError if it comes too late."""
 
     def __init__(self, hasher: Hasher, queue: HashQueue, admission: Admission) -> None:
         self._hasher = hasher
@@ -97,7 +97,7 @@ class HashPool:
 
     @contextlib.contextmanager
     def admission(self, network: str, account: str, hashes: int = 1) -> Iterator[AdmittedHashes]:
-        """Room for this many hashes, to be claimed before any costly step. Raises OverloadedError at once.
+        """Reserve room for this many hashes, before any costly step. Raises OverloadedError at once.
 
         The hashes count towards the shares of `network` and `account`, names that are neither logged nor shown.
         """
@@ -107,9 +107,9 @@ class HashPool:
 
 @contextlib.asynccontextmanager
 async def hash_pool(threads: int, deadline: float) -> AsyncIterator[HashPool]:
-    """A pool of hashing threads; more of them than cores give less, not more, and each takes 19 MiB.
+    """A pool of hashing threads, each of which takes 19 MiB; more threads than cores hash less, not more.
 
-    A password waits `deadline` seconds for its thread at the most.
+    A password waits at most `deadline` seconds for its thread.
     """
     executor = ThreadPoolExecutor(threads, "password", _give_way)
     try:
@@ -121,13 +121,13 @@ async def hash_pool(threads: int, deadline: float) -> AsyncIterator[HashPool]:
 
 
 def _give_way() -> None:
-    """Let everything else on the machine go first: who verifies a token is not to wait for who logs in."""
-    if sys.platform == "linux":  # elsewhere it would be the whole process
+    """Give this thread a lower priority than everything else: verifications of tokens must not wait for logins."""
+    if sys.platform == "linux":  # elsewhere this would apply to the whole process
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _hasher_and_hash_time() -> tuple[Hasher, float]:
-    """The hasher, and the seconds that one hash takes; not the first one, which also pays for new memory."""
+    """The hasher, and the seconds that a hash takes; the first one is not measured, since it also allocates memory."""
     hasher = Hasher()
     started = time.perf_counter()
     hasher.verify("", None)

@@ -1,4 +1,4 @@
-"""Proof that the caller is the user: some requests need more than a token, since it may have been stolen."""
+"""Proof that the caller is the user, for requests that need more than a token, which may have been stolen."""
 
 from typing import NoReturn
 
@@ -10,14 +10,14 @@ from user_service.accounts import Accounts
 from user_service.throttles import Throttles
 from user_service.users import InsufficientAuthenticationError, User, WrongPasswordError
 
-MAX_AGE = 300  # seconds for which a login is proof
+MAX_AGE = 300  # seconds for which a login counts as proof
 STANDARD_DIALECT = "rfc6749"
 NEEDED = "send your own password as current_password, or log in again: this needs a login of the last five minutes"
 WRONG = "current_password is not your own password"
 
 
 class LoginTimeUnknownError(ServiceUnavailableError):
-    """The token does not say when the user logged in: it is from an auth-service of the previous version."""
+    """The token has no time of login, because an auth-service of the previous version issued it."""
 
     retry_after = 10
 
@@ -35,7 +35,7 @@ class Reauthentication:
     ) -> bool:
         """True if the caller sent the right password, or sent none and logged in at most `MAX_AGE` seconds ago.
 
-        Raises InsufficientAuthenticationError where the password is wrong, however recent the login, and ThrottledError
+        Raises InsufficientAuthenticationError if the password is wrong, however recent the login, and ThrottledError
         after too many wrong ones.
         """
         if current_password is None:
@@ -51,20 +51,20 @@ class Reauthentication:
     async def demand(
         self, request: web.Request, acting: User, token: InternalToken, current_password: str | None
     ) -> None:
-        """Return if the caller has proven to be the user. Raises what `has_proven` and `refuse_unproven` raise."""
+        """Return only if the caller has proven to be the user. Raises as `has_proven` and `refuse_unproven` do."""
         if not await self.has_proven(request, acting, token, current_password):
             refuse_unproven(token)
 
 
 def refuse_unproven(token: InternalToken) -> NoReturn:
-    """Raises InsufficientAuthenticationError, or LoginTimeUnknownError where the token says nothing of the login."""
+    """Raise InsufficientAuthenticationError, or LoginTimeUnknownError if the token has no time of login."""
     if token.auth_time is None:
         raise LoginTimeUnknownError
     _refuse(token, NEEDED)
 
 
 def _refuse(token: InternalToken, detail: str) -> NoReturn:
-    """Clients of the standard also get a challenge (RFC 9470, section 3); those of other dialects do not know it."""
+    """Clients of the standard dialect also get a challenge (RFC 9470, section 3), which others do not know."""
     code = InsufficientAuthenticationError.code
     challenge = f'Bearer error="{code}", error_description="{detail}", max_age={MAX_AGE}'
     raise InsufficientAuthenticationError(detail, challenge if token.dialect == STANDARD_DIALECT else None) from None

@@ -1,4 +1,4 @@
-"""The statement that makes a restored database go on above everything that was told of the lost one."""
+"""The statement that raises a restored database's numbers above all that the lost database can have given out."""
 
 import secrets
 
@@ -8,10 +8,11 @@ EVENT_ID_JUMP = 2**48
 
 
 async def note_restored(database: Database, skipped_ids: int) -> None:
-    """Raise what auth-service may know a later state of than this database, which is an older one.
+    """Raise epochs, event ids and user ids: auth-service may know later ones than this older database.
 
-    Microseconds are above any number of changes since the last time. Event ids jump at random, so that a late
-    acknowledgement of one that is lost cannot be for one of those to come, whichever backup was restored before.
+    The base of epochs becomes the time in microseconds, which exceeds any number of changes since the last restore.
+    Event ids jump by a random number, so that a late acknowledgement of a lost event cannot match a future one,
+    whichever backup was restored before.
     """
     await database.write_row(
         """

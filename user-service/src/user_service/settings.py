@@ -1,4 +1,4 @@
-"""The settings of user-service, all of them environment variables."""
+"""The settings of user-service, all of which are environment variables."""
 
 from typing import Annotated
 

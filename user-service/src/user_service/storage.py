@@ -1,4 +1,4 @@
-"""The SQL of users: every statement beside the function that runs it."""
+"""The SQL statements about users, and the functions that run them."""
 
 import contextlib
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ from user_service.users import (
 )
 
 TAKEN = "is already taken"
-ATTEMPTS = 10  # to change a user whom others change at the same time
+ATTEMPTS = 10  # at changing a user whom others are changing at the same time
 
-# A change and its events are one statement, so a process that stops in between keeps no lock and changes nothing later.
+# A change and its events are one statement, so a process that hangs in between keeps no lock and changes nothing later.
 UPDATE = """
     WITH changed AS (
         UPDATE users SET email = $2, email_key = $3, username = $4, username_key = $5, phone_number = $6, role = $7,
@@ -36,7 +36,7 @@ UPDATE = """
         INSERT INTO outbox (type, user_id, epoch, email)
         SELECT 'email_changed', id, epoch, email FROM changed WHERE email IS DISTINCT FROM $9 RETURNING id
     ),
-    -- the count has the events numbered in this order
+    -- the count ensures that the events are numbered in this order
     ended AS (
         INSERT INTO outbox (type, user_id, epoch)
         SELECT 'sessions_ended', id, epoch FROM changed, (SELECT count(*) FROM renamed) AS first
@@ -118,9 +118,9 @@ async def find(database: Database, user_id: int) -> Account | None:
 
 
 async def find_by_login(database: Database, lookup: Lookup) -> Account | None:
-    """The user whom `lookup` means, with the epoch as auth-service is told it.
+    """The user whom `lookup` means, with the epoch in the form that auth-service gets.
 
-    Asks the database for one that can be nobody's too, so that both cost the same.
+    The database is asked even if nobody can have the name, so that both take the same time.
     """
     statements: dict[Kind, str] = {
         "email": "SELECT * FROM users, epoch_base WHERE email_key = ANY($1::text[])",
@@ -138,7 +138,7 @@ async def find_by_login(database: Database, lookup: Lookup) -> Account | None:
 
 
 async def ids_by_login(database: Database, lookup: Lookup) -> list[int | None]:
-    """For each key of `lookup` the id of its user, by a statement that has a row in any case: both cost the same."""
+    """The id of the user of each key of `lookup`, or None. Known and unknown keys take the same time."""
     column = "phone_number" if lookup.kind == "phone_number" else f"{lookup.kind}_key"
     row = await database.fetchrow(
         f"""
@@ -157,7 +157,7 @@ async def page(database: Database, after: int, limit: int) -> list[User]:
 
 
 async def check_free(database: Database, names: LoginNames) -> None:
-    """Raises TakenError with each of these names that another user has. Only `insert` can know for sure."""
+    """Raise TakenError with each of these names that another user has. Only `insert` can know for certain."""
     row = await database.fetchrow(
         """
         SELECT EXISTS (SELECT FROM users WHERE email_key = $1) AS email,
@@ -172,7 +172,7 @@ async def check_free(database: Database, names: LoginNames) -> None:
 
 
 async def insert(database: Database, names: LoginNames, password_hash: str | None, role: Role) -> User:
-    """Add a user. Raises TakenError where a name is another user's by now."""
+    """Add a user. Raises TakenError if another user has one of the names by now."""
     try:
         row = await database.write_row(
             """
@@ -197,11 +197,11 @@ async def update(
     proven: bool,
     epoch: int | None,
 ) -> tuple[User, bool]:
-    """Change login names, and the role where one is given; returns the user, and True if all sessions end.
+    """Change login names, and the role if one is given; returns the user, and True if all sessions end.
 
-    Raises NoSuchUserError, TakenError, or InvalidFieldsError when no login name would be left; UnprovenError when
-    something would change and the caller is not `proven` to be who the token says; ChangedMeanwhileError where others
-    changed the user time and again, or `epoch` is over.
+    Raises NoSuchUserError, TakenError, or InvalidFieldsError if no login name would be left; UnprovenError if something
+    would change and the caller is not `proven` to be the token's user; ChangedMeanwhileError if others kept changing
+    the user, or if the user's epoch is no longer `epoch`.
     """
     for _ in range(ATTEMPTS):
         account = await find(database, user_id)
@@ -221,7 +221,7 @@ async def _update(
     role: Role | None,
     proven: bool,
 ) -> tuple[User, bool]:
-    """One statement, which changes nothing where the user is no longer as it was read."""
+    """Make one attempt, which changes nothing if the user has been changed since it was read."""
     before = account.user
     names = replace(account.names, **{str(kind): name for kind, name in changes.items()})
     if not names.keys():
@@ -243,7 +243,7 @@ async def _update(
 
 
 async def replace_hash(database: Database, user_id: int, old: str, new: str) -> None:
-    """Keep the same password under a newer hash, unless the password was changed meanwhile."""
+    """Store a newer hash of the same password, unless the password has been changed meanwhile."""
     await database.write(
         "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND before_deadline($4)",
         user_id,
@@ -255,13 +255,13 @@ async def replace_hash(database: Database, user_id: int, old: str, new: str) -> 
 async def change_password(
     database: Database, user_id: int, epoch: int, password_hash: str, keep_session: str | None
 ) -> None:
-    """Set a new password and end all sessions but one. Raises ChangedMeanwhileError where `epoch` is over."""
+    """Set a new password and end all sessions but one. Raises ChangedMeanwhileError if `epoch` has changed."""
     if await database.write_row(CHANGE_PASSWORD, user_id, epoch, password_hash, keep_session) is None:
         raise ChangedMeanwhileError
 
 
 async def password_changed_lately(database: Database, user_id: int) -> bool:
-    """True if the password was changed so lately that the same change may be sent again."""
+    """True if the password was changed so recently that a client may be repeating the change."""
     row = await database.fetchrow(
         "SELECT FROM users WHERE id = $1 AND password_changed_at > now() - interval '10 minutes'", user_id
     )
@@ -273,13 +273,13 @@ async def set_disabled(database: Database, user_id: int, disabled: bool) -> User
     row = await database.write_row(SET_DISABLED, user_id, disabled)
     if row is not None:
         return _user(row)
-    account = await find(database, user_id)  # it is nobody, or as it should be already
+    account = await find(database, user_id)  # there is no such user, or nothing to change
     if account is None:
         raise NoSuchUserError
     return account.user
 
 
 async def delete(database: Database, user_id: int, epoch: int | None) -> None:
-    """Delete a user and end all sessions. Raises NoSuchUserError, or ChangedMeanwhileError where `epoch` is over."""
+    """Delete a user and end all sessions. Raises NoSuchUserError, or ChangedMeanwhileError if `epoch` has changed."""
     if await database.write_row(DELETE, user_id, epoch) is None:
         raise NoSuchUserError if await find(database, user_id) is None else ChangedMeanwhileError

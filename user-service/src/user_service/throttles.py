@@ -14,7 +14,7 @@ from user_service.users import WrongPasswordError
 
 
 class Throttles:
-    """The service's budgets by its settings."""
+    """The service's budgets, according to its settings."""
 
     def __init__(self, throttle: Throttle, settings: Settings) -> None:
         self._throttle = throttle
@@ -34,17 +34,17 @@ class Throttles:
         return self._throttle.counters
 
     def network(self, request: web.Request) -> str:
-        """The network that the request comes from, as the gateway says it."""
+        """The network that the request comes from, as the gateway reports it."""
         return network_of(client_address(request, self._gateways))
 
     async def count_sign_up(self, request: web.Request) -> None:
-        """Raises ThrottledError where too many came from the request's network."""
+        """Count a sign-up. Raises ThrottledError if too many came from the request's network."""
         await self._throttle.charge_network("sign-up", self._sign_ups, client_address(request, self._gateways))
 
     async def count_change_of_names(self, request: web.Request, user_id: int) -> None:
-        """A change of names tells which names are taken, as a sign-up does, so it has the same budget.
+        """Count a change of names. Like a sign-up, it reveals which names are taken, so both share a budget.
 
-        Raises ThrottledError where too many came from this user, or from the request's network.
+        Raises ThrottledError if too many came from this user, or from the request's network.
         """
         address = client_address(request, self._gateways)
         await self._throttle.charge("sign-up", f"user {user_id}", self._sign_ups, address, user_id=str(user_id))
@@ -52,9 +52,9 @@ class Throttles:
 
     @contextlib.asynccontextmanager
     async def password_guess(self, request: web.Request, user_id: int) -> AsyncIterator[None]:
-        """Inside, the user's current password is looked at, and WrongPasswordError raised where it is another.
+        """Count a guess: the context checks the user's current password, and raises WrongPasswordError if it is wrong.
 
-        Raises ThrottledError where it may not be: a stolen session is not to be turned into the password.
+        Raises ThrottledError if too many were wrong: the holder of a stolen session must not find out the password.
         """
         address = client_address(request, self._gateways)
         admission = await self._throttle.admit(self._passwords, str(user_id), address)

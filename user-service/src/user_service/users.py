@@ -1,4 +1,4 @@
-"""A user's data, and the refusals of requests about users."""
+"""A user's data, and the errors of requests about users."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Role = Literal["default", "admin"]
 class User:
     """A user's record without the password hash. `epoch` counts the events that ended all older sessions.
 
-    auth-service is told it with a base added, which is raised when a backup was restored: it never goes back there.
+    auth-service gets it with a base added. Restoring a backup raises the base, so the sum never decreases.
     """
 
     id: int
@@ -30,20 +30,20 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class LoginNames:
-    """The names a user can log in by; a user has at least one of them."""
+    """The names that a user can log in with; a user has at least one of them."""
 
     email: LoginName | None = None
     username: LoginName | None = None
     phone_number: LoginName | None = None
 
     def keys(self) -> list[str]:
-        """The canonical forms; no two kinds share one: only e-mails have an `@`, only phone numbers a `+` in front."""
+        """The canonical forms. No two kinds share one: only e-mails have an `@`, only phone numbers a leading `+`."""
         return [name.key for name in (self.email, self.username, self.phone_number) if name is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user with what only this service ever sees. `password_hash` is None where no password lets the user in."""
+    """A user with data that only this service sees. `password_hash` is None if the user has no password."""
 
     user: User
     names: LoginNames
@@ -51,7 +51,7 @@ class Account:
 
 
 class InvalidFieldsError(Exception):
-    """A request's fields cannot be accepted; `faults` says of each by name why not, without quoting it."""
+    """Fields of a request are not acceptable; `faults` gives the reason for each by name, without quoting it."""
 
     def __init__(self, faults: Mapping[str, str]) -> None:
         super().__init__(", ".join(faults))
@@ -66,13 +66,13 @@ class WrongPasswordError(InvalidFieldsError):
 
 
 class UnprovenError(Exception):
-    """Something would change, and the caller has not proven to be more than the holder of a token."""
+    """Something would change, but the caller has only shown a token and not proven to be its user."""
 
 
 class InsufficientAuthenticationError(Exception):
-    """The caller's token is good, but this request needs more. The text tells the client what.
+    """The caller's token is valid, but this request needs more. The text tells the client what.
 
-    `challenge` is for `WWW-Authenticate`, or None. It is never 401: clients throw their tokens away on that.
+    `challenge` is for `WWW-Authenticate`, or None. The status is never 401, at which clients discard their tokens.
     """
 
     code = "insufficient_user_authentication"
@@ -91,4 +91,4 @@ class NoSuchUserError(Exception):
 
 
 class ChangedMeanwhileError(Exception):
-    """The user was changed by another request while this one was on its way."""
+    """Another request changed the user while this one was being processed."""

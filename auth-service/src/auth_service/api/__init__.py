@@ -1,1 +1,1 @@
-"""The endpoints that belong to no one dialect: verification, revocation, discovery, a user's sessions."""
+"""The endpoints that do not belong to a single dialect: verification, revocation, discovery, a user's sessions."""

@@ -40,7 +40,7 @@ class PublishedKeys(Protocol):
 
 
 def routes(document: dict[str, Any], keys: PublishedKeys) -> list[web.RouteDef]:
-    """Both documents may be cached for a minute; a new signing key is usually published for longer than that."""
+    """Both documents may be cached for a minute; a new key is usually published for longer before it signs."""
 
     def respond(body: dict[str, Any]) -> web.Response:
         headers = {**_CACHEABLE, hdrs.CONTENT_TYPE: "application/json; charset=utf-8"}

@@ -1,4 +1,4 @@
-"""The parameters of a request to a token endpoint, and who the client says it is; read strictly, in any dialect."""
+"""Reads the parameters and the client credentials of a token request, strictly and in any dialect."""
 
 import base64
 import binascii
@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from auth_service.core.errors import InvalidClientError, InvalidRequestError
 from servicekit import http, wire
 
-# `grant_type` is the one parameter that may stand in the query: a query is logged and remembered on its way.
+# Only `grant_type` is allowed in the query, because queries are logged and remembered on their way.
 QUERY_PARAMETERS = frozenset({"grant_type"})
 SECRET_PARAMETERS = frozenset(
     {"client_id", "client_secret", "username", "login", "phone_number", "password", "refresh_token", "token", "scope"}
@@ -19,14 +19,14 @@ SECRET_PARAMETERS = frozenset(
 
 @dataclass(frozen=True)
 class ClientCredentials:
-    """Who the client says it is; None where it does not."""
+    """A client's id and secret as the request gives them; None if it gives none."""
 
     client_id: str | None
     secret: str | None = field(default=None, repr=False)
 
 
 class UnreadableRequestError(InvalidRequestError):
-    """The request cannot be read. `status` is the HTTP status that says why."""
+    """The request cannot be read. `status` is the HTTP status to answer with."""
 
     def __init__(self, description: str, status: int = 400) -> None:
         super().__init__(f"The request cannot be read: {description}.")
@@ -34,25 +34,25 @@ class UnreadableRequestError(InvalidRequestError):
 
 
 async def read_parameters(request: web.Request) -> dict[str, str]:
-    """Body and query as one set of parameters. Raises InvalidRequestError."""
+    """Read body and query as one set of parameters. Raises InvalidRequestError."""
     return check_parameters(request, await read_body(request))
 
 
 async def read_body(request: web.Request) -> dict[str, Any]:
-    """The body as an object of whatever it holds. Raises UnreadableRequestError."""
+    """Read the body as an object whose values may have any type. Raises UnreadableRequestError."""
     if hdrs.CONTENT_ENCODING in request.headers:
         raise UnreadableRequestError("a content encoding is not supported", 415)
     try:
         return await http.read_object(request, (wire.JSON, wire.FORM))
     except wire.MalformedBodyError as error:
-        # 400 is what RFC 6749 has for whatever the body holds; only the transport's own refusals keep their status.
+        # RFC 6749 answers every malformed body with 400; only errors of the transport keep their own status.
         raise UnreadableRequestError(str(error), error.status if error.status in (408, 413) else 400) from None
 
 
 def named_client(request: web.Request, body: dict[str, Any]) -> str | None:
-    """The client_id that a request names, read before the rest: even a refusal of that is in the client's dialect.
+    """The client_id of a request. It is read first, so that an error in the rest is reported in the client's dialect.
 
-    Raises UnreadableRequestError, and what `read_client_credentials` raises.
+    Raises UnreadableRequestError, and the errors of `read_client_credentials`.
     """
     named = body.get("client_id")
     if not isinstance(named, str | None):
@@ -61,7 +61,7 @@ def named_client(request: web.Request, body: dict[str, Any]) -> str | None:
 
 
 def check_parameters(request: web.Request, body: dict[str, Any]) -> dict[str, str]:
-    """Body and query as one set of parameters, each a string and given once. Raises InvalidRequestError."""
+    """Merge body and query. Each parameter must be a string and be given only once. Raises InvalidRequestError."""
     if not all(isinstance(value, str | None) for value in body.values()):
         raise InvalidRequestError("A parameter is not a string.")
     try:
@@ -69,15 +69,16 @@ def check_parameters(request: web.Request, body: dict[str, Any]) -> dict[str, st
     except wire.MalformedBodyError:
         raise InvalidRequestError("The query cannot be read.") from None
     if query.keys() & SECRET_PARAMETERS or query.keys() & body.keys():
-        raise InvalidRequestError("A parameter may not stand in the query.")
+        raise InvalidRequestError("A parameter is not allowed in the query.")
     parameters = body | {name: value for name, value in query.items() if name in QUERY_PARAMETERS}
     return {name: value for name, value in parameters.items() if value is not None}
 
 
 def read_client_credentials(request: web.Request, parameters: dict[str, str]) -> ClientCredentials:
-    """HTTP Basic or the body, one at a time (RFC 6749 section 2.3). Raises InvalidRequestError or InvalidClientError.
+    """Read credentials from HTTP Basic or from the body, but not from both (RFC 6749 section 2.3).
 
-    Another scheme than Basic is passed over: apps send their old bearer token along with a refresh.
+    Schemes other than Basic are ignored: apps send their old bearer token along with a refresh. Raises
+    InvalidRequestError or InvalidClientError.
     """
     named = parameters.get("client_id") or None
     secret = parameters.get("client_secret") or None
@@ -96,7 +97,7 @@ def read_client_credentials(request: web.Request, parameters: dict[str, str]) ->
 
 
 def _basic(encoded: str) -> ClientCredentials:
-    """Id and secret are form-encoded before base64; an empty secret counts as none (RFC 6749 section 2.3.1)."""
+    """Decode id and secret, form-encoded before base64; an empty secret counts as none (RFC 6749 section 2.3.1)."""
     try:
         client_id, colon, secret = base64.b64decode(encoded, validate=True).partition(b":")
         if not colon or not client_id:

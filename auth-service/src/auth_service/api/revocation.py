@@ -1,4 +1,4 @@
-"""Revocation (RFC 7009) and introspection (RFC 7662) of the tokens of every dialect, in the standard's words."""
+"""Revocation (RFC 7009) and introspection (RFC 7662) of the tokens of every dialect, in the form of the RFCs."""
 
 from collections.abc import Awaitable, Callable
 
@@ -67,7 +67,7 @@ class TokenManagement:
             return rfc6749.DIALECT.render_error(error, None, preferences)
 
     async def _revoke(self, client: Client, token: str, _address: str) -> web.Response:
-        """200 for a token that is not there or not the client's, as for one that is (RFC 7009 section 2.2)."""
+        """Answer 200 even if the token does not exist or belongs to another client (RFC 7009 section 2.2)."""
         await self._verifier.revoke(token, client)
         return reply({})
 

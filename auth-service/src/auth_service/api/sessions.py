@@ -1,4 +1,4 @@
-"""A user's own sessions: list them, end one, end all. The gateway has verified the caller."""
+"""The endpoints for a user's own sessions: list them, end one, end all. The gateway has verified the caller."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ PATH = "/api/v1/sessions"
 
 
 class SessionsApi:
-    """`{id}` is a session's id as 16 hex digits, or `current`: the one that the caller's token belongs to."""
+    """`{id}` is a session's id as 16 hex digits, or `current` for the session that the caller's token belongs to."""
 
     def __init__(self, sessions: Sessions, endings: Endings, tokens: InternalTokens) -> None:
         self._sessions = sessions
@@ -64,7 +64,7 @@ class SessionsApi:
             raise http.ServiceUnavailableError("sessions") from error
 
     async def _caller(self, request: web.Request) -> tuple[InternalToken, int]:
-        """The caller, and the user that it acts for. Raises 401, and 403 for a client that acts for itself."""
+        """The caller and the id of its user. Raises 401, or 403 if the caller is a client that acts for itself."""
         caller = await authenticate(request, self._tokens)
         if caller.user_id is None:
             raise web.HTTPForbidden

@@ -1,4 +1,4 @@
-"""The token endpoint: it finds the dialect that a request is in, and answers in that dialect, errors included."""
+"""The token endpoint, which determines the dialect of a request and answers in it, errors included."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -26,9 +26,9 @@ from auth_service.dialects.dialect import Dialect, Preferences
 
 
 class TokenEndpoint:
-    """One handler for the token paths of all dialects: the client's registration names the dialect.
+    """Handles the token paths of all dialects; the client's registration determines the dialect.
 
-    The first dialect is the standard one: it answers requests whose client is not known.
+    The first dialect is the standard one, in which requests from unknown clients are answered.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TokenEndpoint:
         self._clients = clients
         self._dialects = dialects
         self._standard = next(iter(dialects.values()))
-        # Several dialects may share a path: the first of them answers where the client does not matter.
+        # Several dialects may share a path; the first of them answers requests with a wrong method.
         self._by_path = {path: dialect for dialect in reversed(list(dialects.values())) for path in dialect.paths}
         self._address_of = address_of
 
@@ -74,14 +74,14 @@ class TokenEndpoint:
         return dialect.render_token(response)
 
     async def _token(self, request: web.Request, body: dict[str, Any], client: Client) -> TokenResponse:
-        """The tokens that the request asks for in the dialect of `client`."""
+        """Issue the tokens that the request asks for in the dialect of `client`."""
         parameters = check_parameters(request, body)
         credentials = read_client_credentials(request, parameters)
         read = self._dialects[client.dialect].read_token_request(parameters)
         return await self._server.token(client, credentials.secret, replace(read, address=self._address_of(request)))
 
     async def _client(self, client_id: str | None, path: str) -> Client:
-        """The client that the request names, else the one registered as the default of the path."""
+        """The client that the request names, or else the one registered as the default for the path."""
         if client_id is not None:
             return _known(await self._clients.get(client_id))
         return _known(await self._clients.default_for(path))

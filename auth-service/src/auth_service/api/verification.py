@@ -1,7 +1,7 @@
-"""`/verify-token` for the gateway, for internal services and for other proxies: allow, deny or unknown.
+"""`/verify-token` for the gateway, internal services and other proxies: it answers allow, deny or unknown.
 
-`examples/proxies/` has a configuration for nginx, Caddy, Traefik and Envoy. Envoy asks with the method of the client's
-request and appends its path, so any method and any path below `/verify-token` will do.
+`examples/proxies/` has configurations for nginx, Caddy, Traefik and Envoy. Envoy uses the method of the client's
+request and appends its path, so any method and any path below `/verify-token` is accepted.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class InternalTokens(Protocol):
 
 
 class VerificationEndpoint:
-    """Answers whether a bearer token is accepted now. The first dialect is the standard one."""
+    """Tells whether a bearer token is accepted now. The first dialect is the standard one."""
 
     def __init__(self, verifier: Verifier, internal_tokens: InternalTokens, dialects: Mapping[str, Dialect]) -> None:
         self._verifier = verifier
@@ -79,14 +79,14 @@ class VerificationEndpoint:
 
 
 def _as_headers(facts: Mapping[str, object]) -> dict[str, str]:
-    """The facts as `X-Parley-…`. One that is empty is left out: proxies differ in what they make of an empty header."""
+    """The facts as `X-Parley-…` headers, without empty ones: proxies differ in how they treat an empty header."""
     return {f"X-Parley-{name.replace('_', '-').title()}": str(value) for name, value in facts.items() if value != ""}
 
 
 async def _presented_token(request: web.Request) -> str:
     """The token of the `Authorization` header, or of `{"token": …}` posted to `/verify-token` itself.
 
-    The body of a request for a path below it is the body of somebody's own request that a proxy asks about.
+    On a path below it, the body belongs to the client's own request, which a proxy is asking about.
     """
     posted = request.method == hdrs.METH_POST and request.path == PATH
     if posted and hdrs.AUTHORIZATION not in request.headers and request.body_exists:

@@ -1,1 +1,1 @@
-"""Everything outside the process, one file per thing behind a port of the core."""
+"""Everything outside the process, which the core reaches through its ports."""

@@ -1,6 +1,6 @@
-"""Client registrations in PostgreSQL, remembered in the process.
+"""Client registrations in PostgreSQL, cached in the process.
 
-A remembered registration may be stale: every statement that issues something on its strength names its version.
+A cached registration may be stale, so every statement that issues something based on one checks its version.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from servicekit.bounded import BoundedMap
 from servicekit.postgres import Database
 
 _REMEMBERED = 1000
-# Seconds. A refresh token is refused for its form without asking the database, and the form depends on the dialect.
-# When a client was removed and added in another dialect, every process knows that after so long.
+# Seconds. A refresh token of the wrong form is refused without asking the database, and the form depends on the
+# dialect. If a client is removed and added again in another dialect, every process knows that after this time.
 _REMEMBERED_FOR = 60.0
 
 SELECT_BY_ID = "SELECT * FROM clients WHERE client_id = $1"
@@ -36,7 +36,7 @@ INSERT = """
         scope, default_scope, access_token_lifetime, idle_lifetime, session_lifetime, default_for)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 WHERE before_deadline($13)
 """
-# Whether it gets another secret, $11, or none. The former one ends with that.
+# $11 is true if the secret changes, possibly to none; that also ends the former secret.
 UPDATE = """
     UPDATE clients SET grant_types = $3, grant_types_without_secret = $4, scope = $5, default_scope = $6,
         access_token_lifetime = $7, idle_lifetime = $8, session_lifetime = $9, default_for = $10,
@@ -46,7 +46,7 @@ UPDATE = """
         version = version + 1
     WHERE client_id = $1 AND version = $2 AND before_deadline($14) RETURNING client_id
 """
-# The former secret holds for $4, which is null where it ends at once.
+# The former secret is accepted for $4; null ends it at once.
 ROTATE_SECRET = """
     UPDATE clients SET secret_digest = $2, secret_ciphertext = $3,
         former_secret_digest = CASE WHEN $4::interval IS NOT NULL THEN secret_digest END,
@@ -63,12 +63,12 @@ SET_DISABLED = """
 
 
 class ClientExistsError(Exception):
-    """A registration has this id, or answers at this path, already."""
+    """Another registration already has this id, or is the default for this path."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A client to be registered; a `recoverable_secret` signs its tokens, so it is kept encrypted beside its digest."""
+    """A client to register. A `recoverable_secret` signs its tokens, so it is stored encrypted beside its digest."""
 
     client: Client
     secret: str | None
@@ -76,7 +76,7 @@ class Registration:
 
 
 class PostgresClients:
-    """The port `Clients`, and what the command line does with registrations."""
+    """Implements the port `Clients`, and the changes that the command line makes to registrations."""
 
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
@@ -140,7 +140,7 @@ class PostgresClients:
         )
 
     async def all(self) -> Iterable[Any]:
-        """Every registration as a row; `former_secret_until` is when its former secret ends, if that still holds."""
+        """Every registration as a row; `former_secret_until` is None unless a former secret is still accepted."""
         return await self._database.fetch(SELECT_ALL)
 
     async def add(self, registration: Registration) -> None:
@@ -156,9 +156,9 @@ class PostgresClients:
             )
 
     async def update(self, registration: Registration, *, another_secret: bool) -> bool:
-        """Replace a registration that was read in its present version; its secret only with `another_secret`.
+        """Replace a registration, but its secret only if `another_secret` is true.
 
-        False: it has been changed or removed since. Raises ClientExistsError.
+        Returns False if it has been changed or removed since it was read. Raises ClientExistsError.
         """
         client = registration.client
         with _taken():
@@ -173,11 +173,11 @@ class PostgresClients:
         return row is not None
 
     async def remove(self, client_id: str) -> bool:
-        """Delete a registration, which ends its sessions; upkeep deletes those. False: there is no such client."""
+        """Delete a registration, which ends its sessions; upkeep deletes them. Returns False if there is none."""
         return await self._database.write_row(REMOVE, client_id) is not None
 
     def _protected(self, registration: Registration) -> tuple[bytes | None, bytes | None]:
-        """The secret's digest, and the secret encrypted if it is to be recoverable."""
+        """The secret's digest, and the encrypted secret if it must be recoverable."""
         client_id, secret = registration.client.client_id, registration.secret
         if secret is None:
             return None, None
@@ -186,15 +186,15 @@ class PostgresClients:
         return hashlib.sha256(secret.encode()).digest(), sealed
 
     async def rotate_secret(self, client: Client, secret: str, overlap: timedelta | None = None) -> bool:
-        """Replace the secret, which holds for `overlap` beside the new one; one that it had replaced ends now.
+        """Replace the secret. The old one is accepted for `overlap`; the one before it is refused from now on.
 
-        Tokens signed with a former secret are accepted as before. False: the client is public.
+        Tokens signed with a former secret remain valid. Returns False if the client is public.
         """
         digest, sealed = self._protected(Registration(client, secret, client.secret is not None))
         return await self._database.write_row(ROTATE_SECRET, client.client_id, digest, sealed, overlap) is not None
 
     async def set_disabled(self, client_id: str, disabled: bool) -> bool:
-        """A disabled client gets no tokens and none of its tokens verifies. False: there is no such client."""
+        """Enable a client, or disable it: it gets no tokens, and none verifies. Returns False if there is none."""
         return await self._database.write_row(SET_DISABLED, client_id, disabled) is not None
 
 
@@ -204,7 +204,7 @@ def new_secret() -> str:
 
 
 def _facts(client: Client) -> tuple[object, ...]:
-    """A registration without its id, dialect and secret, in the order of the columns."""
+    """The values of a registration other than id, dialect and secret, in the order of the columns."""
     return (
         sorted(client.grant_types),
         sorted(client.grant_types_without_secret),
@@ -219,11 +219,11 @@ def _facts(client: Client) -> tuple[object, ...]:
 
 @contextlib.contextmanager
 def _taken() -> Iterator[None]:
-    """Raises ClientExistsError where another registration has the id or the path."""
+    """Raise ClientExistsError if another registration has the id or the path."""
     try:
         yield
     except asyncpg.UniqueViolationError as error:
-        what = "answers at this path" if "default_for" in str(error.constraint_name) else "has this id"
+        what = "is the default for this path" if "default_for" in str(error.constraint_name) else "has this id"
         raise ClientExistsError(f"a client {what} already") from None
 
 

@@ -1,4 +1,4 @@
-"""Limits the requests that a service is sent at a time: what it took when it last refused one, slowly more (AIMD)."""
+"""Limits the requests in flight to a service; the limit falls when the service refuses one, and rises slowly (AIMD)."""
 
 import contextlib
 import math
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 
 LEAST = 8
 DECREASE = 0.95
-INCREASE = 0.5  # with each request that was taken
+INCREASE = 0.5  # for each request that was accepted
 
 
 class NoRoomError(Exception):
-    """The service has refused for lack of room."""
+    """The service has refused a request because it is full."""
 
 
 class ConcurrencyLimit:
-    """`most` until the service refuses for lack of room; then those that it would refuse are refused here, for less.
+    """Allows `most` requests in flight until the service refuses one; then refuses here, cheaply, what it would refuse.
 
-    A network that has none in flight may send one all the same: the service itself shares its room among networks.
+    A network with no request in flight may always send one: the service itself shares its room among networks.
     """
 
     def __init__(self, most: float = math.inf) -> None:
@@ -26,13 +26,13 @@ class ConcurrencyLimit:
         self._in_flight: Counter[str] = Counter()
 
     def check(self, network: str) -> None:
-        """Raises NoRoomError where one more from this network would be too many."""
+        """Raise NoRoomError if one more request from this network would exceed the limit."""
         if self._in_flight[network] and self._in_flight.total() >= self._limit:
             raise NoRoomError
 
     @contextlib.contextmanager
     def in_flight(self, network: str) -> Iterator[None]:
-        """Around a request; NoRoomError inside lowers the limit."""
+        """Count a request as in flight inside the context; a NoRoomError raised there lowers the limit."""
         self._in_flight[network] += 1
         try:
             yield

@@ -1,19 +1,19 @@
-"""Deletes sessions that are dead: expired ones and those of removed clients at once, others a day after they ended."""
+"""Deletes dead sessions: expired ones and those of removed clients at once, others a day after they ended."""
 
 from servicekit.postgres import Database
 
 _BATCH = 5000
-_PAGES_AT_A_TIME = 500  # of 8 KB, read by one statement
+_PAGES_AT_A_TIME = 500  # of 8 KB each, read by one statement
 _STEPS = 10  # statements in one round
 
-# Without its row no token of a session verifies, and none is refreshed. The answers are the same as before.
+# Once a session's row is deleted, none of its tokens verifies or can be refreshed, and the answers stay the same.
 DELETE_EXPIRED = """
     DELETE FROM sessions WHERE id IN (
         SELECT id FROM sessions WHERE expires_at < now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ) AND before_deadline($2)
 """
-# It reads the pages from $1 up to $2. Every refresh changes idle_expires_at: if that were indexed, a refresh would
-# have to write to every index of the table. Reading the table itself costs far less, and finds all that is dead.
+# Reads the pages from $1 up to $2. Every refresh changes idle_expires_at; if that were indexed, each refresh would
+# have to write to every index of the table. Scanning the table costs far less, and finds every dead session.
 DELETE_DEAD = """
     DELETE FROM sessions WHERE id IN (
         SELECT s.id FROM sessions s
@@ -31,14 +31,14 @@ COUNT_PAGES = "SELECT pg_relation_size('sessions') / current_setting('block_size
 
 
 class DeadSessions:
-    """Goes through the table page by page, 40 MB in one round, and begins again where it ends."""
+    """Scans the table page by page, 40 MB in one round, and starts again from the beginning when it reaches the end."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._page = 0
 
     async def delete(self) -> int:
-        """Do one round; returns how many sessions were deleted."""
+        """Do one round; returns the number of deleted sessions."""
         return await self._delete_expired() + await self._delete_dead()
 
     async def _delete_expired(self) -> int:

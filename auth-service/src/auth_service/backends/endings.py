@@ -1,13 +1,13 @@
-"""The statements that end sessions, but for the rotation of refresh tokens, which ends the session of a reused one."""
+"""The statements that end sessions, except that in `rotation.py`, which ends the session of a reused refresh token."""
 
 import secrets
 
 from auth_service.core.endings import EarlierEpochs, Ended, Selection
 from servicekit.postgres import Database
 
-# Of the user's sessions at the client, those beyond the $10 - 1 that were used last end with the statement that opens a
-# session. The login does not wait for a locked one, which is just being refreshed or ended. Where an older version has
-# left very many, a thousand of them end at a time, so that the statement stays short.
+# The statement that opens a session ends the user's other sessions at the client, except the $10 - 1 most recently
+# used. The login does not wait for a locked session, which is being refreshed or ended just then. An older version may
+# have left very many sessions; at most a thousand end at a time, so that the statement stays short.
 SURPLUS = """
     , surplus AS (
         SELECT id FROM live_sessions WHERE user_id = $4 AND client_id = $2
@@ -20,7 +20,7 @@ SURPLUS = """
     )
 """
 _END = "UPDATE sessions SET revoked_at = now() WHERE revoked_at IS NULL AND expires_at > now()"
-# The session that is kept rises with the user, and only from the epoch just before: one that had ended stays ended.
+# The kept session moves to the user's new epoch, but only from the one just before it: an ended session stays ended.
 END_EARLIER_EPOCHS = """
     WITH raised AS (
         INSERT INTO user_epochs (user_id, epoch, raised_at) SELECT $1, $2, now() WHERE before_deadline($4)
@@ -30,9 +30,9 @@ END_EARLIER_EPOCHS = """
     )
     UPDATE sessions SET epoch = $2 WHERE id = $3 AND user_id = $1 AND epoch = $2 - 1 AND before_deadline($4)
 """
-# Every session carries the epoch it was opened in, so that all of them end by one row, however many there are.
+# Every session carries the global epoch it was opened in, so changing one row ends all of them.
 END_ALL = "UPDATE global_epoch SET epoch = epoch + 1 WHERE before_deadline($1)"
-# The versions of clients jump: those that a process remembers from before a restore might come again otherwise.
+# Client versions jump by a random number. Otherwise a version that a process cached before the restore might recur.
 END_RESTORED = """
     WITH ended AS (UPDATE global_epoch SET epoch = epoch + 1 WHERE before_deadline($2))
     UPDATE clients SET version = version + $1 WHERE before_deadline($2)
@@ -41,7 +41,7 @@ _JUMP = 2**40
 
 
 class PostgresEndedSessions:
-    """The port `EndedSessions`."""
+    """Implements the port `EndedSessions`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -59,7 +59,7 @@ class PostgresEndedSessions:
         return None
 
     async def _end_selected(self, sessions: Selection) -> int:
-        """Only the given ids are conditions: a plan for all of them would have to read the whole table."""
+        """Only the given ids become conditions: a single statement for all cases would have to scan the table."""
         columns = {"id": sessions.session_id, "user_id": sessions.user_id, "client_id": sessions.client_id}
         given = [(column, value) for column, value in columns.items() if value is not None]
         conditions = "".join(f" AND {column} = ${number}" for number, (column, _) in enumerate(given, 1))

@@ -1,4 +1,4 @@
-"""Mints internal access tokens (RFC 9068, ES256, audience `internal`); one serves for half of its life."""
+"""Mints internal access tokens (RFC 9068, ES256, audience `internal`); each is reused for half of its lifetime."""
 
 import secrets
 import time
@@ -17,9 +17,9 @@ Claims = dict[str, str | int | tuple[str, ...]]
 
 
 class InternalTokenMinter:
-    """Internal tokens for the gateway to pass on, and for auth-service's own calls.
+    """Mints internal tokens for the gateway to pass on, and for auth-service's own calls.
 
-    `clock` is the database's, in epoch seconds: that of the machine may be wrong.
+    `clock` is the database's, in epoch seconds; the machine's own clock may be wrong.
     """
 
     def __init__(self, issuer: str, keys: SigningKeys, clock: Callable[[], float]) -> None:
@@ -29,7 +29,7 @@ class InternalTokenMinter:
         self._minted: BoundedMap[tuple[object, ...], tuple[float, str]] = BoundedMap(_REMEMBERED)
 
     def for_token(self, active: ActiveToken) -> str:
-        """For whom a client's access token stands, with its scope; never outlives it."""
+        """A token for the user or client of an access token, with the same scope; it never outlives that token."""
         claims: Claims = {
             "sub": active.internal_subject,
             "client_id": active.client_id,
@@ -46,14 +46,14 @@ class InternalTokenMinter:
         return self._mint(claims, int(active.expires_at - active.now), str(active.expires_at))
 
     def for_service(self, scope: str) -> str:
-        """For auth-service itself."""
+        """A token for auth-service itself."""
         return self._mint({"sub": _SERVICE, "client_id": _SERVICE, "scope": scope}, LIFETIME)
 
     def _mint(self, claims: Claims, lifetime: int, expires_at: str = "") -> str:
-        """One whose life is cut short serves for tokens that end when it does: others of the session may end sooner."""
+        """A token with a shortened lifetime is reused only for access tokens with that end: others may end sooner."""
         now = time.monotonic()
         lifetime = max(1, min(LIFETIME, lifetime))
-        kid = self._keys.active_key_id(ALGORITHM, INTERNAL)  # one that a removed key signed serves nobody
+        kid = self._keys.active_key_id(ALGORITHM, INTERNAL)  # a token signed by a removed key is not reused
         wanted = (kid, expires_at if lifetime < LIFETIME else "", *claims.values())
         good_until, token = self._minted.get(wanted, (float("-inf"), ""))
         if now >= good_until:

@@ -1,4 +1,4 @@
-"""The master key ring: what is derived from it, and what is encrypted under it."""
+"""The master key ring, from which keys are derived and under which secrets are encrypted."""
 
 import base64
 import os
@@ -19,7 +19,7 @@ _SAMPLE = re.compile(SAMPLE_WORDS.encode(), re.IGNORECASE)
 
 
 class UnknownMasterKeyError(Exception):
-    """Something was encrypted under a master key that is not in the ring."""
+    """A secret was encrypted under a master key that is not in the ring."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def parse_master_keys(text: str) -> list[MasterKey]:
 
 
 def _is_random(key: bytes) -> bool:
-    """Whether it may be: a few bytes again and again, or the words of a sample, are not."""
+    """False if the length is wrong, if there are too few distinct bytes, or if a sample's words occur in it."""
     return len(key) == _KEY_BYTES and len(set(key)) >= _KEY_BYTES // 4 and not _SAMPLE.search(key)
 
 
@@ -61,17 +61,17 @@ class Keyring:
         self._newest = keys[0].id
         self._ciphers = {key.id: AESGCM(key.derive("parley encryption")) for key in keys}
         self.refresh_token_keys = [key.derive("parley refresh tokens") for key in keys]
-        # It digested login names once. Another label would give another key, and forget all that was counted.
+        # This key once digested login names. Changing the label would change the key and so discard every count.
         self.account_key = keys[0].derive("parley login names")
 
     def encrypt(self, plaintext: bytes, context: str) -> bytes:
-        """`context` says what this is; the ciphertext decrypts under the same context only."""
+        """`context` names what is encrypted; the ciphertext decrypts only with the same context."""
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._ciphers[self._newest].encrypt(nonce, plaintext, context.encode())
         return self._newest.encode() + b":" + nonce + sealed
 
     def decrypt(self, ciphertext: bytes, context: str) -> bytes:
-        """Raises UnknownMasterKeyError when no key of the ring fits."""
+        """Raises UnknownMasterKeyError if no key of the ring fits."""
         identifier, _, rest = ciphertext.partition(b":")
         try:
             cipher = self._ciphers[identifier.decode()]

@@ -1,4 +1,4 @@
-"""The daily partitions of stored access tokens: made when first needed, dropped whole when they are over."""
+"""The daily partitions of stored access tokens: created when first needed, dropped whole once their day is over."""
 
 import re
 from typing import Any
@@ -20,7 +20,7 @@ _ATTACHED = """
 
 
 async def create_partition(database: Database, drop_day: int) -> None:
-    """Make the partition for a day, unless it is there. Attaching one does not hold up readers or writers."""
+    """Create the partition for a day unless it exists. Attaching a partition blocks neither readers nor writers."""
     name = _name(drop_day)
     async with database.transaction() as connection:
         await connection.execute(_LOCK)
@@ -40,10 +40,10 @@ async def today(database: Database) -> int:
 
 
 async def drop_expired_partitions(database: Database) -> int:
-    """Drop the partitions whose day is over and whose tokens have all expired; returns how many there were.
+    """Drop the partitions whose day is over and whose tokens have all expired; returns their number.
 
-    A token's partition is chosen by the day that was written into it. Should a clock have been wrong then, its row,
-    which expires by the database's clock alone, keeps the partition.
+    A token's partition is chosen by the day written into the token. If a clock was wrong then, the token's row, which
+    expires by the database's clock alone, keeps the partition from being dropped.
     """
     current = await today(database)
     names = [row["relname"] for row in await database.fetch(_ATTACHED)]
@@ -56,10 +56,10 @@ async def drop_expired_partitions(database: Database) -> int:
 
 
 async def _drop(connection: Any, name: str) -> bool:
-    """Drop one partition, unless another replica is dropping one, or a token in it is alive.
+    """Drop one partition, unless another replica is dropping one or a token in it has not expired.
 
-    While its rows are read, which may take long, nothing can be added to it, and its tokens can be looked up. Then the
-    parent table has to be locked; that is waited for only a moment, since every lookup waits behind it.
+    Reading its rows may take long; meanwhile its tokens can be looked up, but none can be added. Then the parent table
+    must be locked; we wait only briefly for that lock, since every lookup queues behind it.
     """
     if not await connection.fetchval(_ALONE) or not await connection.fetchval(_EXISTS, name):
         return False

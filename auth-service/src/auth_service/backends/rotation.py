@@ -1,4 +1,4 @@
-"""The statement that rotates refresh tokens, and the reasons for which it changes nothing."""
+"""The statement that rotates refresh tokens, and the reasons why it may change nothing."""
 
 import math
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from auth_service.core.model import Client
 from servicekit.postgres import Database
 from servicekit.throttling.budgets import Window
 
-# One statement tells rotation, retry and theft apart: a loser of the race waits for the row and is judged by what it
-# holds then; a second look would need a second snapshot. For the same reason the conditions of the view
-# live_sessions are spelled out: the row is checked again after the wait, a view's rows are not.
+# One statement tells rotation, retry and theft apart: the loser of a race waits for the row and is judged by the row's
+# new values; a second statement would need a second snapshot. For the same reason the conditions of the view
+# live_sessions are spelled out: PostgreSQL checks the row again after the wait, but not the rows of a view.
 ROTATE = """
     WITH rotated AS (
         UPDATE sessions s SET
@@ -65,10 +65,10 @@ WHY_NOT_ROTATED = """
 
 @dataclass(frozen=True, slots=True)
 class RefreshLimits:
-    """Bounds on the refreshes of one session.
+    """Limits on the refreshes of one session.
 
-    For `grace` seconds after its first use a spent refresh token gets its successor again, up to `retries` times.
-    `rotations` of one session replace its refresh token.
+    For `grace` seconds after its first use, a used refresh token gets its successor again, up to `retries` times.
+    `rotations` limits how often the refresh token is replaced.
     """
 
     grace: float
@@ -77,7 +77,7 @@ class RefreshLimits:
 
     @property
     def parameters(self) -> tuple[timedelta, int, int, timedelta]:
-        """Grace, retries, rotations, and the time in which so many are allowed."""
+        """Grace, retries, rotations, and the window in which that many rotations are allowed."""
         window = timedelta(seconds=self.rotations.seconds)
         return timedelta(seconds=self.grace), self.retries, self.rotations.limit, window
 
@@ -85,11 +85,11 @@ class RefreshLimits:
 async def refusal(
     database: Database, client: Client, named: tuple[int, int], scope: list[str] | None, limits: RefreshLimits
 ) -> Exception:
-    """The reason why nothing was rotated for the refresh token that is `named` by its session and counter.
+    """The reason why the refresh token `named` by its session and counter was not rotated.
 
-    A session that can be refreshed, in this scope, can only have been refreshed too often. That may no longer be so,
-    but a client that was refused a moment ago must not be told that the token was worth nothing. The answer to a retry
-    does not name the end of the grace: a client that waited for it would come too late and end the session.
+    A session that can be refreshed in this scope can only have been refreshed too often. That may have changed since,
+    but the client must not be told that its token is invalid. The answer to a retry does not give the end of the grace
+    period: a client that waited until then would come too late, which ends the session.
     """
     session_id, counter = named
     window = timedelta(seconds=limits.rotations.seconds)

@@ -13,5 +13,5 @@ SELECT = """
 
 
 async def live_sessions(database: Database, user_id: int | None, client_id: str | None, limit: int) -> Sequence[Any]:
-    """Live sessions as rows, the newest first."""
+    """Live sessions as rows, newest first."""
     return await database.fetch(SELECT, user_id, client_id, limit)

@@ -55,7 +55,7 @@ ACTIVE = """
     FROM live_sessions
     WHERE id = $1 AND ($2::integer IS NULL OR (counter = $2 AND idle_expires_at > now()))
 """
-# An unknown token costs the probes of an ended one: how long an answer takes must not tell that a token once was good.
+# An unknown token costs as many index probes as an ended one: timing must not reveal that a token was once valid.
 ACTIVE_BY_TOKEN = """
     SELECT s.id, s.client_id, s.dialect, s.user_id, s.subject, t.scope, extract(epoch FROM now())::float8 AS now,
         extract(epoch FROM t.issued_at)::float8 AS issued_at, extract(epoch FROM t.expires_at)::float8 AS expires_at,
@@ -74,7 +74,7 @@ OF_USER = """
 
 
 class PostgresSessions:
-    """The port `Sessions`. `per_user` is how many live sessions one user may have at one client."""
+    """Implements the port `Sessions`. `per_user` is the number of live sessions that a user may have at one client."""
 
     def __init__(self, database: Database, limits: RefreshLimits, per_user: int) -> None:
         self._database = database
@@ -175,7 +175,7 @@ class PostgresSessions:
         )
 
     async def _fetchrow_storing(self, statement: str, token: StoredToken | None, lifetime: int, *arguments: Any) -> Any:
-        """Run a statement that may store a token; where its day has no partition yet, make that and run it again."""
+        """Run a statement that may store a token; if its day has no partition yet, create one and run it again."""
         digest, drop_day = (token.digest, token.drop_day) if token else (None, None)
         arguments = (*arguments, digest, drop_day, timedelta(seconds=lifetime))
         try:
@@ -202,9 +202,9 @@ class PostgresSessions:
         return _active_token(row)
 
     def _plausible(self, drop_day: int) -> int:
-        """The day, or for what no token of ours can carry today's, which has a partition to look in.
+        """The day itself, or today, which has a partition, if none of our tokens can carry that day.
 
-        A day that is over counts: a token may carry a wrong one, and its partition stays while it is alive.
+        Past days are plausible: a token may carry a wrong day, and its partition stays until the token expires.
         """
         today = int(self.now() // 86400)
         return drop_day if abs(drop_day - today) <= _LONGEST_LIFE else today

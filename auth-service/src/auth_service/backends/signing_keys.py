@@ -1,8 +1,8 @@
-"""Signing keys: their life in PostgreSQL, encrypted under the master key, and the signatures made with them.
+"""Signing keys: their life cycle in PostgreSQL, encrypted under the master key, and the signatures made with them.
 
 pending (published in the JWKS) → active → retiring (verifies only) → gone. Each key has one purpose, and a token made
-for one purpose does not verify as a token of another. Key objects are kept: parsing a PEM at every signature costs
-sixty times as much as the signature.
+for one purpose does not verify as a token of another. Key objects are kept in memory: parsing a PEM for every signature
+would cost sixty times as much as the signature itself.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from servicekit import http, internal_tokens, jws
 from servicekit.known_keys import KnownKeys, UnknownKeyError
 from servicekit.postgres import Database
 
-# Every replica reads the keys so often, since a key that is removed must verify nothing from then on. user-service
-# fetches them every five seconds (`RemoteKeys`); the rest of the 15 is for statements and requests that take long.
+# Every replica reloads the keys this often, because a removed key must soon verify nothing. user-service fetches them
+# every five seconds (`RemoteKeys`); the rest of the 15 seconds allows for slow statements and requests.
 RELOAD_SECONDS = 1.0
 LEAST_PUBLISH_SECONDS = 15
 
@@ -79,9 +79,9 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The port `ServerKeys`. The background work calls `reload` every second and `advance` every five seconds.
+    """Implements the port `ServerKeys`. Background work calls `reload` every second and `advance` every five seconds.
 
-    `dialects` are the names of those whose tokens an algorithm signs: a retiring key lasts as long as these do.
+    `dialects` maps each algorithm to the dialects whose tokens it signs: a retiring key lasts as long as such a token.
     Internal tokens have a key of their own. Replicas of the previous version sign them with the access key. So for a
     day from the first start after an update, access keys verify internal tokens too, and sign them until the first
     internal key is active.
@@ -99,7 +99,7 @@ class SigningKeys:
         return (INTERNAL, ACCESS) if algorithm == internal_tokens.ALGORITHM else (ACCESS,)
 
     async def reload(self) -> None:
-        """Read the keys again; those known already are not parsed again."""
+        """Read the keys again; keys that are already known are not parsed again."""
         await self._keys.reread()
 
     async def _read(self) -> tuple[dict[str, SigningKey], float]:
@@ -122,10 +122,10 @@ class SigningKeys:
         return SigningKey(row["kid"], row["algorithm"], frozenset(purposes), row["status"], private, public)
 
     async def ensure(self) -> None:
-        """See to it that every algorithm has an active key for each purpose, then load the keys.
+        """Ensure that every algorithm has an active key for each purpose, then load the keys.
 
-        Where only the internal key is missing, replicas of the previous version may run, and must know it before it
-        signs. It is made before any access key, so replicas that start together never take each other for such.
+        If only the internal key is missing, replicas of the previous version may be running, and must know it before it
+        signs. It is created before any access key, so replicas that start together do not take each other for those.
         """
         rows = await self._database.fetch(SELECT)
         active = {(row["algorithm"], row["purpose"]) for row in rows if row["status"] == "active"}
@@ -138,11 +138,11 @@ class SigningKeys:
         await self.reload()
 
     async def rotate(self, algorithm: str, publish_for: timedelta, purpose: str = ACCESS) -> str | None:
-        """Make a key that is published now and signs after `publish_for`; None when one is pending already."""
+        """Create a key that is published now and signs after `publish_for`; returns None if one is already pending."""
         return await self._insert(algorithm, purpose, "pending", publish_for)
 
     async def rotate_soon(self, algorithm: str, publish_for: timedelta, purpose: str = ACCESS) -> str:
-        """As `rotate`; a key that is pending already signs as soon as it has been published for so long."""
+        """Like `rotate`, but a key that is already pending signs as soon as it has been published for that long."""
         while True:
             kid = await self.rotate(algorithm, publish_for, purpose)
             if kid is not None:
@@ -152,11 +152,11 @@ class SigningKeys:
                 return str(pending["kid"])
 
     async def remove(self, kid: str) -> bool:
-        """Remove a key, so that no token it signed verifies; False if there is none, or if it is the active one."""
+        """Remove a key, so that no token it signed verifies. Returns False if there is no such key or it is active."""
         return await self._database.write(REMOVE, kid) > 0
 
     async def have_begun(self, kids: Sequence[str]) -> bool:
-        """True once all these keys sign, by what the database says now."""
+        """True once all these keys sign, according to the database."""
         await self.advance()
         row = await self._database.fetchrow(ANY_PENDING, kids)
         return not row["pending"]
@@ -169,7 +169,7 @@ class SigningKeys:
         return row["kid"] if row else None
 
     async def advance(self) -> None:
-        """Activate the pending keys whose time has come, retire those they replace, remove those that are gone."""
+        """Activate pending keys that are due, retire those they replace, and remove retiring keys that are due."""
         async with self._database.transaction() as connection:
             for row in await connection.fetch(DUE):
                 algorithm, purpose = row["algorithm"], row["purpose"]
@@ -245,7 +245,7 @@ class SigningKeys:
         raise InvalidTokenError
 
     async def _signer(self, token: str, header: dict[str, Any], algorithm: str, issued_at: int) -> str:
-        """The `kid` for a token that names none: any key of the algorithm may have signed it, even a new one."""
+        """The `kid` of the key that signed a token without one; it may be any key of the algorithm, even a new one."""
         kid = self._known_signer(token, header, algorithm)
         if kid is None:
             complete = await self._keys.complete_for(issued_at)

@@ -1,4 +1,4 @@
-"""The budgets behind the port `Throttle`: whose guesses are counted together, and by which numbers."""
+"""The budgets behind the port `Throttle`: which guesses are counted together, and their limits."""
 
 import hashlib
 import hmac
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Budgets:
-    """The numbers, from the settings."""
+    """The limits from the settings."""
 
     logins: GuessBudgets
     secrets: GuessBudgets
@@ -35,7 +35,7 @@ class Budgets:
 
 
 class Throttling:
-    """The port `Throttle`. `key` makes digests of accounts: one that nobody has is named after what somebody typed."""
+    """Implements the port `Throttle`. `key` digests account names: an unknown account's name is what somebody typed."""
 
     def __init__(self, throttle: Throttle, budgets: Budgets, key: bytes) -> None:
         self._throttle = throttle
@@ -50,9 +50,9 @@ class Throttling:
         return await _refusing(admit)
 
     async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Admission:
-        """A right one is not counted where it was right within the hour, and no wrong one was seen since.
+        """A right secret is not counted if it was right within the hour and no wrong one has been seen lately.
 
-        It is compared in any case, which costs nothing, and Redis is asked only where something is to be guessed.
+        The secret is always compared first, which is cheap; Redis is asked only if there may be guessing.
         """
         place = f"{client_id} {network_of(address)}"
         if right and place in self._proved and client_id not in self._suspected:
@@ -75,18 +75,18 @@ class Throttling:
 
 
 async def clear_logins(shared: RedisBudgets, key: bytes, accounts: Iterable[str]) -> bool:
-    """Forget what was counted at these accounts; False where there was nothing. Raises `BudgetsAwayError`."""
+    """Clear the counts of these accounts. Returns False if there were none. Raises `BudgetsAwayError`."""
     cleared = False
     for account in accounts:
         digest = _digest(key, account)
         if await shared.clear(LOGINS, digest):
-            log.warning("account opened", account=digest)
+            log.warning("throttle cleared", account=digest)
             cleared = True
     return cleared
 
 
 def _digest(key: bytes, account: str) -> str:
-    """The account's name in Redis and in the log."""
+    """The name of an account in Redis and in the log."""
     return hmac.digest(key, account.encode(), hashlib.sha256).hex()[:32]
 
 
@@ -98,7 +98,7 @@ async def _refusing(call: Awaitable[T]) -> T:
 
 
 class _Lately:
-    """A bounded set whose members leave when their time is over."""
+    """A bounded set whose members expire."""
 
     def __init__(self) -> None:
         self._ends: BoundedMap[str, float] = BoundedMap(_ENTRIES)

@@ -1,4 +1,4 @@
-"""Background work of every replica: keys live and die, partitions come and go, dead sessions are deleted."""
+"""The background work of every replica: advances keys, creates and drops partitions, deletes dead sessions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ ADVANCE_KEYS_EVERY = 5.0
 TABLES_EVERY = 60.0
 _DAYS_AHEAD = 3
 
-# An epoch is needed while an older session, or a login that began before it, may be about.
+# An epoch is needed as long as there may be an older session, or a login that began before it.
 DELETE_EPOCHS = """
     DELETE FROM user_epochs e WHERE raised_at < now() - interval '1 day'
         AND NOT EXISTS (
@@ -30,7 +30,7 @@ DELETE_EPOCHS = """
 
 
 async def keep_up(database: Database, keys: SigningKeys) -> None:
-    """Do the background work for ever; what fails is tried again in the next round."""
+    """Do the background work forever; work that fails is retried in the next round."""
     dead_sessions = DeadSessions(database)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(RELOAD_KEYS_EVERY, keys.reload))
@@ -50,7 +50,7 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 
 
 async def tidy_tables(database: Database, dead_sessions: DeadSessions) -> None:
-    """Make the partitions of the next days, drop those that are over, delete what is dead."""
+    """Create the partitions of the next days, drop expired ones, and delete dead sessions and epochs."""
     first = await today(database)
     for day in range(first, first + _DAYS_AHEAD):
         await create_partition(database, day)

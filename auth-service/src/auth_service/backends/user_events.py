@@ -1,4 +1,4 @@
-"""Applies user-service's outbox: ends the sessions of users who changed. Idempotent: at least once is enough."""
+"""Applies the events of user-service's outbox, which end users' sessions. Applying one again changes nothing."""
 
 import asyncio
 import time
@@ -16,9 +16,9 @@ log = structlog.get_logger()
 
 WAIT = 25
 LATE = 1.0  # seconds without a sign from the outbox
-# Where both services are started together, user-service is ready within so many seconds.
+# If both services are started together, user-service is ready within this many seconds.
 _STARTS_WITHIN = 15.0
-# Events that were read and not applied within so many seconds are read again: newer ones may have been applied since.
+# Events that are not applied within this many seconds are read again: newer ones may have been applied meanwhile.
 _APPLY_WITHIN = 5.0
 _PAUSE_AFTER_FAILURE = 0.5
 _LOOK_EVERY = 0.2
@@ -30,32 +30,32 @@ CHANGE_EMAIL = """
 
 
 class Pulse:
-    """When user-service's outbox was last heard from: an answer, or the sign that there is no event yet."""
+    """The time of the last sign from user-service's outbox: an answer, or the sign that there is no event yet."""
 
     def __init__(self) -> None:
         self._heard_at = self._began_at = time.monotonic()
-        self.stuck = False  # events have come and cannot be applied
+        self.stuck = False  # events have arrived but cannot be applied
 
     def beat(self) -> None:
         self._heard_at = time.monotonic()
 
     @property
     def late(self) -> bool:
-        """True if there may be events that have not come."""
+        """True if there may be events that have not been applied."""
         return self.stuck or time.monotonic() - self._heard_at > LATE
 
     @property
     def starting(self) -> bool:
-        """True if user-service has never been heard from, which is no fault yet: it may be starting, too."""
+        """True if user-service has not been heard from yet, which is no fault so far: it may be starting, too."""
         return self._heard_at == self._began_at and time.monotonic() - self._began_at < _STARTS_WITHIN
 
     def warnings(self) -> list[str]:
-        """Reasons for an operator to look at it, in a few words each."""
+        """The warnings for an operator, a short phrase each."""
         return ["user events are late"] if self.late else []
 
 
 async def say_when_late(pulse: Pulse) -> None:
-    """Log a line when events begin to be late, and one when they flow again, for ever."""
+    """Log when events become late, and when they flow again, forever."""
     late = False
     while True:
         await pause(_LOOK_EVERY)
@@ -69,9 +69,9 @@ async def say_when_late(pulse: Pulse) -> None:
 
 
 async def catch_up(users: UserService, database: Database, endings: Endings) -> None:
-    """Apply what happened while no replica was up, before the first token is verified; give up after two seconds.
+    """Apply the events from before this service started, before the first token is verified; give up after two seconds.
 
-    user-service may be down, or may wait for this service's own keys.
+    user-service may be down, or may itself be waiting for this service's keys.
     """
     try:
         async with asyncio.timeout(2):
@@ -82,7 +82,7 @@ async def catch_up(users: UserService, database: Database, endings: Endings) -> 
 
 
 async def follow_user_events(users: UserService, database: Database, endings: Endings, pulse: Pulse) -> None:
-    """Take events from user-service's outbox and apply them, for ever."""
+    """Read events from user-service's outbox, apply and acknowledge them, forever."""
     while True:
         try:
             events = await users.events(WAIT, pulse.beat)
@@ -102,9 +102,9 @@ async def follow_user_events(users: UserService, database: Database, endings: En
 
 
 async def apply(events: Sequence[UserEvent], database: Database, endings: Endings) -> list[UserEvent]:
-    """Apply events in their order and return those that were; one that was applied before changes nothing.
+    """Apply events in order and return those that were applied; applying an event again changes nothing.
 
-    An event that cannot be applied, as its user's row is locked, holds up those of no other user.
+    If an event cannot be applied, for example because a row is locked, only the same user's later events have to wait.
     """
     applied: list[UserEvent] = []
     stuck: set[int] = set()

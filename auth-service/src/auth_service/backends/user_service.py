@@ -1,4 +1,4 @@
-"""user-service over HTTP: whose password this is, and which users' sessions must end."""
+"""A client of user-service, which checks credentials and reports the users whose sessions must end."""
 
 import contextlib
 import math
@@ -16,10 +16,10 @@ from servicekit.throttling.networks import Networks, network_of, wide_network_of
 from servicekit.upstreams.calls import CallFailedError, Service
 
 CHECK_TIMEOUT = 10.0  # seconds
-# Of logins whose account is being asked for; half of the requests that a gateway has in flight by default. Each takes
-# user-service about a millisecond, also where the login is then refused.
+# The maximum of account lookups in flight: half of the requests that a gateway has in flight by default. Each lookup
+# takes user-service about a millisecond, even if the login is refused afterwards.
 MOST_LOOKUPS = 128
-# A replica that waits for an event says so three times a second: one that is silent for as long is left for another.
+# Seconds. A replica that waits for an event sends a sign three times a second; after this silence, another is asked.
 POLL_SILENCE = 1.0
 
 
@@ -46,11 +46,11 @@ class LoginAccounts(msgspec.Struct):
 
 
 class PreviousVersionError(Exception):
-    """user-service is of its previous version, which does not understand what it was asked."""
+    """user-service still runs its previous version, which does not understand the request."""
 
 
 class UserEvent(msgspec.Struct):
-    """A change that ends sessions of a user, or that their tokens show. `keep_session` outlives it."""
+    """A change that ends a user's sessions, or that shows in their tokens. `keep_session` is not ended."""
 
     id: int
     type: str
@@ -65,10 +65,10 @@ class UserEvents(msgspec.Struct):
 
 
 class UserService:
-    """The port `Users`, and the outbox of user-service."""
+    """Implements the port `Users`, and reads the outbox of user-service."""
 
     def __init__(self, service: Service, tokens: ServiceTokens, exempt: Networks) -> None:
-        """Logins from `exempt` addresses are sent without their network: then each login name counts by itself."""
+        """Logins from `exempt` addresses are sent without their network, so that each login name counts separately."""
         self._service = service
         self._tokens = tokens
         self._exempt = exempt
@@ -79,14 +79,14 @@ class UserService:
         body = {"login": login, "login_type": login_type}
         network = self._holder(login, address)
         try:
-            self._checks.check(network)  # the password would not be looked at
+            self._checks.check(network)  # no lookup if the password would not be checked anyway
             self._lookups.check(network)
             with self._lookups.in_flight(network):
                 raw = await self._call("POST", "/internal/credentials/account", "credentials:check", body, unknown=404)
         except NoRoomError:
             raise UnavailableError("user-service has no room") from None
         except PreviousVersionError:
-            return [f"{login_type} {login.lower()}"]  # budgets by name, for as long as that version runs
+            return [f"{login_type} {login.lower()}"]  # count by login name as long as that version runs
         return _decode(raw, LoginAccounts).accounts
 
     async def check_credentials(self, login: str, login_type: str, password: str, address: str) -> User | None:
@@ -100,7 +100,7 @@ class UserService:
         return User(user.id, user.email, user.epoch) if user is not None else None
 
     def _holder(self, login: str, address: str) -> str:
-        """The wide network that a login counts for here; from an exempt address each login name is one."""
+        """The wide network under which a login is counted here; from an exempt address, the login name itself."""
         return login if address in self._exempt else wide_network_of(address)
 
     async def _check(self, body: dict[str, str], network: str | None) -> bytes:
@@ -111,9 +111,9 @@ class UserService:
         return await self._call("POST", path, scope, body)
 
     async def events(self, wait: int, on_heard: Callable[[], None] | None = None) -> Sequence[UserEvent]:
-        """The events not acknowledged yet; waits up to `wait` seconds for one.
+        """The events that have not been acknowledged; waits up to `wait` seconds for one.
 
-        `on_heard` is called when they come, and several times a second while user-service waits for one.
+        `on_heard` is called when they arrive, and several times a second while user-service waits for one.
         """
         raw = await self._call(
             *("GET", f"/internal/events?wait={wait}", "events:consume"),
@@ -124,7 +124,7 @@ class UserService:
         return _decode(raw, UserEvents).events
 
     async def acknowledge(self, events: Sequence[UserEvent]) -> None:
-        """Have user-service forget events that have been applied."""
+        """Tell user-service to delete events that have been applied."""
         body = {"ids": [event.id for event in events]}
         await self._call("POST", "/internal/events/ack", "events:consume", body)
 
@@ -140,7 +140,7 @@ class UserService:
         on_heard: Callable[[], None] | None = None,
         unknown: int | None = None,
     ) -> bytes:
-        """Waits no longer than the caller of the request being served, which user-service is told, nor once it left.
+        """Call user-service until the current request's caller stops waiting or leaves; pass the caller's deadline on.
 
         Raises PreviousVersionError for the status `unknown`, NoRoomError and UnavailableError.
         """

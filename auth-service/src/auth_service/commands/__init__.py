@@ -1,1 +1,1 @@
-"""What operators do on the command line: tables for people, `--json` for programs."""
+"""The command line for operators: it prints tables for people and, with `--json`, JSON for programs."""

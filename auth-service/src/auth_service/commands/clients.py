@@ -40,37 +40,35 @@ def _overlap(text: str) -> timedelta:
     found = _DURATION.fullmatch(text)
     overlap = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
     if overlap is None or overlap > _LONGEST_OVERLAP:
-        raise typer.BadParameter("it is a number with s, m, h or d, such as 24h, and 30d at most")
+        raise typer.BadParameter("must be a number followed by s, m, h or d, such as 24h, and at most 30d")
     return overlap
 
 
 ClientId = Annotated[str, typer.Argument(metavar="CLIENT_ID")]
 Secret = Annotated[
     str | None,
-    typer.Option(
-        help="For samples whose secret is no secret: while a command runs every process can read its options."
-    ),
+    typer.Option(help="For samples only: while a command runs, every process on the machine can read its options."),
 ]
 SecretStdin = Annotated[
-    bool, typer.Option("--secret-stdin", help="Read its secret from standard input, up to the end of the line.")
+    bool, typer.Option("--secret-stdin", help="Read the secret from the first line of standard input.")
 ]
-GrantType = Annotated[list[str] | None, typer.Option(help="May be given again.")]
+GrantType = Annotated[list[str] | None, typer.Option(help="May be given more than once.")]
 SecretOptionalFor = Annotated[
     list[str] | None, typer.Option(metavar="GRANT_TYPE", help="A grant type that needs no client authentication.")
 ]
-Scope = Annotated[str | None, typer.Option(help="What it may ask for.")]
-DefaultScope = Annotated[str | None, typer.Option(help="What it gets when it asks for none.")]
-DefaultFor = Annotated[str | None, typer.Option(metavar="PATH", help="Answers where none is named.")]
+Scope = Annotated[str | None, typer.Option(help="The scope that it may request.")]
+DefaultScope = Annotated[str | None, typer.Option(help="The scope that it gets if it requests none.")]
+DefaultFor = Annotated[str | None, typer.Option(metavar="PATH", help="Serves requests to PATH that name no client.")]
 Lifetime = Annotated[int | None, typer.Option(min=1, max=2**31 - 1, metavar="SECONDS")]
 
 
 @app.command()
 def add(
     client_id: Annotated[str | None, typer.Argument(metavar="CLIENT_ID")] = None,
-    dialect: Annotated[str | None, typer.Option(help=f"Needed: {', '.join(DIALECTS)}.")] = None,
+    dialect: Annotated[str | None, typer.Option(help=f"Required: {', '.join(DIALECTS)}.")] = None,
     secret: Secret = None,
     secret_stdin: SecretStdin = False,
-    public: Annotated[bool, typer.Option("--public", help="It has no secret.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="The client has no secret.")] = False,
     grant_type: GrantType = None,
     secret_optional_for: SecretOptionalFor = None,
     scope: Scope = None,
@@ -81,7 +79,7 @@ def add(
     session_lifetime: Lifetime = None,
     as_json: Json = False,
 ) -> None:
-    """Register a client. What is not given is the dialect's default. A secret that is made is printed this once."""
+    """Register a client. Omitted options take the dialect's defaults. A generated secret is printed only this once."""
     lifetimes = access_token_lifetime, idle_lifetime, session_lifetime
     given = Given(grant_type, secret_optional_for, scope, default_scope, default_for, *lifetimes)
     own = given_secret(secret, secret_stdin)
@@ -111,7 +109,7 @@ def update(
     public: Annotated[
         bool | None,
         typer.Option(
-            "--public/--confidential", help="Whether it has no secret; a confidential one that had none gets one."
+            "--public/--confidential", help="Remove its secret, or require one: a public client then gets one."
         ),
     ] = None,
     grant_type: GrantType = None,
@@ -124,15 +122,15 @@ def update(
     session_lifetime: Lifetime = None,
     as_json: Json = False,
 ) -> None:
-    """Change a registration, at once. What is not given stays; an empty value takes a scope, a path or a list away.
+    """Change a registration at once. Omitted options keep their values; an empty value clears a scope, path or list.
 
-    Its dialect cannot be changed, since its tokens are of that: remove the client and add it again.
+    The dialect cannot be changed, since existing tokens are in it: remove the client and add it again.
     """
     lifetimes = access_token_lifetime, idle_lifetime, session_lifetime
     given = Given(grant_type, secret_optional_for, scope, default_scope, default_for, *lifetimes)
     own = given_secret(secret, secret_stdin)
     if given.nothing and own is None and public is None:
-        raise fail("say what is to change: `clients update --help` has the options")
+        raise fail("nothing to change: `clients update --help` lists the options")
 
     async def work(database: Any, keyring: Any, _settings: Any) -> str | None:
         clients = PostgresClients(database, keyring)
@@ -151,7 +149,7 @@ def update(
         registration = _registration(client, chosen)
         another = chosen is not None or (becomes_public and not present.public)
         if not await clients.update(registration, another_secret=another):
-            raise fail("the client has been changed at the same time: run the command again")
+            raise fail("the client was changed at the same time: run the command again")
         return chosen
 
     try:
@@ -178,7 +176,7 @@ def _refuse(faults: list[str]) -> None:
 
 
 def _tell_secret(client_id: str, chosen: str | None, own: str | None, as_json: bool) -> None:
-    """Print a secret that was made; one that was given is known, and may be too short."""
+    """Print a generated secret; a given one is not printed, but warn if it is short."""
     made = chosen if own is None else None
     if as_json:
         print_json({"client_id": client_id, "client_secret": made})
@@ -199,13 +197,13 @@ def _rows(client_id: str | None) -> list[dict[str, Any]]:
 
 @app.command("list")
 def list_clients(as_json: Json = False) -> None:
-    """Every registration."""
+    """List all registrations."""
     show(_rows(None), COLUMNS if as_json else COLUMNS[:5], as_json)
 
 
 @app.command("show")
 def show_client(client_id: ClientId, as_json: Json = False) -> None:
-    """One registration in full, without its secret, and until when its former secret still holds."""
+    """Show one registration in full, without its secret, and until when its former secret is accepted."""
     _show(client_id, as_json)
 
 
@@ -227,15 +225,15 @@ def rotate_secret(
     overlap: Annotated[
         timedelta | None,
         typer.Option(
-            parser=_overlap, metavar="DURATION", help="Accept the old secret as well for so long, such as 24h."
+            parser=_overlap, metavar="DURATION", help="Accept the old secret as well for this long, such as 24h."
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Give a client a new secret, a random one by default. Tokens keep their worth.
+    """Give a client a new secret, a random one by default. Tokens remain valid.
 
     The old secret is refused from now on, or when the overlap is over.
-    One that was replaced even earlier is refused from now on in either case.
+    A secret that was replaced earlier is refused from now on in either case.
     """
     own = given_secret(secret, secret_stdin)
     chosen = own if own is not None else new_secret()
@@ -255,13 +253,13 @@ def rotate_secret(
 
 @app.command()
 def disable(client_id: ClientId) -> None:
-    """Refuse a client from now on, with every token it has."""
+    """Refuse a client and all its tokens from now on."""
     _set_disabled(client_id, True)
 
 
 @app.command()
 def enable(client_id: ClientId) -> None:
-    """Accept a disabled client again, with those of its tokens that have not expired."""
+    """Accept a disabled client again, and those of its tokens that have not expired."""
     _set_disabled(client_id, False)
 
 

@@ -6,7 +6,7 @@ from auth_service.core.endings import Ended, EndedBy, Endings, Reason
 
 
 def end(sessions: Ended, reason: Reason) -> int | None:
-    """End sessions; returns how many, None where they are not counted."""
+    """End sessions; returns their number, or None if they are not counted."""
     return run(
         lambda database, _keyring, _: Endings(PostgresEndedSessions(database)).end(sessions, EndedBy.OPERATOR, reason)
     )

@@ -20,7 +20,7 @@ app = command_group("Signing keys: pending, active, retiring, gone.")
 
 @app.command("list")
 def list_keys(as_json: Json = False) -> None:
-    """Every key that is about."""
+    """List all keys that exist."""
     rows = run(lambda database, keyring, _: SigningKeys(database, keyring, SIGNED_DIALECTS).all())
     show(rows, ("kid", "algorithm", "purpose", "status", "created_at", "activates_at", "gone_at"), as_json)
 
@@ -29,11 +29,12 @@ def list_keys(as_json: Json = False) -> None:
 def rotate(
     algorithm: Annotated[list[str] | None, typer.Option(help=f"{', '.join(ALGORITHMS)}; default: all.")] = None,
     now: Annotated[
-        bool, typer.Option("--now", help="Sign with it as soon as every replica knows it, and wait until they all do.")
+        bool,
+        typer.Option("--now", help="Sign with it as soon as every replica knows it, and wait until all replicas do."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a new key; it signs after AUTH_KEY_PUBLISH_SECONDS. The old one verifies until its tokens are over.
+    """Publish a new key; it signs after AUTH_KEY_PUBLISH_SECONDS. The old one verifies until its tokens expire.
 
     ES256 has two keys, one for access tokens and one for internal tokens, and both are replaced.
     """
@@ -61,14 +62,14 @@ def rotate(
 
 @app.command(context_settings={"ignore_unknown_options": True})  # a kid may begin with a hyphen
 def remove(kids: Annotated[list[str], typer.Argument(metavar="KID...", help="As in `keys list`.")]) -> None:
-    """End keys that leaked: no token that they signed is accepted any more. Replace an active one first."""
+    """Remove leaked keys: tokens that they signed are no longer accepted. Replace an active key first."""
 
     async def work(database: Any, keyring: Any, _: Any) -> list[str]:
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
         left = [kid for kid in kids if not await keys.remove(kid)]
         if len(left) < len(kids):
             seconds = 2 * RELOAD_SECONDS + REFRESH
-            typer.echo(f"removed; in {seconds:g} seconds no service accepts what they signed", err=True)
+            typer.echo(f"removed; in {seconds:g} seconds no service accepts tokens that they signed", err=True)
             await asyncio.sleep(seconds)
         return left
 
@@ -84,9 +85,9 @@ def _name(algorithm: str, purpose: str) -> str:
 
 
 async def _wait_until_they_sign(keys: SigningKeys, kids: Sequence[str]) -> None:
-    """Wait for the keys' time to come, and until every replica that runs signs with them; say so on standard error."""
+    """Wait until the keys are active and every running replica signs with them; report progress on standard error."""
     typer.echo(f"published; every replica knows the new keys in {LEAST_PUBLISH_SECONDS} seconds", err=True)
-    while not await keys.have_begun(kids):  # noqa: ASYNC110 - any replica may be what activates them
+    while not await keys.have_begun(kids):  # noqa: ASYNC110 - any replica may activate them
         await asyncio.sleep(0.5)
     seconds = 2 * RELOAD_SECONDS
     typer.echo(f"the new keys are active; every replica signs with them in {seconds:g} seconds", err=True)

@@ -1,4 +1,4 @@
-"""How commands run against the store, and how they print."""
+"""Runs commands against the store, and prints their results."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def run(work: Callable[[Database, Keyring, StoreSettings], Awaitable[T]]) -> T:
-    """Run `work` with the store open. Leaves with status 1 and one line when the database cannot be reached."""
+    """Run `work` with the store open. Exits with status 1 and one line if the database cannot be reached."""
     settings = load_settings(StoreSettings)
     configure_logs("auth-service", settings.log_level, sys.stderr)
 
@@ -39,7 +39,7 @@ def run(work: Callable[[Database, Keyring, StoreSettings], Awaitable[T]]) -> T:
 
 
 def fail(message: str) -> SystemExit:
-    """What to raise when a command cannot do what it was asked: status 1 and one line."""
+    """The exception to raise when a command fails: it exits with status 1 and prints one line."""
     return SystemExit(message)
 
 

@@ -31,7 +31,7 @@ RULES = RegistrationRules(
 
 @dataclass(frozen=True)
 class Given:
-    """The options of a registration as they were typed; None where one was not given, empty where it takes away."""
+    """The options of a registration as typed; None if an option was omitted, empty if it clears a value."""
 
     grant_types: list[str] | None
     grant_types_without_secret: list[str] | None
@@ -47,12 +47,12 @@ class Given:
         return all(value is None for value in vars(self).values())
 
     def new(self, client_id: str, dialect: str) -> Client:
-        """A new registration: every option that was not given has the dialect's default."""
+        """A new registration, with the dialect's defaults for omitted options."""
         scope = None if self.scope is None else frozenset(self.scope.split())
         return self.applied_to(RULES.new(client_id, dialect, scope))
 
     def applied_to(self, client: Client) -> Client:
-        """The registration with what was given in place of what it had; see `faults` for what that must hold."""
+        """The registration, changed by the options that were given; `faults` checks these."""
         return replace(
             client,
             grant_types=_words(self.grant_types, client.grant_types),
@@ -66,7 +66,7 @@ class Given:
         )
 
     def faults(self) -> list[str]:
-        """The faults of the text of single options, each a phrase for the operator."""
+        """The faults of individual options, each a phrase for the operator."""
         none: frozenset[str] = frozenset()
         types, types_without_secret = _words(self.grant_types, none), _words(self.grant_types_without_secret, none)
         faults = RULES.faults_of_values(types, types_without_secret, self.default_for or None)
@@ -74,21 +74,21 @@ class Given:
             try:
                 scopes.parse(text or "")
             except InvalidScopeError:
-                faults.append(f"{option} is words of printable ASCII, separated by single spaces")
+                faults.append(f"{option} must be words of printable ASCII, separated by single spaces")
         return faults
 
 
 def given_secret(secret: str | None, from_stdin: bool) -> str | None:
-    """The secret that an option gives; None where none does. Leaves the process where it cannot be read."""
+    """The secret that an option gives, or None. Exits if the secret cannot be read."""
     if not from_stdin:
         return secret
     if secret is not None:
-        raise SystemExit("--secret and --secret-stdin exclude each other")
+        raise SystemExit("--secret and --secret-stdin exclude each other: use one of them")
     return line_from_stdin("the secret")
 
 
 def warn_of_short(secret: str | None) -> None:
-    """Say so on standard error where a secret can be guessed."""
+    """Warn on standard error if a secret is short enough to be guessed."""
     if secret is not None and len(secret) < GOOD_SECRET_LENGTH:
         typer.echo(f"warning: a secret of fewer than {GOOD_SECRET_LENGTH} characters may be guessed", err=True)
 

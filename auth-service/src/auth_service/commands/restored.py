@@ -1,4 +1,4 @@
-"""`restored`: run once after a backup was restored."""
+"""`restored`: run once after restoring a backup."""
 
 import typer
 
@@ -7,9 +7,9 @@ from auth_service.core.endings import EverySession, Reason
 
 
 def restored() -> None:
-    """Say that this database, or user-service's, was restored from a backup: every session ends.
+    """End every session because this database, or user-service's, was restored from a backup.
 
-    The backup does not know which of them were ended since it was made. Any number of times does no harm but that.
+    The backup does not know which sessions were ended after it was made. Running this again only ends sessions again.
     """
     end(EverySession(restored=True), Reason.RESTORED)
-    typer.echo("every session ended, and clients are read anew; look at what was changed since the backup")
+    typer.echo("every session ended, and clients are read again; check what was changed since the backup")

@@ -24,10 +24,10 @@ ClientId = Annotated[str | None, typer.Option("--client", help="Sessions of this
 def list_sessions(
     user: UserId = None,
     client: ClientId = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows at the most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The maximum number of rows.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Live sessions, the newest first."""
+    """List live sessions, newest first."""
     rows = run(lambda database, _keyring, _: live_sessions(database, user, client, limit))
     named: list[dict[str, Any]] = [{**row, "id": session_name(row["id"])} for row in rows]
     show(named, ("id", "user_id", "client_id", "scope", "created_at", "rotated_at", "expires_at"), as_json)
@@ -38,14 +38,14 @@ def revoke(
     session: Annotated[str | None, typer.Argument(metavar="[SESSION_ID]")] = None,
     user: UserId = None,
     client: ClientId = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every session there is.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every session.")] = False,
 ) -> None:
-    """End one session, all of a user or of a client, or every one: its tokens are refused from now on."""
+    """End one session, all sessions of a user or client, or every session. Their tokens are refused from now on."""
     if everything:
         _revoke_all(session, user, client)
         return
     if session is None and user is None and client is None:
-        raise fail("name a session, a user or a client, or say --all")
+        raise fail("name a session, a user or a client, or use --all")
     if session is not None and not _SESSION_NAME.fullmatch(session):
         raise fail("a session id is 16 hex digits")
     session_id = int(session, 16) if session is not None else None
@@ -55,6 +55,6 @@ def revoke(
 
 def _revoke_all(*named: object) -> None:
     if named != (None, None, None):
-        raise fail("--all leaves nothing to name")
+        raise fail("--all excludes other selections")
     end(EverySession(), Reason.COMMAND)
     typer.echo("every session ended")

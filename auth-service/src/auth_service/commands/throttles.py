@@ -1,4 +1,4 @@
-"""`throttles …`: what was counted against guessers."""
+"""`throttles …`: the counts of failed logins."""
 
 import asyncio
 import sys
@@ -23,26 +23,26 @@ from servicekit.throttling.networks import UNKNOWN, Networks
 from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, open_redis
 from servicekit.upstreams.calls import open_service
 
-app = command_group("What was counted against guessers.")
+app = command_group("Counts of failed logins.")
 
 
 @app.command()
-def clear(login: Annotated[str, typer.Argument(help="The name, address or number as it is typed to log in.")]) -> None:
-    """Forget the failed logins at an account, so that its owner may try again; networks keep what they have used."""
+def clear(login: Annotated[str, typer.Argument(help="The name, address or number, as typed to log in.")]) -> None:
+    """Clear the failed logins at an account, so that its owner may try again; the counts of networks are kept."""
     settings = load_settings(ThrottleCommandSettings)
     configure_logs("auth-service", settings.log_level, sys.stderr)
     if settings.redis_url is None:
-        raise fail("without REDIS_URL each process counts for itself, and forgets when it is started again")
+        raise fail("without REDIS_URL each process counts for itself, and starts from zero when it is restarted")
     if not login.isprintable():
-        raise fail("the login cannot be read")
+        raise fail("the login name contains unprintable characters")
     try:
         cleared = asyncio.run(_clear(settings, settings.redis_url, login))
     except BudgetsAwayError as error:
-        raise fail(f"Redis does not do it: {error}") from None
+        raise fail(f"Redis cannot clear it: {error}") from None
     except UnavailableError as error:
-        raise fail(f"nobody can say whose login it is: {error}") from None
+        raise fail(f"the account cannot be looked up: {error}") from None
     if not cleared:
-        raise fail("nothing was counted at this account")
+        raise fail("no failed logins are counted at this account")
     typer.echo("cleared")
 
 
@@ -61,6 +61,6 @@ async def _clear(settings: ThrottleCommandSettings, redis_url: str, login: str) 
 
 
 def _login_types(login: str) -> tuple[str, ...]:
-    """Those in which `login`, as a person says it, may be somebody's."""
+    """The login types under which `login`, as a person types it, may belong to somebody."""
     is_number = any(c.isdigit() for c in login) and not any(c.isalpha() or c == "@" for c in login)
     return ("any", "phone_number") if is_number else ("any",)

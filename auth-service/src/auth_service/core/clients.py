@@ -17,7 +17,7 @@ _VISIBLE = re.compile(r"[\x20-\x7e]+")
 
 
 class ClientAuthentication:
-    """Proves who a client is. `clock` is the database's, in epoch seconds."""
+    """Authenticates clients. `clock` is the database's, in epoch seconds."""
 
     def __init__(self, clients: Clients, throttle: Throttle, clock: Callable[[], float]) -> None:
         self._clients = clients
@@ -25,9 +25,9 @@ class ClientAuthentication:
         self._clock = clock
 
     async def authenticate(self, client: Client, secret: str | None, address: str, grant_type: str = "") -> Client:
-        """The client as it is now, if it has proved who it is.
+        """The authenticated client, read again if its cached registration refused it.
 
-        No secret is needed of a public client, nor for a grant type that the registration exempts. Raises
+        A public client needs no secret, and neither does a grant type that the registration exempts. Raises
         InvalidClientError, or TooManyRequestsError after too many wrong secrets from this address.
         """
         if secret is not None and not client.public:
@@ -40,14 +40,14 @@ class ClientAuthentication:
         return fresh
 
     async def reread(self, client: Client) -> Client:
-        """The registration as it is now. Raises InvalidClientError when it has been removed."""
+        """The current registration. Raises InvalidClientError if it has been removed."""
         fresh = await self._clients.fresh(client.client_id)
         if fresh is None:
             raise InvalidClientError
         return fresh
 
     async def _prove_secret(self, client: Client, secret: str, address: str) -> Client:
-        """The client, possibly disabled, whose secret it is. Only a wrong secret is a guess: see `authenticate`."""
+        """The client, possibly disabled, whose secret this is. Only a wrong secret counts as a guess."""
         right = self._is_secret_of(client, secret)
         attempt = await self._throttle.admit_secret(client.client_id, address, right=right)
         try:
@@ -71,7 +71,7 @@ class ClientAuthentication:
         return self._is_secret_of(client, secret)
 
     def _is_secret_of(self, client: Client, secret: str) -> bool:
-        """Both comparisons are always made: the time they take tells nothing about the client's secrets."""
+        """Both comparisons are always made, so that their duration reveals nothing about the client's secrets."""
         presented = hashlib.sha256(secret.encode()).digest()
         current = hmac.compare_digest(presented, client.secret_digest or secrets.token_bytes(32))
         former = hmac.compare_digest(presented, client.former_secret_digest or secrets.token_bytes(32))
@@ -80,7 +80,7 @@ class ClientAuthentication:
 
 @dataclass(frozen=True)
 class Defaults:
-    """The values of a registration that does not say otherwise. Lifetimes in seconds."""
+    """The default values of a registration. Lifetimes are in seconds."""
 
     grant_types: frozenset[str]
     access_token_lifetime: int
@@ -91,11 +91,11 @@ class Defaults:
 
 @dataclass(frozen=True)
 class RegistrationRules:
-    """The rules of registrations; each method answers with faults, a phrase for each.
+    """The rules for registrations. The methods that check something return faults, a phrase for each.
 
     `defaults` are by dialect. `secret_signs` names the dialects whose tokens are signed with the client's secret.
-    `grant_types` are those there are, `confidential_only` those of them that public clients cannot have, and `paths`
-    the token endpoints. `names` are what the phrases call the fields of a registration, such as `--grant-type`.
+    `grant_types` are all that exist, `confidential_only` those that public clients cannot have, and `paths` the token
+    endpoints. `names` maps the fields of a registration to their names in the phrases, such as `--grant-type`.
     """
 
     defaults: Mapping[str, Defaults]
@@ -138,7 +138,7 @@ class RegistrationRules:
     def faults_of_values(
         self, grant_types: Set[str], grant_types_without_secret: Set[str], default_for: str | None
     ) -> list[str]:
-        """The faults of single fields, whatever else the registration has."""
+        """The faults of individual fields, regardless of the others."""
         names = self.names
         fields = (("grant_types", grant_types), ("grant_types_without_secret", grant_types_without_secret))
         faults = [
@@ -158,7 +158,7 @@ class RegistrationRules:
             field, types = names["grant_types_without_secret"], names["grant_types"]
             faults.append(f"{field}: {_join(unsigned)} is not among the grant types ({types})")
         if beyond := client.default_scope - client.scope:
-            faults.append(f"the default scope is more than the scope: {names['scope']} lacks {_join(beyond)}")
+            faults.append(f"the default scope exceeds the scope: {names['scope']} lacks {_join(beyond)}")
         return faults
 
     def _contradictions_of_public(self, client: Client) -> list[str]:
@@ -175,14 +175,14 @@ class RegistrationRules:
         return faults
 
     def faults_of_secret(self, secret: str | None, dialect: str | None, *, public: bool) -> list[str]:
-        """The faults of a secret that an operator chose; none where none was chosen."""
+        """The faults of a secret that an operator chose; none if `secret` is None."""
         if secret is None:
             return []
         faults = []
         if public:
             faults.append(f"a public client has no secret: leave out {self.names['public']}, or the secret")
         if not secret or not secret.isprintable():
-            faults.append("a secret is not empty and has printable characters only")
+            faults.append("a secret must not be empty and must have printable characters only")
         if dialect in self.secret_signs and len(secret) < GOOD_SECRET_LENGTH:
             faults.append(
                 f"tokens of {dialect} are signed with the secret, so it needs at least {GOOD_SECRET_LENGTH} characters"

@@ -1,8 +1,8 @@
-"""The one verb that ends sessions; it says who ended them and why.
+"""Ends sessions, and records in the log who ended them and why.
 
-Two statements end sessions besides, since they must do it in one step with something else: the one that opens a session
-ends those that are too many (`backends/endings.py`), and the one that rotates refresh tokens ends a session whose
-refresh token was reused (`backends/rotation.py`).
+Two other statements end sessions, because they must do it in one step with something else: the one that opens a session
+ends surplus sessions (`backends/endings.py`), and the one that rotates refresh tokens ends a session whose refresh
+token was reused (`backends/rotation.py`).
 """
 
 import logging
@@ -35,7 +35,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class EarlierEpochs:
-    """The sessions that a user opened before `epoch`, but for the one that is kept."""
+    """The sessions that a user opened before `epoch`, except the one that is kept."""
 
     user_id: int
     epoch: int
@@ -44,7 +44,7 @@ class EarlierEpochs:
 
 @dataclass(frozen=True, slots=True)
 class EverySession:
-    """All sessions there are; `restored` where the database, or user-service's, is an older one from a backup."""
+    """All sessions; `restored` is true if this database, or user-service's, was restored from a backup."""
 
     restored: bool = False
 
@@ -53,7 +53,7 @@ Ended = Selection | EarlierEpochs | EverySession
 
 
 class Reason(StrEnum):
-    """The cause of an ending."""
+    """The reason why sessions end."""
 
     TOKEN_REVOKED = "token revoked"
     SIGNED_OUT = "signed out"
@@ -63,10 +63,10 @@ class Reason(StrEnum):
 
 
 class EndedSessions(Protocol):
-    """The store of sessions, as far as it ends them."""
+    """The part of the session store that ends sessions."""
 
     async def end(self, sessions: Ended) -> int | None:
-        """End sessions; returns how many, None where they are not counted. Raises UnavailableError."""
+        """End sessions; returns their number, or None if they are not counted. Raises UnavailableError."""
 
 
 class Endings:
@@ -76,7 +76,7 @@ class Endings:
         self._store = store
 
     async def end(self, sessions: Ended, by: EndedBy, reason: Reason) -> int | None:
-        """End sessions that are live; returns how many, None where they are not counted. Raises UnavailableError."""
+        """End live sessions; returns their number, or None if they are not counted. Raises UnavailableError."""
         number = await self._store.end(sessions)
         if number != 0:
             named = {name: value for name, value in asdict(sessions).items() if value is not None}

@@ -1,10 +1,10 @@
-"""What can go wrong, under the codes of RFC 6749, 6750 and 7009. No HTTP here: each dialect has its table."""
+"""The errors of the core, with the codes of RFC 6749, 6750 and 7009. Each dialect maps them to HTTP statuses."""
 
 from typing import ClassVar
 
 
 class OAuthError(Exception):
-    """A refusal that the client is told of. The description is ours and never quotes the request."""
+    """An error that the client is told. Its description is ours and never quotes the request."""
 
     code: ClassVar[str]
     default_description: ClassVar[str]
@@ -32,11 +32,11 @@ class InvalidGrantError(OAuthError):
 
 
 class InvalidCredentialsError(InvalidGrantError):
-    """The password grant's refusal: unknown user, wrong password and disabled user alike."""
+    """The password grant is refused, in the same way for an unknown user, a wrong password and a disabled user."""
 
 
 class RefreshTokenReusedError(InvalidGrantError):
-    """A refresh token was used again after its grace: the session has been ended."""
+    """A refresh token was used again after its grace period; its session has been ended."""
 
     def __init__(self, session_id: int) -> None:
         super().__init__()
@@ -66,15 +66,15 @@ class InvalidTokenError(OAuthError):
 
 
 class ExpiredTokenError(InvalidTokenError):
-    """An access token of ours that has run out; only some dialects tell it apart."""
+    """An access token of ours that has expired; only some dialects report this separately."""
 
 
 class MissingTokenError(InvalidTokenError):
-    """No access token at all: the challenge carries no error code."""
+    """The request has no access token, so the challenge carries no error code."""
 
 
 class TooManyRequestsError(OAuthError):
-    """A budget is used up (RFC 6585 section 4); no registered code says so. `retry_after` is in seconds."""
+    """A budget is used up (RFC 6585 section 4); there is no registered code for this. `retry_after` is in seconds."""
 
     code = "too_many_requests"
     default_description = "There were too many attempts; try again later."
@@ -85,9 +85,9 @@ class TooManyRequestsError(OAuthError):
 
 
 class UnavailableError(OAuthError):
-    """A failure of ours. Nothing is known about the request, so it is never a refusal of the client's tokens.
+    """A failure of ours. It says nothing about the request, so it must never invalidate the client's tokens.
 
-    The cause is for the log: what we consist of is not the client's business.
+    The cause is only for the log: our inner workings are none of the client's business.
     """
 
     code = "temporarily_unavailable"
@@ -102,12 +102,12 @@ class UnavailableError(OAuthError):
 
 
 class UnknownKeyError(UnavailableError):
-    """No known key signed the token, which may be due to a new key that has not been read yet."""
+    """No known key signed the token; a new key that has not been read yet may have signed it."""
 
 
 class CallerLeftError(UnavailableError):
-    """Whoever asked has hung up. What was asked of others may have been done all the same."""
+    """The caller has hung up. Other services may have carried out what they were asked nevertheless."""
 
 
 class StaleClientError(Exception):
-    """The registration that a grant was decided on has changed since it was read; the grant is to be decided anew."""
+    """The registration on which a decision was based has changed since it was read; the decision must be made again."""

@@ -6,7 +6,7 @@ from auth_service.core.errors import CallerLeftError, InvalidCredentialsError, U
 from auth_service.core.model import User
 from auth_service.core.ports import Throttle, Users
 
-# Longer than a check takes unless something is wrong. A caller who hangs up after so many seconds has learned nothing.
+# Seconds. A check takes less unless something is wrong, so a caller who hangs up after this time has learned nothing.
 PATIENCE = 1.5
 
 
@@ -18,7 +18,7 @@ class Login:
         self._throttle = throttle
 
     async def authenticate(self, login: str, login_type: str, password: str, client_id: str, address: str) -> User:
-        """The user whose password it is.
+        """The user to whom the login name and the password belong.
 
         `login_type` narrows the kinds of login name: `any`, or `phone_number`. `address` is the client's, as text.
         Raises InvalidCredentialsError, TooManyRequestsError or UnavailableError.
@@ -29,8 +29,8 @@ class Login:
         try:
             user = await self._users.check_credentials(login, login_type, password, address)
         except CallerLeftError:
-            # Hanging up must not make guesses free. But an owner who was kept waiting has not guessed: in an outage
-            # the budget would soon be used up, and the owner would be locked out after it.
+            # Hanging up must not make guesses free. But an owner who was kept waiting has not guessed: otherwise an
+            # outage would use up the budget and lock the owner out.
             kept_waiting = time.monotonic() - asked_at >= PATIENCE
             await (attempt.withdrawn() if kept_waiting else attempt.failed())
             raise

@@ -1,4 +1,4 @@
-"""The nouns of the core."""
+"""The data types of the core."""
 
 from dataclasses import dataclass, field, replace
 
@@ -15,11 +15,11 @@ def subject_of(user_id: int | None, client_id: str, subject: str | None = None) 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A registration. Lifetimes in seconds. `secret_digest` is the secret's SHA-256, None for a public client.
+    """A registration. Lifetimes are in seconds. `secret_digest` is the secret's SHA-256, None for a public client.
 
-    `secret` is known only where tokens are signed with it. The former secret holds until `former_secret_expires_at`, in
-    epoch seconds. The client answers for requests to the path `default_for` that name none. `version` changes with
-    every change of the row.
+    `secret` is known only if it signs tokens. The former secret is accepted until `former_secret_expires_at`, in epoch
+    seconds. Requests to the path `default_for` that name no client are this client's. `version` changes with every
+    change of the row.
     """
 
     client_id: str
@@ -50,7 +50,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """What a credential check answered, true for `epoch` (it rises when the user's sessions must end)."""
+    """A user as the credential check found it. `epoch` rises whenever the user's sessions must end."""
 
     id: int
     email: str | None
@@ -59,7 +59,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """The parameters of a token request under RFC 6749's names; one that is absent is empty (section 3.2).
+    """The parameters of a token request under RFC 6749's names; an absent one is empty (section 3.2).
 
     `login_type` narrows what `username` may be: `any`, or `phone_number`. `address` is the client's, as text.
     """
@@ -75,10 +75,10 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One grant of access, as it stood when the database was last asked. Times are epoch seconds of its clock.
+    """One grant of access, as last read from the database. Times are epoch seconds by the database's clock.
 
-    `subject` is what the client sees as `sub`; everything inside goes by `user_id`. `access_scope` is what the access
-    token being issued may do: `scope`, or what a refresh narrowed it to. `auth_time` is when the user logged in, and
+    `subject` is what the client sees as `sub`; everything inside goes by `user_id`. `access_scope` is the scope
+    of the access token being issued: `scope`, or the part to which a refresh narrowed it. `auth_time` is when the user logged in, and
     `amr` how (RFC 8176); a client that acts for itself has neither.
     """
 
@@ -98,7 +98,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """The part of a token that is kept to look it up. `drop_day` counts from 1970-01-01 (UTC)."""
+    """The part of a token that is stored to look it up. `drop_day` is in days since 1970-01-01 (UTC)."""
 
     digest: bytes
     drop_day: int
@@ -106,7 +106,7 @@ class StoredToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenResponse:
-    """What a successful token request is answered with; `issued_at` is epoch seconds with fractions."""
+    """The answer to a successful token request; `issued_at` is epoch seconds with fractions."""
 
     access_token: str = field(repr=False)
     expires_in: int
@@ -118,7 +118,7 @@ class TokenResponse:
 
 @dataclass(frozen=True, slots=True)
 class ActiveToken:
-    """The facts of an access token that verifies. Times are epoch seconds; `now` is the database's clock.
+    """The facts of a valid access token. Times are epoch seconds; `now` is the time by the database's clock.
 
     `subject` is what the client sees as `sub`; everything inside goes by `user_id`. `auth_time` is when the user logged
     in, which a refresh does not change; None where a client acts for itself. `amr` is how the user logged in (RFC

@@ -9,7 +9,7 @@ _TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
 def parse(scope: str) -> frozenset[str] | None:
-    """The scope tokens of a parameter, None where it is empty or omitted. Raises InvalidScopeError."""
+    """The scope tokens of a parameter, or None if it is empty or omitted. Raises InvalidScopeError."""
     if not scope:
         return None
     tokens = scope.split(" ")

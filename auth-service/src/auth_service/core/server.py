@@ -50,10 +50,10 @@ class AuthorizationServer:
         self._throttle = throttle
 
     async def token(self, client: Client, secret: str | None, request: TokenRequest) -> TokenResponse:
-        """Issue tokens to `client`, or raise the OAuthError that says why not.
+        """Issue tokens to `client`, or raise the OAuthError that gives the reason.
 
-        Raises StaleClientError when the registration has changed since it was read: nothing was issued, and the request
-        is to be read again as that of the client as it is now.
+        Raises StaleClientError if the registration has changed since it was read: nothing was issued, and the request
+        must be read again with the client's current registration.
         """
         try:
             return await self._token(client, secret, request)
@@ -69,15 +69,15 @@ class AuthorizationServer:
         try:
             return await self._answer(client, secret, grant, request)
         except (InvalidCredentialsError, InvalidScopeError, UnauthorizedClientError):
-            # Nothing was written that names the registration's version. A client that has been disabled, or whose
-            # secret is a former one, must not learn whether a password is right; nor must a client that has just been
-            # given a scope or a grant type be told that it lacks them.
+            # No statement has checked the registration's version. A client that has been disabled, or whose secret is
+            # a former one, must not learn whether a password is right; nor must a client that has just been given a
+            # scope or a grant type be told that it lacks it.
             if (await self._authentication.reread(client)).version != client.version:
                 raise StaleClientError from None
             raise
 
     def _grant(self, request: TokenRequest) -> Grant:
-        """The grant that is asked for. It comes before the client: on it depends whether a secret is needed."""
+        """The requested grant. It comes before client authentication, because it decides whether a secret is needed."""
         if not request.grant_type:
             raise InvalidRequestError("The parameter grant_type is missing.")
         grant = self._grants.get(request.grant_type)
@@ -91,7 +91,7 @@ class AuthorizationServer:
         grant.check(request)
         asked = scope.parse(request.scope)
         if not grant.narrows:
-            scope.granted(asked, client)  # a scope that the client may not have is refused whatever the password
+            scope.granted(asked, client)  # refuse a scope that the client may not have before checking the password
         draft = self._formats[client.dialect].access_token.draft(self._sessions.now() + client.access_token_lifetime)
         try:
             proof = await grant.prove(request, client)
@@ -107,7 +107,7 @@ class AuthorizationServer:
             session=session,
             issued_at=int(session.now),
             expires_at=int(expires_at),
-            # While two secrets hold, the one that this request has proved is the one that its sender surely knows.
+            # While two secrets are accepted, the sender surely knows the one that this request presented.
             secret=secret.encode() if secret is not None else client.secret,
         )
         return self._respond(grant, token, await draft.issue(token, self._keys, self._sessions), expires_at)
@@ -115,7 +115,7 @@ class AuthorizationServer:
     async def _record(
         self, client: Client, proof: NewSession | Rotation, asked: frozenset[str] | None, stored: StoredToken | None
     ) -> Session:
-        """Record what the grant has proved, and the access token where that is looked up, in one statement."""
+        """Record the result of the grant, and the access token if that is looked up, in one statement."""
         if isinstance(proof, Rotation):
             return await self._sessions.rotate(client, proof.session_id, proof.counter, asked, stored)
         keep_email = self._formats[client.dialect].access_token.needs_email

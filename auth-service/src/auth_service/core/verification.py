@@ -1,4 +1,4 @@
-"""The worth of a token now: verification, introspection (RFC 7662) and revocation (RFC 7009)."""
+"""Verification, introspection (RFC 7662) and revocation (RFC 7009) of tokens."""
 
 import hashlib
 from collections.abc import Mapping, MutableMapping
@@ -17,10 +17,10 @@ Checked = MutableMapping[bytes, tuple[str, TokenReference, str]]
 
 
 class Verifier:
-    """Tells what tokens are worth. `formats` are by dialect name; no two dialects' access tokens look alike.
+    """Verifies, introspects and revokes tokens. `formats` are by dialect name; no two dialects' tokens look alike.
 
-    `checked` remembers tokens whose signatures were checked: by the digest of the token its dialect, its reference and
-    the `kid` of its key. It may forget any of them.
+    `checked` caches tokens whose signatures were checked: it maps the token's digest to its dialect, its reference and
+    the `kid` of its key. It may evict any of them.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Verifier:
         self._checked = checked
 
     def dialect_of(self, token: str) -> str | None:
-        """The dialect whose access tokens look like `token`; None when none does."""
+        """The dialect whose access tokens look like `token`, or None."""
         algorithm = self._keys.algorithm_of(token)
         for name, formats in self._formats.items():
             if formats.access_token.matches(token, algorithm):
@@ -53,13 +53,13 @@ class Verifier:
         """The facts of an access token. Raises InvalidTokenError, ExpiredTokenError or UnavailableError."""
         dialect, reference = await self._reference(token)
         active = await reference.active(self._sessions)
-        # A client's tokens are of its own dialect: what else names one of its sessions is no token of ours.
+        # A client's tokens are in its own dialect: a token in another that names its session was not issued by us.
         if active is None or active.dialect != dialect:
             raise InvalidTokenError
         return active
 
     async def _reference(self, token: str) -> tuple[str, TokenReference]:
-        """The dialect and the reference of a token. A signature is checked once, as long as its key is known."""
+        """The dialect and the reference of a token. A signature is checked only once, as long as its key is known."""
         digest = hashlib.sha256(token.encode()).digest()
         checked = self._checked.get(digest)
         if checked is not None and self._keys.is_known(checked[2]):
@@ -73,7 +73,7 @@ class Verifier:
         return dialect, reference
 
     async def introspect(self, token: str, caller: Client) -> dict[str, Any]:
-        """RFC 7662 section 2.2: the facts of a token of the caller's, or of any client where it may ask for those."""
+        """The facts of one of the caller's tokens, or of any token if its scope allows that (RFC 7662 section 2.2)."""
         active = await self._find(token, caller)
         if active is None:
             return {"active": False}
@@ -109,7 +109,7 @@ class Verifier:
             return None
 
     async def revoke(self, token: str, client: Client) -> None:
-        """End the session that an access or refresh token of this client belongs to; any other token is passed over."""
+        """End the session to which an access or refresh token of this client belongs; any other token is ignored."""
         named = self._session_of_refresh_token(token, client)
         if named is not None:
             session_id = named[0]

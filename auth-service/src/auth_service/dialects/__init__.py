@@ -1,1 +1,1 @@
-"""The six wire APIs, one file each, over the core."""
+"""The six wire APIs over the core, one file each."""

@@ -1,4 +1,4 @@
-"""A home-made API with phone numbers: 201 for a token, five fields for an error, and a path that verifies a token."""
+"""A custom API with phone numbers: 201 for a token, five fields for an error, and a path that verifies a token."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +36,7 @@ WRONG_PASSWORD = "Wrong password"
 
 
 def claims(token: AccessToken, token_id: str) -> dict[str, Any]:
-    """`created` is in milliseconds: the document shows the time of creation so, and a JWT's `iat` is whole seconds."""
+    """`created` is in milliseconds, as the API's document gives it; a JWT's `iat` is in whole seconds."""
     return {
         "user_id": token.session.user_id,
         "iat": token.issued_at,
@@ -60,7 +60,7 @@ def facts(claims: dict[str, Any], _issuer: str) -> SignedFacts:
 
 
 def result(access_token: str, user_id: int | None, issued_at: float) -> dict[str, Any]:
-    """The object that stands both for a new token and for a verified one."""
+    """The object that describes a token, whether it is new or verified."""
     created = (
         datetime.fromtimestamp(round(issued_at * 1000) / 1000, UTC)
         .isoformat(timespec="milliseconds")
@@ -94,12 +94,12 @@ def render_deny(error: OAuthError, _preferences: Preferences) -> web.Response:
 
 
 def render_method_not_allowed(allow: str) -> web.Response:
-    """The document's page for any other method: HTML without a body."""
+    """The answer to any other method, according to the API's document: HTML without a body."""
     return web.Response(status=405, headers={hdrs.ALLOW: allow, hdrs.CONTENT_TYPE: "text/html;charset=utf-8"})
 
 
 def routes(verifier: Verifier) -> list[web.RouteDef]:
-    """The path that verifies a token: the bearer header's, or a posted `{"access_token": …}`."""
+    """The path that verifies a token from the `Authorization` header or from a posted `{"access_token": …}`."""
 
     async def verify(request: web.Request) -> web.Response:
         preferences = Preferences.of(request)
@@ -140,7 +140,7 @@ DIALECT = Dialect(
         access_token=SignedFormat(
             algorithm="HS256",
             media_type="jwt",
-            # The document's sample header has no kid: a token is tried under every HS256 key that is still about.
+            # The header in the API's document has no kid, so a token is tried with every HS256 key that exists.
             header=lambda _kid: {"alg": "HS256", "typ": "JWT"},
             claims=claims,
             facts=facts,

@@ -1,4 +1,4 @@
-"""A home-made API with scopes for signing up and for acting as a user; opaque tokens of 40 characters."""
+"""A custom API with scopes for signing up and for acting as a user, and opaque tokens of 40 characters."""
 
 from aiohttp import web
 

@@ -21,7 +21,7 @@ from servicekit import http, internal_tokens, wire
 REALM = "parley"
 CHARSET = "application/json; charset=utf-8"
 
-# Section 5.2; a dialect whose document says otherwise has a table that differs.
+# Section 5.2; a dialect whose document differs has a table of its own.
 RFC6749_STATUSES = {
     "invalid_request": 400,
     "invalid_client": 401,
@@ -38,7 +38,7 @@ Parameters = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """The client's preferences for the form of an answer: the values of these headers, empty where missing."""
+    """The client's preferences for the form of an answer: the values of three headers, empty if missing."""
 
     accept: str = ""
     accept_language: str = ""
@@ -60,12 +60,12 @@ def _no_routes(_verifier: Verifier) -> list[web.RouteDef]:
 class Dialect:
     """One wire API.
 
-    `paths` are those of its token endpoint; any dialect's clients may use any of them. `render_error(error, status,
-    preferences)` is the reply of a token endpoint; `status` is an HTTP status that tells more than the error does (408,
-    413), or None. `render_deny(error, preferences)` is the reply to a bearer token that does not verify: 401, with the
-    challenge. `render_method_not_allowed(allow)` is the reply to other methods at its paths, where they are no other
-    dialect's. `is_preferred` tells by the preferences that a request without a token is in this dialect. `routes` are
-    paths of its own besides.
+    `paths` are those of its token endpoint; clients of any dialect may use any of them. `render_error(error, status,
+    preferences)` is the token endpoint's reply to an error; `status` is an HTTP status that says more than the error
+    does (408, 413), or None. `render_deny(error, preferences)` is the reply to a bearer token that does not verify: 401
+    with the challenge. `render_method_not_allowed(allow)` is the reply to other methods at those of its paths that no
+    earlier dialect has. `is_preferred` tells from the preferences whether a request without a token is in this dialect.
+    `routes` are additional paths of its own.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Dialect:
 
 
 def token_request(parameters: Parameters, *, login: str = "username", login_type: str = "any") -> TokenRequest:
-    """Read RFC 6749's parameters, the login name under the dialect's own name for it."""
+    """Read RFC 6749's parameters; `login` is the dialect's own name for the login name."""
     return TokenRequest(
         grant_type=parameters.get("grant_type", ""),
         scope=parameters.get("scope", ""),
@@ -96,7 +96,7 @@ def token_request(parameters: Parameters, *, login: str = "username", login_type
 def reply(
     body: object, status: int = 200, headers: Mapping[str, str] | None = None, content_type: str = CHARSET
 ) -> web.Response:
-    """A reply that nobody may store, in JSON; in MessagePack where that is `content_type`."""
+    """A reply that must not be stored, in JSON, or in MessagePack if that is `content_type`."""
     return web.Response(
         body=wire.encode(body, content_type),
         status=status,
@@ -105,12 +105,12 @@ def reply(
 
 
 def status_of(error: OAuthError, statuses: Mapping[str, int], status: int | None) -> int:
-    """The HTTP status of an error: the transport's own for a malformed request, else the dialect's."""
+    """The HTTP status of an error: `status` for a malformed request if there is one, else the dialect's."""
     return status if status is not None and isinstance(error, InvalidRequestError) else statuses[error.code]
 
 
 def error_headers(error: OAuthError) -> dict[str, str]:
-    """The headers that an error of a token endpoint brings in every dialect (RFC 6749 section 5.2)."""
+    """The headers of a token endpoint's error in every dialect (RFC 6749 section 5.2)."""
     if error.code == "invalid_client":
         return {hdrs.WWW_AUTHENTICATE: f'Basic realm="{REALM}", charset="UTF-8"'}
     if isinstance(error, TooManyRequestsError):
@@ -119,7 +119,7 @@ def error_headers(error: OAuthError) -> dict[str, str]:
 
 
 def challenge(error: OAuthError) -> dict[str, str]:
-    """The `WWW-Authenticate` of a denied bearer token; bare where there was none (RFC 6750 section 3)."""
+    """The `WWW-Authenticate` header for a denied token, without an error if there was none (RFC 6750 section 3)."""
     if isinstance(error, MissingTokenError):
         return {hdrs.WWW_AUTHENTICATE: f'Bearer realm="{REALM}"'}
     described = 'error="invalid_token", error_description="The access token is invalid."'
@@ -129,7 +129,7 @@ def challenge(error: OAuthError) -> dict[str, str]:
 def bearer_token(request: web.Request) -> str:
     """The access token of the `Authorization` header (RFC 6750 section 2.1).
 
-    Raises MissingTokenError when there is no bearer header, InvalidTokenError when it is malformed or given twice.
+    Raises MissingTokenError if there is no bearer header, InvalidTokenError if it is malformed or given twice.
     """
     values = request.headers.getall(hdrs.AUTHORIZATION, [])
     if not any(value.strip().lower().partition(" ")[0] == "bearer" for value in values):

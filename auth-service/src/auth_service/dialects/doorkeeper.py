@@ -1,4 +1,4 @@
-"""A Rails app with Doorkeeper: no client in the request, opaque tokens, MessagePack but for the token request."""
+"""A Rails app with Doorkeeper: no client in the request, opaque tokens, MessagePack except in token requests."""
 
 from aiohttp import web
 
@@ -50,7 +50,7 @@ def render_error(error: OAuthError, status: int | None, _preferences: Preference
 
 
 def render_deny(error: OAuthError, preferences: Preferences) -> web.Response:
-    """In MessagePack where the client asks for it: there only the token request is JSON."""
+    """Denials are in MessagePack if the client asks for it: only token requests are always JSON."""
     body = {"error": EXPIRED_TOKEN if isinstance(error, ExpiredTokenError) else INVALID_TOKEN}
     return reply(body, 401, challenge(error), wire.accepted_msgpack(preferences.accept) or CHARSET)
 

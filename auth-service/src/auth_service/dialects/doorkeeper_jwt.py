@@ -1,4 +1,4 @@
-"""A Rails app with doorkeeper-jwt: tokens are HS512 under the client's own secret, so that it can check them."""
+"""A Rails app with doorkeeper-jwt: HS512 tokens signed with the client's own secret, so that it can check them."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from auth_service.core.tokens.refresh import RefreshTokenEncoding
 from auth_service.dialects import oauth_errors
 from auth_service.dialects.dialect import Dialect, reply, token_request
 
-# The API's own `iss`: its clients may compare it.
+# The `iss` of the original API, with which its clients may compare.
 ISSUER = "rails_api_template"
 
 

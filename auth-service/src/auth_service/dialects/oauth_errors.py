@@ -1,4 +1,4 @@
-"""Errors in the words of RFC 6749 and 6750, for the dialects whose documents have no words of their own."""
+"""Errors in the form of RFC 6749 and 6750, for dialects whose documents define none of their own."""
 
 from aiohttp import hdrs, web
 
@@ -12,7 +12,7 @@ def render_error(error: OAuthError, status: int | None, _preferences: Preference
 
 
 def render_deny(error: OAuthError, _preferences: Preferences) -> web.Response:
-    """One wording for every cause (RFC 6750 section 3.1); none where no token was sent."""
+    """The same error for every cause (RFC 6750 section 3.1), and no error if no token was sent."""
     if isinstance(error, MissingTokenError):
         return reply({}, 401, challenge(error))
     body = {"error": InvalidTokenError.code, "error_description": InvalidTokenError.default_description}

@@ -65,7 +65,7 @@ MESSAGES = {
 
 
 def language(preferences: Preferences) -> str:
-    """The language to answer in: the `language` header's, else the best of `Accept-Language`, else Spanish."""
+    """The language to answer in: that of the `language` header, else the best of `Accept-Language`, else Spanish."""
     given = preferences.language.strip().lower()[:2]
     if given in MESSAGES:
         return given
@@ -74,7 +74,7 @@ def language(preferences: Preferences) -> str:
 
 
 def _ranges(accept_language: str) -> list[tuple[float, int, str]]:
-    """The languages we have of an `Accept-Language` header as (weight, precedence of the earlier, language)."""
+    """The supported languages of an `Accept-Language` header as (weight, negative position, language)."""
     ranges = []
     for position, part in enumerate(accept_language.split(",")):
         tag, _, weight = part.partition(";")

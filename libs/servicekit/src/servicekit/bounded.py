@@ -1,4 +1,4 @@
-"""A map that remembers the newest entries only."""
+"""A map that keeps only the newest entries."""
 
 from collections import OrderedDict
 from typing import TypeVar
@@ -8,7 +8,7 @@ V = TypeVar("V")
 
 
 class BoundedMap(OrderedDict[K, V]):
-    """At most `size` entries: a new one evicts the one that was set the longest time ago."""
+    """Holds at most `size` entries: a new one evicts the one that was set least recently."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Common to the services' command lines: `--version`, a line of standard input, and tables in which no id is cut."""
+"""The common parts of the command lines: `--version`, a line of standard input, and tables that never cut an id."""
 
 import sys
 from collections.abc import Container, Sequence
@@ -11,12 +11,12 @@ from rich.table import Column, Table
 
 from servicekit import __version__
 
-_NARROWEST = 18  # cells that a column may be folded to, other than one of ids
+_NARROWEST = 18  # cells; columns may be folded to this width, except those of ids
 _ENDLESS = 1_000_000
 
 
 def command_group(described: str) -> typer.Typer:
-    """Commands under one name. Their help is plain text: in a narrow terminal a table cuts the names of options."""
+    """A group of commands. Their help is plain text, because a table in a narrow terminal cuts the names of options."""
     return typer.Typer(
         no_args_is_help=True,
         add_completion=False,
@@ -27,7 +27,7 @@ def command_group(described: str) -> typer.Typer:
 
 
 def line_from_stdin(what: str) -> str:
-    """The first line of standard input. Leaves the process with one line that names `what` where it is not UTF-8."""
+    """The first line of standard input. If it is not UTF-8, exits with one line that names `what`."""
     try:
         return sys.stdin.buffer.readline().decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
@@ -35,7 +35,7 @@ def line_from_stdin(what: str) -> str:
 
 
 def with_version(cli: typer.Typer, service: str) -> Any:
-    """The command to run, which answers `--version`, as each of its subcommands does."""
+    """The command to run; it and each of its subcommands have the option `--version`."""
 
     def show(asked: bool) -> None:
         if asked:
@@ -47,7 +47,7 @@ def with_version(cli: typer.Typer, service: str) -> Any:
         version: Annotated[
             bool,
             typer.Option(
-                "--version", callback=show, is_eager=True, expose_value=False, help="Show the version and end."
+                "--version", callback=show, is_eager=True, expose_value=False, help="Show the version and exit."
             ),
         ] = False,
     ) -> None: ...
@@ -65,10 +65,10 @@ def _add_option(command: Any, option: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], ids: Container[str]) -> None:
-    """Print rows under the names of their columns; the texts are printed as they are.
+    """Print rows under the names of their columns; texts are printed unchanged.
 
-    The cells of the columns `ids` are copied into other commands and stay in one piece, even if that makes the table
-    wider than the terminal. Where the output is not a terminal, each row is one line.
+    Operators copy the cells of the columns `ids` into other commands, so these are never wrapped, even if the table
+    becomes wider than the terminal. If the output is not a terminal, each row is one line.
     """
     table = Table(*(Column(name.replace("_", " "), overflow="fold", no_wrap=name in ids) for name in columns))
     for row in rows:

@@ -1,10 +1,10 @@
-"""A connection that knows its server's clock, so that a statement can say until when it may be carried out.
+"""A connection that knows its server's clock, so that a statement can carry a deadline.
 
-A statement can wait for a long time, in this process while it stands still, in a socket, or in a server that hangs,
-and be carried out when its caller has given up and perhaps sent the same to another replica. So every statement that
-writes carries a deadline in the database's own time, and `before_deadline` (a function that the migrations make)
-raises the SQLSTATE `LATE` once that has passed. Only differences are taken from this process's clock, so it does no
-harm where clocks differ.
+A statement can be delayed for a long time, in this process while it is suspended, in a socket, or in a server that
+hangs, and then be executed when its caller has given up and perhaps sent the same request to another replica. So every
+statement that writes carries a deadline in the database's own time, and `before_deadline` (a function that the
+migrations create) raises the SQLSTATE `LATE` once that has passed. Only differences are taken from this process's
+clock, so clock skew does no harm.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ import asyncpg
 from servicekit import callers
 
 STATEMENT_TIMEOUT = 3.0
-# A write that has not begun, or still waits for a lock, after so many seconds is given up: its caller may have left and
-# asked elsewhere meanwhile, and nothing takes back a statement that has been sent.
+# Seconds after which a write that has not begun, or still waits for a lock, is abandoned: its caller may have left and
+# asked another replica meanwhile, and a statement that has been sent cannot be taken back.
 LONGEST_DELAY = 1.5
 LATE = "PY408"
-# A clock that is set while a connection is open is noticed after so many seconds.
+# Seconds after which a change of the server's clock is noticed on an open connection.
 _MEASURED_FOR = 10.0
 _CLOSE_TIMEOUT = 1.0
 _MEASURE = """
@@ -29,9 +29,9 @@ _MEASURE = """
 
 
 class ClockedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-    """`ahead` is the server's clock in epoch seconds less `time.monotonic()`, never more than it is in truth.
+    """`ahead` is the server's clock in epoch seconds minus `time.monotonic()`, and never more than the true difference.
 
-    `server` tells one start of one server from another.
+    `server` identifies one start of one server.
     """
 
     __slots__ = ("_measured_at", "ahead", "server")
@@ -47,16 +47,16 @@ class ClockedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ha
         return self._measured_at <= max(after, time.monotonic() - _MEASURED_FOR)
 
     async def measure(self) -> None:
-        """Ask the server for its clock. The answer's time is taken off, so that a deadline comes early and not late."""
+        """Ask the server for its clock. The answer's travel time is deducted, so that a deadline is never too late."""
         row = await self.fetchrow(_MEASURE)
         self._measured_at = time.monotonic()
         self.ahead = row["now"] - self._measured_at
         self.server = row["started"]
 
     def deadline(self) -> float:
-        """Until when a statement may be carried out for the caller of the request being served, in epoch seconds.
+        """The deadline, in epoch seconds by the server's clock, of a statement for the caller of the current request.
 
-        That is as long as the caller waits, and `LONGEST_DELAY` at the most. Raises `callers.NobodyWaitsError`.
+        It is as far away as the caller waits, at most `LONGEST_DELAY`. Raises `callers.NobodyWaitsError`.
         """
         seconds = min(callers.current().remaining(), LONGEST_DELAY)
         if seconds <= 0:
@@ -64,7 +64,7 @@ class ClockedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ha
         return self.ahead + time.monotonic() + seconds
 
     async def close(self, *, timeout: float | None = None) -> None:
-        """Close it, within a second where no time is given: the server may never answer again."""
+        """Close the connection, within a second by default: the server may never answer again."""
         if timeout is not None:
             await super().close(timeout=timeout)
             return

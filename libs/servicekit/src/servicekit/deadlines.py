@@ -1,4 +1,4 @@
-"""Time limits without a timer each: whoever can be late carries a deadline, and one look in ten a second finds it."""
+"""Time limits without a timer for each: objects carry deadlines, and one timer checks all of them every 0.1 seconds."""
 
 import asyncio
 import math
@@ -12,24 +12,24 @@ log = structlog.get_logger()
 
 
 class Late(Protocol):
-    """What can be late. `deadline` is in `loop.time()`, `math.inf` for none, and may be set at any time."""
+    """An object with a deadline, in `loop.time()`, or `math.inf` for none; it may be set at any time."""
 
     deadline: float
 
     def expire(self) -> None:
-        """The deadline has passed. Called at every look until it is set anew or the object is discarded."""
+        """Called at every check after the deadline, until a new one is set or the object is discarded."""
 
 
 class Deadlines:
-    """Those that can be late, looked at ten times a second between `start` and `stop`.
+    """The objects with deadlines, checked ten times a second between `start` and `stop`.
 
-    A look that is itself late by an interval is left to the next one.
+    A check that is itself late by an interval is skipped in favour of the next one.
     """
 
     def __init__(self) -> None:
         self._items: set[Late] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf  # when the next look is
+        self._due = math.inf  # time of the next check
         self._held_up = False
 
     def add(self, item: Late) -> None:
@@ -50,18 +50,18 @@ class Deadlines:
         now, due = loop.time(), self._due
         self.start(loop)
         if now - due > INTERVAL and not self._held_up:
-            # The loop was held up: what has arrived meanwhile is read first. Once, else a busy loop would let nobody be
-            # late.
+            # The loop was held up, so let it read first what has arrived meanwhile. Only one check is skipped, since
+            # otherwise nothing would ever expire in a busy loop.
             self._held_up = True
             return
         self._held_up = False
         for item in [item for item in self._items if item.deadline <= now]:
-            if item.deadline <= now and item in self._items:  # another one's end may have changed either
+            if item.deadline <= now and item in self._items:  # expiring another item may have changed both
                 _expire(item)
 
 
 def _expire(item: Late) -> None:
     try:
         item.expire()
-    except Exception:  # the limits of everybody else hold all the same
+    except Exception:  # the other items' limits still apply
         log.exception("unexpected error")

@@ -1,4 +1,4 @@
-"""How a server that stops gets rid of its connections without losing a request."""
+"""Drains the connections of a server that stops, without losing a request."""
 
 import asyncio
 import contextlib
@@ -52,17 +52,17 @@ class Site(web.BaseSite):
 
 
 class Draining:
-    """Closes connections after an answer that says so, once it has begun.
+    """Once begun, closes each connection after an answer that announces it.
 
-    A connection that is closed between two requests may meet one that is on its way: a login that nobody answers, and
-    that the gateway must not send again. Those that are still idle after a second are not much in use.
+    If a connection is closed between two requests, the next one may already be on its way: a login that nobody answers,
+    and that the gateway must not send again. Connections that are still idle after a second are rarely used.
     """
 
     def __init__(self) -> None:
         self._begun = False
 
     async def drain(self, runner: web.AppRunner) -> None:
-        """Take no more connections; returns when all that are left have a request in flight, or after a second."""
+        """Accept no more connections; returns when all remaining ones have a request in flight, or after a second."""
         self._begun = True
         for site in runner.sites:
             await site.stop()
@@ -73,7 +73,7 @@ class Draining:
             await asyncio.sleep(0.01)
 
     async def close_after(self, _request: web.BaseRequest, response: web.StreamResponse) -> None:
-        """To be called when a response's headers are about to be sent."""
+        """Called when a response's headers are about to be sent."""
         if self._begun:
             response.force_close()
             response.headers[hdrs.CONNECTION] = "close"  # aiohttp has written its headers already

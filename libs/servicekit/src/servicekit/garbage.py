@@ -4,10 +4,11 @@ import gc
 
 
 def pass_over_what_is_there() -> None:
-    """To be called just before a process listens: what there is then, modules above all, stays as long as it does.
+    """Exempt all existing objects from collection; called just before a process listens.
 
-    A full collection that looks through it holds the loop up for tens of milliseconds, and so long on a busy machine
-    that a process which serves already would take the pause for a standstill and refuse the requests it had read.
+    Those objects, mostly modules, last as long as the process. A full collection that scanned them would block the loop
+    for tens of milliseconds, and on a busy machine for so long that a serving process would take the pause for a
+    standstill and refuse the requests it had read.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What every service's requests pass through: strict reads, request ids, one log line each, problem documents."""
+"""The frame around every service's requests: strict reads, request ids, one log line each, problem documents."""
 
 import asyncio
 import time
@@ -13,23 +13,23 @@ from servicekit import callers, logs, request_ids, wire
 
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT = 10.0
-CLIENT_CLOSED_REQUEST = 499  # for the log only: nobody is left to answer
+CLIENT_CLOSED_REQUEST = 499  # only for the log: the client has gone
 RETRY_AFTER = {"Retry-After": "1"}
 OVERLOAD = "X-Parley-Overload"
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-# What keeps a service from serving, each in a few words.
+# The reasons why a service cannot serve, a short phrase each.
 Faults = Callable[[], Awaitable[Sequence[str]]]
 
-# What the access log calls a request's route, where aiohttp's own router does not know.
+# The name of a request's route in the access log, for routes that aiohttp's own router does not know.
 ROUTE = web.RequestKey("route", str)
 
 log = structlog.get_logger()
 
 
 class ServiceUnavailableError(Exception):
-    """A failure of ours or of what we depend on: answered with 503, never with a 4xx."""
+    """A failure of ours or of a dependency: answered with 503, never with a 4xx."""
 
     retry_after = 1  # seconds
     headers: Mapping[str, str] = {}
@@ -37,9 +37,9 @@ class ServiceUnavailableError(Exception):
 
 
 class OverloadedError(ServiceUnavailableError):
-    """Refused for lack of room, which its answer says, so that the caller may send no more for a while.
+    """The service is overloaded; the answer says so, so that the caller can back off.
 
-    Who refuses counts it: a flood must not write a traceback each time.
+    The code that raises this counts it: a flood must not write a traceback each time.
     """
 
     headers: Mapping[str, str] = {OVERLOAD: "1"}
@@ -50,16 +50,15 @@ class OverloadedError(ServiceUnavailableError):
 
 
 class LeftBehindError(ServiceUnavailableError):
-    """This process stood still while the request waited; one line for all such requests says so."""
+    """This process stood still while the request waited; one log line reports all such requests."""
 
     logged = False
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The request's body, at most 64 KiB, read within ten seconds.
+    """Read the request's body, at most 64 KiB, within ten seconds; aiohttp itself has no time limit for bodies.
 
-    Raises `wire.MalformedBodyError` with status 408, 413 or 415, since aiohttp has no time limit on a body of its own,
-    and `callers.CallerGoneError`.
+    Raises `wire.MalformedBodyError` with status 400, 408, 413 or 415, and `callers.CallerGoneError`.
     """
     if hdrs.CONTENT_ENCODING in request.headers:
         raise wire.MalformedBodyError("a content encoding is not supported", 415)
@@ -82,10 +81,10 @@ async def read_body(request: web.Request) -> bytes:
 
 
 async def read_object(request: web.Request, media_types: tuple[str, ...], *, optional: bool = False) -> dict[str, Any]:
-    """The body as an object, read by its `Content-Type`, which must be one of `media_types` and UTF-8.
+    """Read the body as an object, according to its `Content-Type`, which must be one of `media_types` and UTF-8.
 
-    Where it is `optional`, an empty body of any type is an empty object. Raises `wire.MalformedBodyError` with status
-    400, 408, 413, 415 or 422.
+    If it is `optional`, an empty body of any type is an empty object. Raises `wire.MalformedBodyError` with status 400,
+    408, 413, 415 or 422.
     """
     body = await read_body(request) if optional else None
     if body == b"":
@@ -102,7 +101,7 @@ async def read_object(request: web.Request, media_types: tuple[str, ...], *, opt
 def problem(
     status: int, title: str, *, accept: str = "", headers: Mapping[str, str] | None = None, **members: Any
 ) -> web.Response:
-    """An RFC 9457 problem document, in MessagePack where `accept` asks for it."""
+    """An RFC 9457 problem document, in MessagePack if `accept` asks for it."""
     body = {"type": "about:blank", "title": title, "status": status, **members}
     msgpack_type = wire.accepted_msgpack(accept)
     content_type = msgpack_type or "application/problem+json; charset=utf-8"
@@ -123,9 +122,9 @@ def problem_of_http_error(request: web.Request, error: web.HTTPException) -> web
 def frame(
     http_error: Callable[[web.Request, web.HTTPException], web.StreamResponse] = problem_of_http_error,
 ) -> Any:
-    """The outermost middleware: request id, access log, and an answer for whatever a handler let through.
+    """The outermost middleware: request id, access log, and an answer to every exception of a handler.
 
-    `http_error` renders aiohttp's own errors (404, 405) in the service's words.
+    `http_error` renders aiohttp's own errors (404, 405) in the service's form.
     """
 
     @web.middleware
@@ -162,9 +161,9 @@ def frame(
 
 
 async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The handler's answer, unless this process stood still since the request arrived.
+    """The handler's answer, unless this process has stood still since the request arrived.
 
-    Such a request is not begun, and what was found out before the standstill may no longer be true.
+    After a standstill the request is not begun, and an answer found before it may no longer be true.
     """
     caller = callers.current()
     if caller.left_behind:
@@ -181,7 +180,7 @@ async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _log_access(request: web.Request, status: int, started: float) -> None:
-    """One line a request. The route's pattern stands for the path: a path or query may carry a secret."""
+    """Log one line per request, with the route's pattern instead of the path: a path or query may carry a secret."""
     resource = request.match_info.route.resource
     log.info(
         "request",
@@ -193,9 +192,9 @@ def _log_access(request: web.Request, status: int, started: float) -> None:
 
 
 def health_routes(faults: Faults, warnings: Callable[[], Sequence[str]] = tuple) -> list[web.RouteDef]:
-    """`/healthz` (the process answers) and `/readyz` (it can serve), which gives the reasons where it cannot.
+    """`/healthz` (the process answers) and `/readyz` (it can serve), which gives the reasons if it cannot.
 
-    `warnings` are what an operator should know of a service that can serve all the same.
+    `warnings` are the reasons why an operator should look at a service that can still serve.
     """
 
     async def healthz(_request: web.Request) -> web.Response:
@@ -212,7 +211,7 @@ def health_routes(faults: Faults, warnings: Callable[[], Sequence[str]] = tuple)
 
 
 def stats_route(counters: Callable[[], Mapping[str, int]]) -> web.RouteDef:
-    """`/stats`: what this process has counted since it started."""
+    """`/stats`: the counters of this process since it started."""
 
     async def stats(_request: web.Request) -> web.Response:
         return web.json_response({"counters": counters(), "log_lines_dropped": logs.dropped_lines()})

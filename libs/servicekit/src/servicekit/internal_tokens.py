@@ -1,6 +1,6 @@
-"""Internal access tokens (RFC 9068, ES256, audience `internal`): how one service knows who another acts for.
+"""Internal access tokens (RFC 9068, ES256, audience `internal`), which tell one service for whom another acts.
 
-auth-service mints them; every service checks them against auth-service's JWKS and remembers what it checked.
+auth-service mints them; every service checks them against auth-service's JWKS and caches the ones it has accepted.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class InternalToken:
 
 
 class _Accepted(NamedTuple):
-    """A token, and what its key is looked up by: the `kid`, and when the token was issued."""
+    """A token, and the values with which its key is looked up: the `kid`, and the time of issue."""
 
     token: InternalToken
     kid: str
@@ -64,9 +64,10 @@ class _Accepted(NamedTuple):
 
 
 class ClocksDifferError(http.ServiceUnavailableError):
-    """A token that auth-service signed for another time than it is here.
+    """A token that auth-service signed is not valid yet, or no longer, by this service's clock.
 
-    Only services hold internal tokens, and none for as long as one lives: no client can mend this with another login.
+    The cause is clock skew: only services hold internal tokens, never for a token's whole lifetime. So no client can
+    mend this by logging in again.
     """
 
 
@@ -74,15 +75,15 @@ class Keys(Protocol):
     async def public_key(self, kid: str, issued_at: float) -> Any:
         """The ES256 public key that signed a token issued at this time (epoch seconds), or None.
 
-        Raises `http.ServiceUnavailableError` when it cannot know.
+        Raises `http.ServiceUnavailableError` if that is unknown.
         """
 
 
 class InternalTokens:
-    """Checks internal tokens, and remembers by their digests those that it accepted: no signature is checked twice.
+    """Checks internal tokens, and caches the accepted ones by their digests, so that no signature is checked twice.
 
-    A remembered token is refused, and forgotten, once its key has been removed or it has expired.
-    `clock` is the database's, in epoch seconds: that of the machine may be wrong.
+    A cached token is refused and evicted once its key has been removed or it has expired.
+    `clock` is the database's, in epoch seconds; the machine's own clock may be wrong.
     """
 
     def __init__(self, issuer: str, keys: Keys, clock: Callable[[], float]) -> None:
@@ -92,7 +93,7 @@ class InternalTokens:
         self._accepted: BoundedMap[bytes, _Accepted] = BoundedMap(_REMEMBERED)
 
     async def verify(self, token: str) -> InternalToken:
-        """What `token` says. Raises `jws.InvalidTokenError`, `ClocksDifferError` or `http.ServiceUnavailableError`."""
+        """Check `token`. Raises `jws.InvalidTokenError`, `ClocksDifferError` or `http.ServiceUnavailableError`."""
         digest = hashlib.sha256(token.encode()).digest()
         accepted = self._accepted.get(digest)
         if accepted is None:
@@ -107,7 +108,7 @@ class InternalTokens:
         return accepted.token
 
     def login_age(self, token: InternalToken) -> float | None:
-        """Seconds since the user proved the password, by this service's clock; None where the token does not say."""
+        """Seconds since the user proved the password, by this service's clock; None if the token does not say."""
         return self._clock() - token.auth_time if token.auth_time is not None else None
 
     async def _check(self, token: str) -> _Accepted:
@@ -157,9 +158,9 @@ def _user_id(claims: dict[str, Any]) -> int | None:
 
 
 class RemoteKeys:
-    """auth-service's JWKS, fetched every five seconds while `following`, and for a token whose key is not known.
+    """auth-service's JWKS, fetched every five seconds inside `following`, and whenever a token's key is not known.
 
-    The last good set is kept while auth-service cannot be reached.
+    The last set is kept while auth-service cannot be reached.
     """
 
     def __init__(self, jwks: Service, clock: Callable[[], float]) -> None:
@@ -171,7 +172,7 @@ class RemoteKeys:
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Learn of new keys and of withdrawn ones for as long as the context lasts."""
+        """Keep up with new and removed keys for as long as the context lasts."""
         task = asyncio.create_task(self._follow())
         try:
             yield
@@ -227,7 +228,7 @@ def bearer(request: web.Request) -> str | None:
 
 
 async def authenticate(request: web.Request, tokens: InternalTokens) -> InternalToken:
-    """Who the request acts for. Raises `web.HTTPUnauthorized`, or `http.ServiceUnavailableError`."""
+    """The party that the request acts for. Raises `web.HTTPUnauthorized`, or `http.ServiceUnavailableError`."""
     token = bearer(request)
     try:
         if token is not None:

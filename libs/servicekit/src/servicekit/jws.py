@@ -1,4 +1,4 @@
-"""JWTs read strictly: what PyJWT lets pass is refused here before a signature is checked (RFC 8725)."""
+"""Strict reading of JWTs: malformed ones that PyJWT accepts are refused before a signature is checked (RFC 8725)."""
 
 import base64
 import re
@@ -13,11 +13,11 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class InvalidTokenError(Exception):
-    """The token is not one that we accept. The reason is for the log, never for the client."""
+    """We do not accept the token. The reason is for the log, never for the client."""
 
 
 def _segment(encoded: str) -> bytes:
-    """Decode base64url without padding; only the one canonical spelling of the bytes is accepted (RFC 7515 §2)."""
+    """Decode base64url without padding; only the canonical encoding of the bytes is accepted (RFC 7515 §2)."""
     try:
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
     except ValueError:
@@ -28,7 +28,7 @@ def _segment(encoded: str) -> bytes:
 
 
 def unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims of a compact JWS, nothing checked but its form. Raises InvalidTokenError."""
+    """Header and claims of a compact JWS; only its form is checked. Raises InvalidTokenError."""
     if len(token) > MAX_LENGTH or not _COMPACT.fullmatch(token):
         raise InvalidTokenError("not a compact JWS")
     header, claims, signature = token.split(".")
@@ -50,13 +50,13 @@ def verify_signature(token: str, key: Any, algorithm: str, header: dict[str, Any
 
 
 def media_type(header: dict[str, Any]) -> str:
-    """The header's `typ` in lower case without `application/` (RFC 7515 §4.1.9); empty where it is missing."""
+    """The header's `typ` in lower case without `application/` (RFC 7515 §4.1.9); empty if it is missing."""
     given = header.get("typ")
     return given.lower().removeprefix("application/") if isinstance(given, str) else ""
 
 
 def integer(claims: dict[str, Any], name: str) -> int:
-    """A claim that must be a plain integer between 0 and the year 9999."""
+    """A claim that must be a time: a plain integer from 0 to the end of the year 9999. Raises InvalidTokenError."""
     value = claims.get(name)
     if type(value) is not int or not 0 <= value < 253_402_300_800:
         raise InvalidTokenError(f"{name} is not a time")
@@ -64,7 +64,7 @@ def integer(claims: dict[str, Any], name: str) -> int:
 
 
 def string(claims: dict[str, Any], name: str) -> str:
-    """A claim that must be a non-empty string."""
+    """A claim that must be a non-empty string. Raises InvalidTokenError."""
     value = claims.get(name)
     if not isinstance(value, str) or not value:
         raise InvalidTokenError(f"{name} is not a string")

@@ -1,4 +1,4 @@
-"""The keys that tokens are verified with, as last read from where they are published."""
+"""The keys with which tokens are verified, as last read from where they are published."""
 
 import asyncio
 import time
@@ -10,11 +10,11 @@ import structlog
 
 from servicekit import http
 
-# A token says when its session was written, which may be a moment before its key was first used; and after a failover
-# the database's clock may be behind what it was.
+# Seconds. A token's time of issue is when its session was written, which may be a moment before its key was first used;
+# and after a failover the database's clock may be behind what it was.
 MARGIN = 60.0
 SEEK_INTERVAL = 0.2
-# A read that is due within this time is waited for; where none is, nothing certain can be said.
+# Seconds. If the next read is due within this time, we wait for it; otherwise the answer remains uncertain.
 _PATIENCE = 0.3
 
 K = TypeVar("K")
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class UnknownKeyError(http.ServiceUnavailableError):
-    """No known key signed the token, and one may have been published since the keys were last read.
+    """No known key signed the token; the right one may have been published since the keys were last read.
 
     It is not logged: anyone can send tokens that name made-up keys.
     """
@@ -32,10 +32,10 @@ class UnknownKeyError(http.ServiceUnavailableError):
 
 
 class KnownKeys(Generic[K]):
-    """Keys by `kid`, none until the first read.
+    """Keys by `kid`; there are none before the first read.
 
-    `read` returns the keys that are published, and how old that information already was, in seconds. `clock` is the
-    one that tokens are issued by, in epoch seconds.
+    `read` returns the published keys, and the age of that information in seconds. `clock` is the one by which tokens
+    are issued, in epoch seconds.
     """
 
     def __init__(
@@ -44,19 +44,20 @@ class KnownKeys(Generic[K]):
         self.known: Mapping[str, K] = {}
         self._read = read
         self._clock = clock
-        self._as_of = float("-inf")  # on the monotonic clock, as the next
+        self._as_of = float("-inf")  # by the monotonic clock, like the next
         self._sought_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
     @property
     def age(self) -> float:
-        """Seconds since the known keys were all there were."""
+        """Seconds since the known keys were known to be complete."""
         return time.monotonic() - self._as_of
 
     async def reread(self) -> None:
-        """Read the keys, or wait for the read that is under way. Raises what `read` raises."""
+        """Read the keys, or wait for the read in progress. Raises what `read` raises."""
         if self._reading is None:
-            # Others may wait for it longer than the request that begins it: it has neither its deadline nor its id.
+            # Other requests may wait for the read longer than the one that begins it, whose deadline and id it
+            # therefore does not inherit.
             self._reading = asyncio.create_task(self._replace(), context=Context())
             self._reading.add_done_callback(_retrieve_exception)
         await asyncio.shield(self._reading)
@@ -71,7 +72,7 @@ class KnownKeys(Generic[K]):
             self._reading = None
 
     async def find(self, kid: str, issued_at: float) -> K | None:
-        """The key that signed a token issued at this time (epoch seconds); None when there is certainly none.
+        """The key that signed a token issued at this time (epoch seconds); None if there certainly is none.
 
         Raises UnknownKeyError, and what `read` raises.
         """
@@ -82,15 +83,15 @@ class KnownKeys(Generic[K]):
         return key
 
     async def complete_for(self, issued_at: float) -> bool:
-        """True if all keys are known that a token presented now, and issued at this time, can be signed with.
+        """True if we know every key that can have signed a token issued at this time and presented now.
 
         A key is published before it signs. So keys read after a token was issued are enough, and an old token whose
-        key is not among them is refused without a look. Otherwise the keys are read again, at most five times a second
-        where some are known; so a client whose token is damaged is told so at once.
+        key is not among them is refused without reading again. Otherwise the keys are read again, at most five times a
+        second if some are known; so a client whose token is damaged is told so at once.
         """
         presented = time.monotonic()
         needed = presented - max(0.0, self._clock() - issued_at - MARGIN)
-        for _ in range(2):  # a read that is under way may have begun too early
+        for _ in range(2):  # a read in progress may have begun too early
             if self._as_of >= needed:
                 break
             if self._reading is None and self.known:
@@ -107,6 +108,6 @@ class KnownKeys(Generic[K]):
 
 
 def _retrieve_exception(task: asyncio.Task[None]) -> None:
-    """Those who waited have it; if all of them left, nobody needs it."""
+    """Mark the exception as retrieved: those who waited have it, and if all of them left, nobody needs it."""
     if not task.cancelled():
         task.exception()

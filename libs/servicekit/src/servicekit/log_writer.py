@@ -1,4 +1,4 @@
-"""A thread that writes log lines to a file descriptor, so that nobody who logs ever waits for the log's reader."""
+"""A thread that writes log lines to a file descriptor, so that logging never waits for the log's reader."""
 
 import os
 import queue
@@ -9,20 +9,20 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-# Bytes of lines that are held while the lines before them, as many at most, are being written.
+# Maximum bytes of buffered lines; as many again may be being written at the same time.
 LIMIT = 2 * 1024 * 1024
-# Seconds that a stop waits, at most, for the lines that are held.
+# Maximum seconds that a stop waits for buffered lines to be written.
 STOP_TIMEOUT = 3.0
 
-_PAUSE = 0.02  # between two batches: whatever is logged meanwhile costs the serving thread no switch to this one
+_PAUSE = 0.02  # between two batches: lines logged meanwhile cost the serving thread no switch to this one
 _RETRY = 0.25  # after a write that failed
 _FILE_CHUNK = 64 * 1024
 
 
 class LogWriter:
-    """Lines are written in the order in which `write` got them, and each one wholly or not at all.
+    """Writes lines in the order in which `write` received them, each one completely or not at all.
 
-    Lines are dropped while the buffer is full, and when a write fails. Once output flows again, the line that
+    Lines are dropped while the buffer is full, and when a write fails. Once writing succeeds again, the line that
     `describe_loss` makes of their number is written in their place. `dropped` counts them since the process started.
     """
 
@@ -30,18 +30,18 @@ class LogWriter:
         self.dropped = 0
         self._descriptor = descriptor
         self._describe_loss = describe_loss
-        # The kernel does not mix a write of up to PIPE_BUF bytes with those of other processes on the same pipe, and
-        # writes nothing of it as long as there is no room for all of it.
+        # The kernel does not interleave a write of up to PIPE_BUF bytes with those of other processes on the same pipe,
+        # and writes nothing of it as long as there is no room for all of it.
         self._chunk = _FILE_CHUNK if stat.S_ISREG(os.fstat(descriptor).st_mode) else select.PIPE_BUF
-        # The garbage collector may run a finalizer that logs inside any of these methods. Hence a lock that can be
-        # taken twice, and a queue, whose `put` is reentrant, where an Event would do otherwise.
+        # The garbage collector may run a finalizer that logs inside any of these methods. Hence a reentrant lock, and
+        # instead of an Event a queue, whose `put` is reentrant.
         self._lock = threading.RLock()
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lines: list[bytes] = []
         self._held = 0
-        self._refused = 0  # lines that came after `_lines`, when the buffer was full
-        self._waiting = False  # whether the thread waits for the bell
-        self._untold = 0  # dropped lines before the next one to be written
+        self._refused = 0  # lines that arrived after `_lines`, when the buffer was full
+        self._waiting = False  # true while the thread waits for the bell
+        self._untold = 0  # lines dropped before the next one to be written, not reported yet
         self._begun = b""  # the rest of a line whose beginning has been written
         self._closing = threading.Event()
         self._ended = False
@@ -49,7 +49,7 @@ class LogWriter:
         self._thread.start()
 
     def write(self, lines: bytes) -> None:
-        """Have whole lines written, each with its newline. Returns at once and raises nothing."""
+        """Queue whole lines, each with its newline, for writing. Returns at once and raises nothing."""
         size = len(lines)
         with self._lock:
             if self._refused or self._held + size > LIMIT:
@@ -66,9 +66,9 @@ class LogWriter:
                 self._deliver(*self._take())
 
     def close(self) -> None:
-        """Write what is held, for `STOP_TIMEOUT` at most. Later lines are written at once, or lost if that would block.
+        """Write the buffered lines, within `STOP_TIMEOUT`. Later lines are written at once, or lost if that blocks.
 
-        Such lines come from finalizers, when the interpreter has ended all threads.
+        Later lines come from finalizers, after the interpreter has ended all threads.
         """
         self._closing.set()
         self._bell.put(None)
@@ -84,14 +84,14 @@ class LogWriter:
             self._closing.wait(_RETRY if self._untold else _PAUSE)
 
     def _wait(self) -> None:
-        """Wait for lines, unless the number of dropped ones has yet to be told: that is tried again and again."""
+        """Wait for lines, unless the number of dropped ones is still to be reported, which is retried continually."""
         with self._lock:
             waiting = self._waiting = not (self._lines or self._untold or self._closing.is_set())
         if waiting:
             self._bell.get()
 
     def _take(self) -> tuple[bytes, int]:
-        """The lines that are held, and the number of those refused after them."""
+        """Take the buffered lines, and the number of those refused after them."""
         following: list[bytes] = []
         with self._lock:
             lines, self._lines = self._lines, following
@@ -117,13 +117,13 @@ class LogWriter:
         return True
 
     def _put(self, lines: bytes) -> bytes:
-        """Write lines; returns those that cannot be written. A line that was begun is finished before the next ones."""
+        """Write lines; returns those that cannot be written. A partly written line is completed before the next one."""
         lines = self._begun + lines
         written = 0
         while written < len(lines):
             try:
                 written += os.write(self._descriptor, lines[written : self._end_of_chunk(lines, written)])
-            except BlockingIOError:  # another process that shares the descriptor has made it so
+            except BlockingIOError:  # another process that shares the descriptor has made it non-blocking
                 self._writable(None)
             except OSError:
                 break
@@ -134,7 +134,7 @@ class LogWriter:
         return rest[end:]
 
     def _end_of_chunk(self, lines: bytes, start: int) -> int:
-        """As many whole lines as fit into a chunk, or one that does not."""
+        """The end of as many whole lines as fit into a chunk, or of a single longer line."""
         end = lines.rfind(b"\n", start, start + self._chunk)
         return (end if end >= 0 else lines.index(b"\n", start)) + 1
 
@@ -145,7 +145,7 @@ class LogWriter:
 
 
 class StreamWriter:
-    """Writes at once to a stream that has no file descriptor, as in tests; by default to standard output."""
+    """Writes immediately to a stream without a file descriptor, as in tests; by default to standard output."""
 
     dropped = 0
 
@@ -160,7 +160,7 @@ class StreamWriter:
 
 
 def writer_to(stream: TextIO, describe_loss: Callable[[int], bytes]) -> LogWriter | StreamWriter:
-    """A writer to a stream, through its file descriptor where it has one."""
+    """A writer to a stream, through its file descriptor if it has one."""
     try:
         descriptor = stream.fileno()
     except (AttributeError, OSError):

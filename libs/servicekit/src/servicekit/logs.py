@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard output; a request's id stands in every line written while it is served."""
+"""Logs as JSON lines on standard output; every line written while a request is served has that request's id."""
 
 import atexit
 import json
@@ -23,10 +23,10 @@ _writer: LogWriter | StreamWriter = StreamWriter()
 
 
 def configure_logs(service: str, level: str, stream: TextIO | None = None) -> None:
-    """Send structlog's and the standard library's records to `stream`, one JSON object a line.
+    """Send structlog's and the standard library's records, and Python's warnings, to `stream`, one JSON object a line.
 
-    That is standard output, unless a command whose result goes there names another. No line waits for the stream's
-    reader; those that are still held when the process ends are written then. Python's warnings go there, too.
+    The default is standard output; a command that prints its result there names another stream. Logging never waits for
+    the stream's reader; lines that are still buffered when the process ends are written then.
     """
 
     def name_service(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
@@ -67,12 +67,12 @@ def configure_logs(service: str, level: str, stream: TextIO | None = None) -> No
 
 
 def write(lines: bytes) -> None:
-    """Write lines that are JSON already, each with its newline, in order with all others."""
+    """Write lines that are already JSON, each with its newline, in order with all other lines."""
     _writer.write(lines)
 
 
 def dropped_lines() -> int:
-    """Log lines that this process dropped because nobody read them or they could not be written."""
+    """The number of log lines that this process dropped because nobody read them or they could not be written."""
     return _writer.dropped
 
 
@@ -93,7 +93,7 @@ def _open(stream: TextIO, name_service: structlog.typing.Processor) -> LogWriter
 
 
 class _Logger:
-    """Takes lines from structlog."""
+    """Receives lines from structlog."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
@@ -105,7 +105,7 @@ class _Logger:
 
 
 class _Handler(logging.Handler):
-    """Takes records from the standard library's logging."""
+    """Receives records from the standard library's logging."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class _Handler(logging.Handler):
 
 
 def _complete(record: logging.LogRecord) -> None:
-    """Give a record a message that it lacks: one that is an exception, is empty, or does not fit its arguments."""
+    """Give a record a usable message if its own is an exception, is empty, or does not fit its arguments."""
     if isinstance(record.msg, BaseException):
         error = record.msg
         record.exc_info = record.exc_info or (type(error), error, error.__traceback__)
@@ -136,9 +136,9 @@ def _complete(record: logging.LogRecord) -> None:
 
 
 def _message_of_asyncio(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Split a report of asyncio's into its sentence and the task or callback that it is about.
+    """Split one of asyncio's reports into its sentence and the task or callback concerned.
 
-    The text of an exception, which may quote what a client sent, is left out there as everywhere.
+    The text of an exception may quote what a client sent, so it is left out here as everywhere.
     """
     if event["logger"] == "asyncio":
         sentence, _, about = str(event["event"]).partition("\n")
@@ -160,9 +160,9 @@ def _log_warning(
 
 
 def _frames_of_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Replace an exception by its type and frames, and PostgreSQL's code where a statement is the cause.
+    """Replace an exception with its type and frames, and with the SQLSTATE if a statement is the cause.
 
-    Its message may quote what a client sent.
+    The exception's message is dropped, because it may quote what a client sent.
     """
     exc_info = event.pop("exc_info", None)
     if exc_info is True:
@@ -180,7 +180,7 @@ def _frames_of_exception(_logger: Any, _method: str, event: MutableMapping[str, 
 
 
 def _sqlstate(exception: BaseException | None) -> str | None:
-    """That of the exception, or of the nearest one that it was raised from."""
+    """The SQLSTATE of the exception, or of the nearest of its causes that has one."""
     while exception is not None:
         sqlstate = getattr(exception, "sqlstate", None)
         if isinstance(sqlstate, str):

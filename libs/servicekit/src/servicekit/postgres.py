@@ -1,4 +1,4 @@
-"""A PostgreSQL pool that never waits for ever; its failures are the statement's fault or `unavailable`."""
+"""A PostgreSQL pool that never waits forever; a failure is either the statement's fault or `unavailable`."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,9 @@ log = structlog.get_logger()
 
 ACQUIRE_TIMEOUT = 2.0
 CONNECT_TIMEOUT = 3.0
-# A process that stops in the middle of a transaction must not keep its locks.
+# Seconds. A process that hangs in the middle of a transaction must not keep its locks.
 IDLE_TRANSACTION_TIMEOUT = 1.0
-# Between this machine's clock and the database's, before an operator is told.
+# Seconds of clock skew between this machine and the database before the operator is warned.
 LARGEST_CLOCK_DIFFERENCE = 15.0
 
 _UNAVAILABLE = (
@@ -36,8 +36,8 @@ _UNAVAILABLE = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.PostgresSystemError,
 )
-# Of these a connection does not recover, nor do the others to the same server. A statement that was cancelled (57014)
-# is an operator's intervention, too, but leaves its connection as it was.
+# A connection does not recover from these errors, nor do the others to the same server. A cancelled statement (57014)
+# is an operator's intervention, too, but leaves its connection usable.
 _UNUSABLE = (
     OSError,
     asyncpg.InterfaceError,
@@ -52,10 +52,10 @@ _UNUSABLE = (
 
 
 class Database:
-    """A pool of connections. Failures that are not the statement's leave as the `unavailable` class it was given.
+    """A pool of connections. Failures that are not the statement's fault are raised as the given `unavailable` class.
 
     A statement that writes goes through `write` or `write_row`, which add the deadline as its last parameter, a
-    `float8`. It must not change anything unless `before_deadline($n)` holds: see `servicekit.database_clock`.
+    `float8`. It must not change anything unless `before_deadline($n)` is true: see `servicekit.database_clock`.
     """
 
     def __init__(self, pool: Any, unavailable: type[Exception]) -> None:
@@ -66,12 +66,12 @@ class Database:
         self._ahead = 0.0
 
     def now(self) -> float:
-        """The database's clock in epoch seconds, as it was last measured; it costs no round trip."""
+        """The time by the database's clock in epoch seconds, based on the last measurement; it costs no round trip."""
         return self._ahead + time.monotonic()
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """One connection; waits two seconds for it at the most."""
+        """One connection of the pool; waits at most two seconds for it."""
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT) as connection:
                 try:
@@ -91,7 +91,7 @@ class Database:
             raise self._unavailable(_cause(error)) from error
 
     async def _measure(self, connection: Any) -> None:
-        """Ask the server for its clock. Another server than before, or a restarted one, replaces all connections."""
+        """Ask the server for its clock. If it is another server, or was restarted, all connections are replaced."""
         await connection.measure()
         self._ahead = connection.ahead
         if connection.server != self._server:
@@ -120,25 +120,25 @@ class Database:
             return await connection.fetchrow(statement, *arguments, connection.deadline())
 
     async def write(self, statement: str, *arguments: Any) -> int:
-        """Run a statement that writes, with the deadline as its last parameter; returns how many rows it changed."""
+        """Run a statement that writes, with the deadline as its last parameter; returns the number of changed rows."""
         async with self.connection() as connection:
             tag = await connection.execute(statement, *arguments, connection.deadline())
             return int(tag.rpartition(" ")[2])
 
     async def faults(self) -> list[str]:
-        """Reasons why the database cannot serve us now, in words for an operator."""
+        """The reasons why the database cannot serve us now, in words for an operator."""
         try:
             async with self.connection() as connection:
                 if not await connection.fetchval("SELECT current_setting('transaction_read_only')::boolean"):
                     return []
-                connection.terminate()  # it would stay so when the database no longer is
+                connection.terminate()  # it would remain read-only even when the database no longer is
                 await self._pool.expire_connections()
         except self._unavailable as error:
             return [str(error)]
         return ["the database cannot be written to"]
 
     def warnings(self) -> list[str]:
-        """Reasons for an operator to look at the database although it serves us."""
+        """The reasons why an operator should look at the database although it serves us."""
         difference = abs(self.now() - time.time())
         if difference <= LARGEST_CLOCK_DIFFERENCE:
             return []
@@ -146,9 +146,9 @@ class Database:
 
 
 def _cause(error: Exception) -> str:
-    """In words, with the SQLSTATE where PostgreSQL gave one."""
+    """The cause in words, with the SQLSTATE if PostgreSQL gave one."""
     if isinstance(error, NobodyWaitsError):
-        return "the caller waits no longer"
+        return "the caller no longer waits"
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate is None:
         return f"the database cannot be reached ({type(error).__name__})"
@@ -156,12 +156,12 @@ def _cause(error: Exception) -> str:
 
 
 async def _keep_state(_connection: Any) -> None:
-    """Nothing to reset: no statement here leaves state on a connection, and asyncpg's own reset is a round trip."""
+    """Reset nothing: no statement here leaves state on a connection, and asyncpg's own reset costs a round trip."""
 
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Leave the process with one line for what no waiting helps against; it never quotes the URL or its password."""
+    """Exit with one line on errors that waiting does not cure; it never quotes the URL or its password."""
     try:
         yield
     except asyncpg.ClientConfigurationError:
@@ -180,9 +180,9 @@ async def connect(
 ) -> AsyncIterator[Database]:
     """A `Database` for as long as the context lasts.
 
-    `dsn` is a `postgresql://` URL, with several hosts where there are several servers: see `postgres_hosts`. A server
-    that does not answer is waited for, without `wait` raises `unavailable`. Raises SystemExit when the server refuses
-    the role or the database.
+    `dsn` is a `postgresql://` URL, with several hosts if there are several servers: see `postgres_hosts`. If the server
+    does not answer, waits for it, or without `wait` raises `unavailable`. Raises SystemExit if the server refuses the
+    role or the database.
     """
     while True:
         try:
@@ -206,7 +206,7 @@ async def connect(
 
 
 async def _open_pool(dsn: str, pool_size: int) -> Any:
-    """A pool that has reached the server: one that has not at first is closed for good, and is not tried again."""
+    """A pool that has reached the server; a pool that could not at first is closed for good, so open a new one."""
     return await asyncpg.create_pool(
         dsn,
         min_size=1,

@@ -1,6 +1,6 @@
-"""Connects to whichever of several PostgreSQL servers takes writes; one that hangs does not hide the others.
+"""Connects to the one of several PostgreSQL servers that accepts writes, even if another one hangs.
 
-The driver would try the hosts of a URL one after the other, within one time limit for all of them.
+The driver itself would try the hosts of a URL one after the other, within one time limit for all of them.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ _URL = re.compile(r"(postgresql://(?:[^/?#@]*@)?)([^/?#@]*)([/?#].*)?", re.DOTAL
 
 
 async def connect(dsn: str, **options: Any) -> Any:
-    """A connection to the host that `dsn` names. Of several, the first that answers and takes writes.
+    """Connect to the host that `dsn` names, or, of several, to the first that answers and accepts writes.
 
-    The URL may ask for something else with `target_session_attrs`. Raises what the driver raises for one of the hosts.
+    The URL may ask for another kind with `target_session_attrs`. Raises what the driver raises for one of the hosts.
     """
     urls = _one_url_each(dsn)
     if len(urls) == 1:
@@ -49,7 +49,7 @@ async def _first_success(attempts: list[asyncio.Task[Any]]) -> Any:
 
 
 def _one_url_each(dsn: str) -> list[str]:
-    """The same URL for each of its hosts alone."""
+    """One URL for each host of `dsn`."""
     match = _URL.fullmatch(dsn)
     if match is None:
         return [dsn]

@@ -1,4 +1,4 @@
-"""The id that a request has in the logs of every service: the client's where it is well formed, else a new one."""
+"""The id that identifies a request in the logs of every service."""
 
 import re
 import secrets
@@ -11,12 +11,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 
 def request_id(headers: CIMultiDictProxy[str]) -> str:
-    """The client's `X-Request-Id` where it is well formed, else a new one."""
+    """The client's `X-Request-Id` if it is well formed, else a new id."""
     given = headers.get(HEADER, "")
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def outgoing_request_id() -> dict[str, str]:
-    """The header that carries the id of the request being served on to another service."""
+    """The header that passes the id of the current request on to another service."""
     current = get_contextvars().get("request_id")
     return {HEADER: current} if current else {}

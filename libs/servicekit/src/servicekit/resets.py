@@ -1,4 +1,4 @@
-"""Ends a TCP connection at once, so that the kernel sends nothing more of what was written to it."""
+"""Ends a TCP connection at once, so that the kernel sends no more of the data written to it."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,9 @@ _DISCARD_UNSENT = struct.pack("ii", 1, 0)
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End the connection with a reset (RFC 9293 section 3.5.2), which also drops what the kernel still holds to send.
+    """End the connection with a reset (RFC 9293 section 3.5.2), which also discards data that the kernel has not sent.
 
-    An ordinary end would have the kernel deliver that first, once the network lets it: minutes later, perhaps.
+    On an ordinary close, the kernel would deliver that data first, once the network allows: perhaps minutes later.
     """
     connection = transport.get_extra_info("socket")
     if connection is not None:

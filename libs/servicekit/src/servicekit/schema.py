@@ -31,5 +31,5 @@ async def revision(database: Database | Any) -> str:
 
 
 async def is_current(database: Database, directory: Path) -> bool:
-    """Whether the database's schema is at least as new as `directory`."""
+    """True if the database's schema is at least as new as the newest migration in `directory`."""
     return await revision(database) >= max(migrations(directory))

@@ -19,7 +19,7 @@ _LEAST_VARIETY = 8
 # A regular expression for the words of sample secrets. A password must not name the product either.
 SAMPLE_WORDS = "change|example|sample|secret|password|placeholder"
 _SAMPLE = re.compile(f"{SAMPLE_WORDS}|parley", re.IGNORECASE)
-# Kubernetes and Docker announce services to containers by variables such as `AUTH_SERVICE_HOST`, `GATEWAY_PORT_80_TCP`.
+# Kubernetes and Docker tell containers of services in variables such as `AUTH_SERVICE_HOST`, `GATEWAY_PORT_80_TCP`.
 _PLATFORM = re.compile(r".*_SERVICE_(HOST|PORT)(_.*)?|.*_PORT_[0-9]+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?")
 _PLATFORM_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 _POSTGRES_URL = re.compile(rf"postgresql://([^/?#]*@)?{_HOST}(,{_HOST})*(/[^?#]*)?(\?[^#]*)?")
@@ -75,7 +75,7 @@ def load_settings(settings: type[S], **overrides: Any) -> S:
 
 
 def _read(settings: type[S], arguments: dict[str, Any]) -> tuple[S | None, list[str]]:
-    """The settings, or what is wrong with them."""
+    """The settings, or else their faults."""
     try:
         return settings(**arguments), []
     except ValidationError as error:

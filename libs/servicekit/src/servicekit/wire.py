@@ -1,7 +1,7 @@
 """Strict readers for request bodies (JSON, MessagePack, forms) and the choice of the reply's media type.
 
-A reader returns plain dicts, or raises `MalformedBodyError`: no duplicate name, no invalid UTF-8, no number or
-string that a database or another parser would read in its own way.
+A reader returns plain dicts. It raises `MalformedBodyError` for duplicate names, invalid UTF-8, and numbers or strings
+that a database or another parser would read differently.
 """
 
 import json
@@ -23,9 +23,9 @@ _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class MalformedBodyError(ValueError):
-    """The body cannot be read. `status` is the HTTP status that says why; the text never quotes the body.
+    """The body cannot be read. `status` is the HTTP status to answer with; the text never quotes the body.
 
-    `field` is the path of a refused text, such as `user.email`: the client's words where it is not a known field's.
+    `field` is the path of a refused text, such as `user.email`; the client chose its words if it is no known field.
     """
 
     def __init__(self, message: str, status: int = 400, field: str = "") -> None:
@@ -38,7 +38,7 @@ def _unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     result: dict[Any, Any] = {}
     for name, value in pairs:
         if not isinstance(name, str):
-            raise MalformedBodyError("a name is not a text")  # bytes are names too in MessagePack
+            raise MalformedBodyError("a name is not a text")  # in MessagePack, bytes can be names too
         if name in result:
             raise MalformedBodyError("a name is given twice")
         result[name] = value
@@ -57,13 +57,13 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _check(value: object, field: str = "") -> None:
-    """Refuse what PostgreSQL, UTF-8 and JSON cannot hold: NUL, lone surrogates and infinity, in names and values."""
+    """Refuse values and names that PostgreSQL, UTF-8 or JSON cannot hold: NUL, lone surrogates and infinity."""
     if isinstance(value, str):
         if _NOT_TEXT.search(value):
             raise MalformedBodyError("a text has a character that is not allowed", 422, field)
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise MalformedBodyError("a number is not finite", field=field)  # 1e999 is, until it is read
+            raise MalformedBodyError("a number is not finite", field=field)  # 1e999 becomes infinite when it is read
     elif isinstance(value, dict):
         for name, item in value.items():
             _check(name, field)
@@ -123,7 +123,7 @@ READERS: dict[str, Callable[[bytes], dict[str, Any]]] = {
 
 
 def accepted_msgpack(accept: str) -> str | None:
-    """The MessagePack media type that an `Accept` header prefers to JSON, as the client spells it; else None."""
+    """The MessagePack media type that an `Accept` header prefers to JSON, as the client writes it, or None."""
     weights: dict[str, float] = {}
     for part in accept.lower().split(","):
         media_type, *parameters = (piece.strip() for piece in part.split(";"))
@@ -146,5 +146,5 @@ def _weight(parameters: list[str]) -> float:
 
 
 def encode(value: object, media_type: str = JSON) -> bytes:
-    """Encode a reply's object as `media_type`: MessagePack where that is asked for, else JSON."""
+    """Encode a reply's object in MessagePack if `media_type` is one of its types, else in JSON."""
     return msgspec.msgpack.encode(value) if media_type in MSGPACK_TYPES else msgspec.json.encode(value)

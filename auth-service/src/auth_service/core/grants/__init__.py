@@ -1,1 +1,1 @@
-"""One file per grant type: the parameters that its request must have, and how they prove a grant."""
+"""One file for each grant type: it defines the parameters of a request, and how these prove the grant."""

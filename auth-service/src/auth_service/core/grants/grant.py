@@ -1,4 +1,4 @@
-"""The protocol of every grant type, and what a grant proves."""
+"""The protocol of every grant type, and the results that a grant can prove."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from auth_service.core.tokens.refresh import RefreshTokens
 class NewSession:
     """A session is to be opened for `user`, who has just logged in by the methods `amr` (RFC 8176).
 
-    Without a user it is for the client itself.
+    If that is None, it is for the client itself.
     """
 
     user: User | None
@@ -31,7 +31,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Provers:
-    """The parts of the core that grants prove with. `formats` are by dialect name."""
+    """The parts of the core that grants use for their proofs. `formats` are by dialect name."""
 
     login: Login
     refresh_tokens: RefreshTokens
@@ -41,8 +41,8 @@ class Provers:
 class Grant(Protocol):
     """Turns a token request into what is to be recorded; the server records it.
 
-    `confidential_only` keeps public clients out. `issues_refresh_token` is true where the response may have a refresh
-    token. `narrows` is true where the request may only narrow the scope of a session that exists already.
+    `confidential_only` excludes public clients. `issues_refresh_token` is true if the response may have a refresh
+    token. `narrows` is true if the request may only narrow the scope of a session that already exists.
     """
 
     grant_type: str
@@ -53,7 +53,7 @@ class Grant(Protocol):
     def __init__(self, provers: Provers) -> None: ...
 
     def check(self, request: TokenRequest) -> None:
-        """Raise InvalidRequestError when a parameter of this grant is missing. It comes before everything else."""
+        """Raise InvalidRequestError if a parameter of this grant is missing. This is the grant's first step."""
 
     async def prove(self, request: TokenRequest, client: Client) -> NewSession | Rotation:
-        """Prove that the request may be answered with tokens. Raises OAuthError, InvalidGrantError above all."""
+        """Prove that the request may be answered with tokens. Raises OAuthError, in most cases InvalidGrantError."""

@@ -1,4 +1,4 @@
-"""The password grant (RFC 6749 section 4.3): user-service says whose password it is."""
+"""The password grant (RFC 6749 section 4.3): user-service checks the password."""
 
 from auth_service.core.errors import InvalidRequestError
 from auth_service.core.grants.grant import NewSession, Provers

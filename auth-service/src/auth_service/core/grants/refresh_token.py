@@ -1,4 +1,4 @@
-"""The refresh token grant (RFC 6749 section 6): rotation, with the same successor for a lost answer or a race."""
+"""The refresh token grant (RFC 6749 section 6): rotation; after a lost answer or a race, the same successor."""
 
 from auth_service.core.errors import InvalidRequestError, UnauthorizedClientError
 from auth_service.core.grants.grant import Provers, Rotation

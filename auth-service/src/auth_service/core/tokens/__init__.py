@@ -1,1 +1,1 @@
-"""One file for each kind of token, which knows how tokens of that kind are issued and looked up."""
+"""One file for each kind of token, which issues such tokens and looks them up."""

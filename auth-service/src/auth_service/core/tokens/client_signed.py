@@ -13,9 +13,9 @@ from auth_service.core.tokens.stored import StoredReference, drop_day, stored_to
 
 @dataclass(frozen=True)
 class ClientSignedFormat:
-    """A JWT under the client's secret. Everybody who has the secret can forge one, so only issued ones are accepted.
+    """A JWT signed with the client's secret. Anyone who has the secret can forge one, so only stored ones are accepted.
 
-    `header` writes the header for a `client_id`, `claims` an AccessToken with its `jti`.
+    `header(client_id)` gives the header, `claims(token, jti)` the claims.
     """
 
     algorithm: str
@@ -30,7 +30,7 @@ class ClientSignedFormat:
         return algorithm == self.algorithm
 
     def draft(self, _expires_at: float) -> "ClientSignedFormat":
-        """The format itself: the token names its session's user, and is stored once it is signed."""
+        """The format itself: the token names its session's user, so it can only be signed and stored afterwards."""
         return self
 
     async def issue(self, token: AccessToken, keys: ServerKeys, sessions: Sessions) -> str:
@@ -52,5 +52,5 @@ class ClientSignedFormat:
 
 
 def new_token_id(day: int) -> uuid.UUID:
-    """A version 4 UUID as `jti` that carries the drop day in its last two bytes: 106 random bits are left."""
+    """A version 4 UUID for `jti`, with the drop day in its last two bytes; 106 bits of it are random."""
     return uuid.UUID(bytes=with_day(uuid.uuid4().bytes[:-2], day))

@@ -1,4 +1,4 @@
-"""The protocol of every kind of access token, and what is said about a token before it is written in one."""
+"""The protocol of every kind of access token, and the contents of a token before a format encodes it."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,9 +10,9 @@ from auth_service.core.tokens.refresh import RefreshTokenEncoding
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token before it is written in a format. Times are whole epoch seconds.
+    """The contents of an access token before a format encodes them. Times are whole epoch seconds.
 
-    `secret` is the one that the client has just proved, else its current one; None for a public client.
+    `secret` is the one that the client has just presented, or else its current one; None for a public client.
     """
 
     issuer: str
@@ -26,7 +26,7 @@ class AccessToken:
 class Draft(Protocol):
     """An access token whose session does not exist yet.
 
-    `stored` is recorded in the same statement as the session; None where the token depends on the session.
+    `stored` is recorded in the same statement as the session; None if the token depends on the session.
     """
 
     @property
@@ -39,22 +39,22 @@ class Draft(Protocol):
 class TokenReference(Protocol):
     """The session or the stored token that an access token points to.
 
-    `kid` names the server's key that signed the token: while that key is known, the token need not be checked again.
-    None where the database is to be asked about the token itself.
+    `kid` names the server's key that signed the token: as long as that key is known, the signature need not be checked
+    again. None if the database must be asked about the token itself.
     """
 
     @property
     def kid(self) -> str | None: ...
 
     async def active(self, sessions: Sessions) -> ActiveToken | None:
-        """The facts of the token, None when it is not issued or has ended. Raises ExpiredTokenError."""
+        """The facts of the token; None if it was not issued or was ended. Raises ExpiredTokenError."""
 
 
 class AccessTokenFormat(Protocol):
-    """A kind of access token as one dialect has it.
+    """A dialect's kind of access token.
 
-    `key_algorithm` is the algorithm of the server's key that signs it, None where none does. `needs_secret` is true
-    where the client's own secret signs it, `needs_email` where it names the user's address.
+    `key_algorithm` is the algorithm of the server's key that signs it, None if no such key does. `needs_secret` is true
+    if the client's own secret signs it, `needs_email` if it contains the user's email address.
     """
 
     @property
@@ -67,18 +67,18 @@ class AccessTokenFormat(Protocol):
     def needs_email(self) -> bool: ...
 
     def matches(self, token: str, algorithm: str | None) -> bool:
-        """True if `token` looks like one of this format; `algorithm` is the one that it names, if it is a JWS."""
+        """True if `token` looks like one of this format; `algorithm` is its `alg` if it is a JWS."""
 
     def draft(self, expires_at: float) -> Draft:
-        """A new token that expires at this time (epoch seconds) at the latest."""
+        """Begin a new token that expires at `expires_at` (epoch seconds) or earlier."""
 
     async def read(self, token: str, issuer: str, keys: ServerKeys) -> TokenReference:
-        """Check a token as far as that goes without the database. Raises InvalidTokenError or UnknownKeyError."""
+        """Check a token as far as possible without the database. Raises InvalidTokenError or UnknownKeyError."""
 
 
 @dataclass(frozen=True)
 class TokenFormats:
-    """The formats of a dialect's tokens; `refresh_token` is None where it has no refresh tokens."""
+    """The formats of a dialect's tokens; `refresh_token` is None if it has no refresh tokens."""
 
     access_token: AccessTokenFormat
     refresh_token: RefreshTokenEncoding | None

@@ -1,4 +1,4 @@
-"""Opaque access tokens: random digits that say nothing, looked up by their digest."""
+"""Opaque access tokens: random hex digits, which are looked up by their digest."""
 
 import re
 import secrets
@@ -14,7 +14,7 @@ _HEX = re.compile(r"[0-9a-f]+")
 
 @dataclass(frozen=True, slots=True)
 class OpaqueDraft:
-    """An opaque token. It is made before its session, so that one statement records both."""
+    """An opaque token. It is generated before its session is opened, so that one statement records both."""
 
     text: str = field(repr=False)
     stored: StoredToken
@@ -25,7 +25,7 @@ class OpaqueDraft:
 
 @dataclass(frozen=True)
 class OpaqueFormat:
-    """Random lower-case hex of `length` digits."""
+    """A token of `length` random lower-case hex digits."""
 
     length: int
     key_algorithm: None = None

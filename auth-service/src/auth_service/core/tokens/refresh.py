@@ -1,7 +1,7 @@
-"""Refresh tokens, derived and never stored: session, counter and a MAC over both and the client.
+"""Refresh tokens, which are derived and never stored: session, counter, and a MAC over both and the client.
 
-The first twelve bytes are masked with a keystream that the MAC selects, so that a token shows neither session nor
-counter and no two look alike. A forged token is refused before the database is asked.
+The first twelve bytes are masked with a keystream that the MAC selects, so that a token reveals neither session nor
+counter, and no two look alike. A forged token is refused without asking the database.
 """
 
 import base64
@@ -21,7 +21,7 @@ _PATTERNS = {"hex": re.compile(r"[0-9a-f]+"), "base64url": re.compile(r"[A-Za-z0
 
 @dataclass(frozen=True)
 class RefreshTokenEncoding:
-    """A dialect's spelling of refresh tokens: `text` of `mac_bytes` + 12 bytes. 16 bytes of MAC are 128 bits."""
+    """A dialect's encoding of refresh tokens: 12 bytes and `mac_bytes` bytes of MAC, encoded as `text`."""
 
     text: Literal["hex", "base64url"]
     mac_bytes: int
@@ -30,7 +30,7 @@ class RefreshTokenEncoding:
         return raw.hex() if self.text == "hex" else base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
     def read(self, token: str) -> bytes | None:
-        """The bytes of `token`, or None when it is not exactly what `write` makes."""
+        """The bytes of `token`, or None if `write` would not produce exactly this text."""
         if len(token) > 200 or not _PATTERNS[self.text].fullmatch(token):
             return None
         try:
@@ -45,7 +45,7 @@ class RefreshTokenEncoding:
 
 
 class RefreshTokens:
-    """Derives and reads refresh tokens. `keys` are 32 bytes each, the newest first: it derives, all of them verify."""
+    """Derives and reads refresh tokens. `keys` are 32 bytes each; the first (newest) derives, all of them verify."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = keys

@@ -27,7 +27,7 @@ class SignedFacts:
 
 @dataclass(frozen=True, slots=True)
 class SignedReference:
-    """The reference of a token whose signature was checked with the key `kid`."""
+    """A reference to a token whose signature was checked with the key `kid`."""
 
     facts: SignedFacts
     kid: str
@@ -43,10 +43,10 @@ class SignedReference:
 
 @dataclass(frozen=True)
 class SignedFormat:
-    """A JWT under a key of the server; `algorithm` names exactly one key family, `media_type` its lower-case `typ`.
+    """A JWT signed with a key of the server. `media_type` is its `typ` in lower case; no other format has `algorithm`.
 
-    `header` writes the header for a `kid`, `claims` writes an AccessToken with its `jti`; `facts(claims, issuer)` reads
-    it back or raises InvalidTokenError.
+    `header(kid)` gives the header, `claims(token, jti)` the claims; `facts(claims, issuer)` reads them back or raises
+    InvalidTokenError.
     """
 
     algorithm: str
@@ -79,12 +79,12 @@ class SignedFormat:
 
 
 def token_id_of_session(session_id: int) -> str:
-    """A `jti` of 80 hex digits whose first 16 name the session: no claim is added to what clients know."""
+    """A `jti` of 80 hex digits whose first 16 name the session, so that clients see no additional claim."""
     return f"{session_id:016x}{secrets.token_hex(32)}"
 
 
 def session_of_token_id(token_id: object) -> int:
-    """The session that a `jti` of ours names. Raises InvalidTokenError."""
+    """The id of the session that one of our `jti`s names. Raises InvalidTokenError."""
     if not isinstance(token_id, str) or not _TOKEN_ID.fullmatch(token_id):
         raise InvalidTokenError
     return int(token_id[:_SESSION_DIGITS], 16)

@@ -1,7 +1,7 @@
 """Access tokens that are accepted only if their digest is found among those issued.
 
-The digests are kept in partitions by the day on which they may be dropped. The token carries that day (masked), so that
-one partition is asked.
+The digests are partitioned by the day on which they may be dropped. The token carries that day (masked), so that only
+one partition is searched.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ _DAY = 86400
 
 @dataclass(frozen=True, slots=True)
 class StoredReference:
-    """The reference of a token that is looked up by its digest."""
+    """A reference to a token that is looked up by its digest."""
 
     stored: StoredToken
     kid: None = None
@@ -25,12 +25,12 @@ class StoredReference:
 
 
 def drop_day(expires_at: float) -> int:
-    """The day after the one a token expires on: replicas' clocks differ, and an expired token is still told apart."""
+    """The day after a token expires: replicas' clocks differ, and an expired token should be reported as expired."""
     return int(expires_at // _DAY) + 1
 
 
 def with_day(random_part: bytes, day: int) -> bytes:
-    """Random bytes, and behind them two that say the day to those who know how it is masked."""
+    """The random bytes, followed by two that hold the masked day."""
     return random_part + (day ^ _mask(random_part)).to_bytes(2, "big")
 
 

@@ -1,12 +1,12 @@
-"""Finds the end of a head in bytes that arrive in parts, at a cost that grows with the bytes and not with the parts."""
+"""Finds the end of a head in bytes that arrive in parts, at a cost that grows with the bytes, not with the parts."""
 
 from servicekit.http1.parser import HEAD_END
 
 
 class HeadReader:
-    """Collects one head after another. The parts that have arrived are not searched or copied again with each new part.
+    """Collects one head after another, without searching or copying earlier parts again when a new one arrives.
 
-    `received` is what has arrived of a head that is not whole yet.
+    `received` holds the bytes of a head that is not complete yet.
     """
 
     __slots__ = ("received",)
@@ -15,7 +15,7 @@ class HeadReader:
         self.received = bytearray()
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The head with its empty line and the bytes behind it, None while `data` does not complete it."""
+        """The head with its empty line, and the bytes after it; None as long as `data` does not complete it."""
         if self.received:
             searched = max(0, len(self.received) - len(HEAD_END) + 1)
             self.received += data

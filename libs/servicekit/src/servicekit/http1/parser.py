@@ -1,7 +1,7 @@
-"""httptools (llhttp) wrapped once: the head of a message and how its body is framed, in both directions.
+"""The only wrapper of httptools (llhttp): the head of a message and the framing of its body, in both directions.
 
-llhttp is given exactly one head at a time, so what stands behind a message is never read as part of it. A body whose
-length is declared is counted; only a chunked one goes through llhttp.
+llhttp is given exactly one head at a time, so bytes after a message are never read as part of it. A body of declared
+length is counted; only a chunked one goes through llhttp.
 """
 
 from http import HTTPStatus
@@ -15,13 +15,13 @@ MAX_FIELDS = 128
 
 Fields = list[tuple[bytes, bytes]]
 
-# A chunk of one byte takes five more. What takes this many is not sent for its content.
+# A chunk of one byte needs five bytes of framing. A body with this many for each byte is not sent for its content.
 _FRAMING_PER_BYTE = 16
 _BODILESS_STATUSES = frozenset((HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED))
 
 
 class MalformedMessageError(ValueError):
-    """The message is refused. `status` is what a client is answered; the text quotes nothing of the message."""
+    """The message is refused. `status` is the answer to a client; the text quotes nothing of the message."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -29,7 +29,7 @@ class MalformedMessageError(ValueError):
 
 
 class Head:
-    """Receives what llhttp finds while it reads one head."""
+    """Receives llhttp's events while it reads one head."""
 
     __slots__ = ("fields", "heads", "target")
 
@@ -49,11 +49,11 @@ class Head:
 
 
 def parse_head(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, head: Head, data: bytes) -> Fields:
-    """The head's fields, if they are neither too many nor too large, and UTF-8. Raises MalformedMessageError."""
+    """The head's fields. Raises MalformedMessageError if they are malformed, too many, too large or not UTF-8."""
     try:
         parser.feed_data(data)
     except httptools.HttpParserUpgrade:
-        pass  # whether anything is upgraded is not the parser's to say
+        pass  # the parser does not decide whether to upgrade
     except httptools.HttpParserError:
         raise MalformedMessageError("the head is malformed") from None
     if head.heads != 1:
@@ -72,7 +72,7 @@ def parse_head(parser: httptools.HttpRequestParser | httptools.HttpResponseParse
 
 
 class LengthBody:
-    """A body of a declared length. `rest` is what was fed and stands behind it."""
+    """A body of declared length. `rest` holds the bytes that were fed after its end."""
 
     __slots__ = ("_missing", "complete", "rest")
 
@@ -95,9 +95,9 @@ class LengthBody:
 
 
 class ChunkedBody:
-    """A chunked body, without the extensions and trailers that nobody asked for.
+    """A chunked body, without its extensions and trailers, which nobody asked for.
 
-    What stands behind it cannot be told from it, so a connection ends with it: `excess` says whether there was more.
+    Bytes after the body cannot be separated from it, so its connection cannot be reused: `excess` tells of such bytes.
     """
 
     __slots__ = ("_data", "_framing_left", "_parser", "complete", "excess", "rest")
@@ -116,7 +116,7 @@ class ChunkedBody:
         return cls(b"HTTP/1.1 200 OK", response=True)
 
     def feed(self, data: bytes) -> bytes:
-        """The content that `data` holds. Raises MalformedMessageError."""
+        """The content in `data`. Raises MalformedMessageError."""
         if self.complete:
             self.excess = True
             return b""
@@ -144,10 +144,10 @@ class ChunkedBody:
 
 
 class ResponseHead:
-    """A response's head as it was parsed. `length` None and not `chunked`: the body ends with the connection.
+    """The parsed head of a response. If `length` is None and `chunked` is false, the body ends with the connection.
 
-    `declared_length` is what it says, which is not what follows where the request was HEAD or the status is 304.
-    `followed` is set where a part of the body, or its end, is handed on right behind the head.
+    `declared_length` is the `Content-Length`, even if no body follows because of HEAD or the status 304.
+    `followed` is true if a part of the body, or its end, is passed on right after the head.
     """
 
     __slots__ = ("chunked", "declared_length", "fields", "followed", "keep_alive", "length", "status")

@@ -1,4 +1,4 @@
-"""Reads one response after another from an upstream's connection, and hands their parts on as they come."""
+"""Reads one response after another from an upstream's connection, and passes their parts on as they arrive."""
 
 from collections.abc import Callable
 from typing import NoReturn, Protocol
@@ -19,9 +19,9 @@ class ResponseSink(Protocol):
 
 
 class ResponseParser:
-    """Reads one response after another from an upstream's connection and hands their parts to `sink`.
+    """Reads one response after another from an upstream's connection and passes their parts to `sink`.
 
-    Interim responses are passed over. After a 101 that was asked for, every byte is handed on as body.
+    Interim responses are skipped. After a 101 that was asked for, every byte is passed on as body.
     """
 
     __slots__ = ("_body", "_feed", "_heads", "_interim", "_method", "_sink", "_upgrades", "keep_alive")
@@ -30,25 +30,25 @@ class ResponseParser:
         self._sink = sink
         self._heads = HeadReader()
         self._method = b""
-        self._interim = 0  # responses passed over since something was asked
+        self._interim = 0  # responses skipped since the last request
         self._upgrades = False
         self._body: LengthBody | ChunkedBody = LengthBody(0)
         self._feed: Callable[[bytes], None] = self._feed_nothing
         self.keep_alive = True
 
     def expect(self, method: bytes, *, upgrade: bool = False) -> None:
-        """Say what is about to be asked, before it is: only then may anything be answered."""
+        """Announce a request before it is sent; a response without one is an error."""
         self._method = method
         self._interim = 0
         self._upgrades = upgrade
         self._feed = self._feed_head
 
     def feed(self, data: bytes) -> None:
-        """Raises MalformedMessageError for what is malformed and for what nobody asked for."""
+        """Read bytes of the connection. Raises MalformedMessageError for malformed or unsolicited ones."""
         self._feed(data)
 
     def finish(self) -> bool:
-        """The connection has ended. True if that is how the response ends, which `sink` has then been told."""
+        """Report the end of the connection. Returns True if that ends the response, after telling `sink`."""
         if self._feed == self._feed_until_close:
             self._end(keep_alive=False)
             return True

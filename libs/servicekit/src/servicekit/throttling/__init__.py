@@ -1,1 +1,1 @@
-"""Budgets for guesses and floods: counted in Redis for all replicas, in the process while Redis cannot be asked."""
+"""Budgets for guesses and floods, counted in Redis for all replicas, or in the process while Redis does not answer."""

@@ -1,4 +1,4 @@
-"""What is limited: how many attempts in how long, by account and by network."""
+"""Budgets: the number of attempts allowed in a period, by account and by network."""
 
 import enum
 import re
@@ -7,18 +7,18 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-# The networks that an account's owner comes from: so many are remembered for each account, for so long.
+# For each account, this many networks from which its owner logged in are remembered, for this long.
 KNOWN_NETWORKS = 4
 KNOWN_SECONDS = 90 * 86400
-# An account's failures in a row are forgotten when it has been left alone for so long. A spray over many names would
+# An account's failures in a row are forgotten when no guess has been made for this long. A spray over many names would
 # fill Redis for weeks, so fewer than `FEW` are forgotten sooner: four in two days make no more than sixty in thirty.
 ROW_SECONDS = 30 * 86400
 FEW = 5
 FEW_SECONDS = 2 * 86400
-# An IPv4 /24 or an IPv6 /48 may do so many times what one network in it may.
+# An IPv4 /24 or an IPv6 /48 has this many times the budget of one network in it.
 WIDER = 4
 LONGEST_DELAY = 900
-# Failures of all accounts together are counted by slices of time of this length.
+# The failures of all accounts together are counted in slices of time of this length.
 SLICE_SECONDS = 300
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "month": 30 * 86400, "year": 360 * 86400}
@@ -27,7 +27,7 @@ _WINDOW = re.compile(rf"\s*([0-9]+)\s*(?:/|per)\s*([0-9]+)?\s*({'|'.join(_UNITS)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """At most `limit` in `seconds` from the first one on."""
+    """At most `limit` attempts within `seconds` of the first one."""
 
     limit: int
     seconds: int
@@ -36,7 +36,7 @@ class Window:
         return replace(self, limit=(self.limit + 1) // 2)
 
     def wider(self) -> "Window":
-        """The window of the wide network around one that has this window."""
+        """The window of the wide network around a network that has this window."""
         return replace(self, limit=WIDER * self.limit)
 
 
@@ -60,15 +60,15 @@ WindowText = Annotated[str, AfterValidator(_checked)]
 
 @dataclass(frozen=True, slots=True)
 class GuessBudgets:
-    """The budgets of one kind of guess; a failure counts in each that holds for it, a success clears the account's.
+    """The budgets of one kind of guess; a failure counts in each that applies to it, a success clears the account's.
 
-    `pair`: of one network at one account. `network`: of one network at all accounts. After `free` failures in a row
-    at one account those who come from a network that is not known there have to wait, longer each time; `row` is the
-    most in a row from such networks altogether, `known_row` the most from each known one until it counts as unknown.
-    `alarm`: when so many fail in five to ten minutes, and more than there are accounts at which somebody succeeded,
-    `pair` and `network` are halved. `attempts`: of one network at one account, right ones included; None: no limit.
-    The wide network has `WIDER` times the `pair`, `network` and `attempts` of a network. For a network that is known at
-    the account only its own `pair`, `known_row` and both `attempts` hold.
+    `pair` limits the failures of one network at one account, `network` those of one network at all accounts. After
+    `free` failures in a row at one account, guesses from networks that are not known there have to wait, longer each
+    time; `row` is the most failures in a row from all such networks, `known_row` the most from each known network
+    before it counts as unknown. When `alarm` guesses fail in five to ten minutes, and more than there are accounts at
+    which one succeeded, `pair` and `network` are halved. `attempts` limits all guesses of one network at one account,
+    right ones included; None is no limit. A wide network has `WIDER` times the `pair`, `network` and `attempts` of a
+    network. To a network that is known at the account, only its own `pair`, `known_row` and both `attempts` apply.
     """
 
     kind: str
@@ -81,7 +81,7 @@ class GuessBudgets:
     attempts: Window | None
 
     def half(self) -> "GuessBudgets":
-        """What a process allows that counts alone."""
+        """The budgets of a process that counts on its own."""
         return replace(
             self,
             pair=self.pair.half(),
@@ -103,7 +103,7 @@ def guess_budgets(
     alarm: int = 2**53,
     attempts: Window | None = None,
 ) -> GuessBudgets:
-    """Budgets of which no more than `row` are failures in a row at one account, from wherever they come.
+    """Budgets that allow at most `row` failures in a row at one account, from all networks together.
 
     Four tenths of them are for the networks that are known there, an equal part for each.
     """
@@ -127,11 +127,11 @@ class Guess:
 class Ruling(enum.Enum):
     REFUSED = 0
     ADMITTED = 1
-    PENDING = 2  # there would be room, were it known how those end that are under way
+    PENDING = 2  # depends on the outcome of attempts in progress
 
 
 class Budget(enum.Enum):
-    """Which one is used up; the values stand in logs and counters."""
+    """The budget that is used up; the values appear in logs and counters."""
 
     NONE = "none"
     ATTEMPTS = "attempts"
@@ -145,14 +145,14 @@ class Budget(enum.Enum):
 class Outcome(enum.Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    WITHDRAWN = "withdrawn"  # nobody found out: a failure of ours
+    WITHDRAWN = "withdrawn"  # not judged, because of a failure of ours
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`retry_after` in seconds; `known`: the network counts as known at the account; `alarm`: budgets were halved.
+    """A decision on a guess. `retry_after` is in seconds. `known` is true if the network is known at the account.
 
-    `local`: this process decided, not Redis.
+    `alarm` is true if budgets were halved, `local` if this process decided and not Redis.
     """
 
     ruling: Ruling

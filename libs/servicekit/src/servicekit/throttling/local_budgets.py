@@ -1,4 +1,4 @@
-"""Budgets in this process alone: half of what replicas share, for as long as they cannot count together."""
+"""Budgets in this process alone: half of the shared ones, for as long as replicas cannot count together."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ V = TypeVar("V")
 
 
 class _Recent(Generic[V]):
-    """A bounded map: what was not used for longest goes first."""
+    """A bounded map that evicts the least recently used entry."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[tuple[str, ...], V] = OrderedDict()
@@ -48,7 +48,7 @@ class _Recent(Generic[V]):
 
 @dataclass(slots=True)
 class _Count:
-    """Attempts in a window, or failures of which some may still be under way."""
+    """Attempts in a window, or failures, some of which may be attempts that are still in progress."""
 
     ends: float
     count: int = 0
@@ -82,7 +82,7 @@ class _Counts:
         self._counts.put(key, count)
 
     def end(self, key: tuple[str, ...], window: Window) -> None:
-        """One that was under way has ended."""
+        """Note that an attempt in progress has ended."""
         count = self.get(key, window)
         count.under_way = max(0, count.under_way - 1)
 
@@ -96,7 +96,7 @@ class _Counts:
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """A budget that holds for a guess, and the key that it is counted under."""
+    """A budget that applies to a guess, and the key under which it is counted."""
 
     budget: Budget
     key: tuple[str, ...]
@@ -104,9 +104,9 @@ class _Limit:
 
 
 class LocalBudgets:
-    """Decides as Redis does, with half the numbers, over the accounts and networks seen last.
+    """Decides like Redis, but with half the budgets and only for the most recent accounts and networks.
 
-    There is no alarm, and a network that is known at an account does not lose that by failures (`known_row`).
+    There is no alarm, and a network that is known at an account stays known despite failures (`known_row`).
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -118,7 +118,7 @@ class LocalBudgets:
         self._known: _Recent[tuple[str, ...]] = _Recent()
 
     def knows(self, budgets: GuessBudgets, guess: Guess) -> bool:
-        """True if the network has been successful at the account in this process."""
+        """True if a guess from the network has succeeded at the account in this process."""
         return guess.network in (self._known.get(_account_key(budgets, guess)) or ())
 
     def remember(self, budgets: GuessBudgets, guess: Guess) -> None:
@@ -127,7 +127,7 @@ class LocalBudgets:
         self._known.put(key, (guess.network, *others[: KNOWN_NETWORKS - 1]))
 
     def admit(self, shared: GuessBudgets, guess: Guess) -> Decision:
-        """Counts what it admits only: refusals cost an attacker nothing, and must not push out what is counted."""
+        """Count only admitted guesses: refusals cost an attacker nothing, and must not evict other counts."""
         budgets = shared.half()
         known = self.knows(budgets, guess)
         refusal = self._refusal(budgets, guess, known=known)
@@ -158,7 +158,7 @@ class LocalBudgets:
             row.strangers = max(0, row.strangers - int(not known))
 
     def charge(self, name: str, windows: Mapping[str, Window]) -> float:
-        """Count one for each key, or for none where one is full; returns the seconds until there is room, 0 if so."""
+        """Count one for each key, or for none if a window is full; returns the seconds until there is room."""
         halves = {(name, key): window.half() for key, window in windows.items()}
         for key, window in halves.items():
             count = self._charges.get(key, window)
@@ -212,7 +212,7 @@ def _attempts(budgets: GuessBudgets, guess: Guess) -> Iterator[_Limit]:
 
 
 def _failures(budgets: GuessBudgets, guess: Guess, *, known: bool) -> Iterator[_Limit]:
-    """For a network that is known at the account, only its own budget there."""
+    """The limits on failures; for a network that is known at the account, only its own limit there."""
     account = _account_key(budgets, guess)
     yield _Limit(Budget.PAIR, (*account, guess.network), budgets.pair)
     if not known:

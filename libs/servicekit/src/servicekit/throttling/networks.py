@@ -1,4 +1,4 @@
-"""Where a request comes from: the client's address as the gateway says it, and the network that stands for it."""
+"""The client's address as the gateway reports it, and the network that the client is counted under."""
 
 import functools
 import ipaddress
@@ -17,10 +17,10 @@ UNKNOWN = "unknown"
 
 
 class Networks:
-    """A set of networks, read from a list with commas."""
+    """A set of networks, read from a comma-separated list."""
 
     def __init__(self, text: str) -> None:
-        """Raises ValueError where an entry is no network in CIDR notation and no address."""
+        """Raises ValueError if an entry is neither a network in CIDR notation nor an address."""
         self._networks: list[Network] = []
         for entry in filter(None, map(str.strip, text.split(","))):
             try:
@@ -43,7 +43,7 @@ NetworksText = Annotated[str, AfterValidator(_checked)]
 
 @functools.lru_cache(maxsize=4096)
 def _parse(text: str) -> Address | None:
-    """An IPv4 address in IPv6's clothes is the IPv4 address."""
+    """The address; an IPv4-mapped IPv6 address becomes the IPv4 address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -53,13 +53,13 @@ def _parse(text: str) -> Address | None:
 
 @functools.lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """The network of one customer: an IPv4 address, or an IPv6 /64. Text that is no address is one network."""
+    """The network of one customer: an IPv4 address, or an IPv6 /64. All texts that are no address share one network."""
     return _cut(address, PREFIX_LENGTHS)
 
 
 @functools.lru_cache(maxsize=4096)
 def wide_network_of(address: str) -> str:
-    """The most that one customer gets without much effort: the IPv4 /24 or IPv6 /48 around the address."""
+    """The largest network that one customer easily gets: the IPv4 /24 or IPv6 /48 around the address."""
     return _cut(address, WIDE_PREFIX_LENGTHS)
 
 
@@ -71,7 +71,7 @@ def _cut(address: str, prefix_lengths: Mapping[int, int]) -> str:
 
 
 def client_address(request: web.Request, gateways: Networks) -> str:
-    """The address that the gateway says the client has; of who is no gateway, its own."""
+    """The client's address as the gateway reports it; if the peer is no gateway, the peer's own address."""
     peer = request.remote or UNKNOWN
     said = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
     if len(said) != 1 or peer not in gateways:

@@ -1,4 +1,4 @@
-"""Budgets in Redis, where all replicas count together. Each decision is one script, and each key has a lifetime."""
+"""Budgets in Redis, where all replicas count together. Each decision is one script, and each key expires."""
 
 import asyncio
 import contextlib
@@ -39,11 +39,11 @@ Script = Callable[[Sequence[str], Sequence[str | int | bytes]], Awaitable[Any]]
 
 
 class BudgetsAwayError(Exception):
-    """Redis did not answer in time, or not with what was asked."""
+    """Redis did not answer in time, or answered with an error."""
 
 
 class RedisBudgets:
-    """Raises BudgetsAwayError wherever Redis fails."""
+    """Counts in Redis. Every method raises BudgetsAwayError if Redis fails."""
 
     def __init__(self, redis: Redis, clock: Callable[[], float]) -> None:
         self._redis = redis
@@ -54,7 +54,7 @@ class RedisBudgets:
         )
 
     async def admit(self, budgets: GuessBudgets, guess: Guess, *, known: bool) -> Decision:
-        """`known`: this process remembers that the network is known at the account."""
+        """Decide on a guess. `known` is true if this process remembers that the network is known at the account."""
         arguments = (guess.network, int(known), _numbers(budgets))
         ruling, budget, wait, known_there, alarm = await _answer(self._admit(self._keys(budgets, guess), arguments))
         return Decision(Ruling(ruling), Budget[budget.decode()], wait / 1000, bool(known_there), bool(alarm))
@@ -65,9 +65,9 @@ class RedisBudgets:
         await _answer(self._settle(self._keys(budgets, guess), arguments))
 
     async def charge(self, name: str, windows: Mapping[str, Window]) -> float:
-        """Count one for each key, whose windows are equally long, or for none where one is full.
+        """Count one for each key, or for none if a window is full; all windows are equally long.
 
-        Returns the seconds until there is room again, 0 where there was.
+        Returns the seconds until there is room again, 0 if it was counted.
         """
         keys = [f"{PREFIX}:{name}:{key}" for key in windows]
         limits = [window.limit for window in windows.values()]
@@ -75,9 +75,9 @@ class RedisBudgets:
         return float(await _answer(self._charge(keys, (*limits, seconds * 1000)))) / 1000
 
     async def clear(self, kind: str, account: str) -> bool:
-        """Forget failures at the account; False where there were none. Networks keep their counts, and stay known.
+        """Clear the failures at the account; returns False if there were none.
 
-        Looks at every key there is, which takes a while.
+        Networks keep their counts, and stay known at the account. This scans every key, which takes a while.
         """
         prefix = f"{PREFIX}:{kind}"
         keys = [f"{prefix}:account:{account}", f"{prefix}:known failures:{account}"]
@@ -139,9 +139,9 @@ async def _answer(call: Awaitable[Any]) -> Any:
 
 @contextlib.asynccontextmanager
 async def _patience(limit: asyncio.Timeout) -> AsyncIterator[None]:
-    """Time out after so many steps, each of which the loop must come round for.
+    """Time out after `STEPS` steps, each of which takes a round of the event loop.
 
-    While this process is busy an answer may have come and not been read: that is not held against Redis.
+    While this process is busy, an answer may have arrived without being read; that is no failure of Redis.
     """
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
@@ -162,13 +162,13 @@ async def _patience(limit: asyncio.Timeout) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def open_redis(url: str) -> AsyncIterator[Redis]:
-    """A client that tries nothing twice, and leaves time limits to its user."""
+    """A client that retries nothing, and leaves time limits to its user."""
     redis = Redis.from_url(
         url,
         socket_timeout=None,
         socket_connect_timeout=None,
         retry=Retry(NoBackoff(), 0),
-        # A connection is ready as soon as it is open: nothing is told to Redis that needs an answer first.
+        # A connection is ready as soon as it is open: no command is sent whose answer would have to be awaited first.
         protocol=2,
         driver_info=None,
     )

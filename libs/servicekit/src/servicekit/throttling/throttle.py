@@ -1,4 +1,4 @@
-"""Admits attempts or refuses them, through Redis while that answers and within this process while it does not."""
+"""Admits or refuses attempts: by the counts in Redis while it answers, else by those of this process."""
 
 import asyncio
 import contextlib
@@ -17,10 +17,10 @@ from servicekit.throttling.local_budgets import LocalBudgets
 from servicekit.throttling.networks import Networks, network_of, wide_network_of
 from servicekit.throttling.redis_budgets import BudgetsAwayError, RedisBudgets, open_redis
 
-AT_ONCE = 16  # questions to Redis; more would wait there as long as here
-PAUSE = 1.0  # after a failure of Redis, until one call finds out whether it is back
-PATIENCE = 2.0  # for attempts under way, whose ends decide whether there is room
-MOST_PATIENT = 64  # attempts that wait so; more of them would take the places of others' requests
+AT_ONCE = 16  # concurrent calls to Redis; more would wait in Redis as long as here
+PAUSE = 1.0  # seconds after a failure of Redis before one call checks whether it is back
+PATIENCE = 2.0  # seconds to wait for attempts in progress, whose outcomes decide whether there is room
+MOST_PATIENT = 64  # attempts that may wait like this; more would take the places of other requests
 ALARM_EVERY = 60.0
 
 log = structlog.get_logger()
@@ -37,19 +37,19 @@ class ThrottledError(Exception):
 
 
 class Admission:
-    """An attempt that may be made. It counts as a failure that is under way until its end is told."""
+    """An attempt that may be made. It counts as a failure in progress until its outcome is reported."""
 
     async def succeeded(self) -> None:
-        """It was right, which clears the account's budgets and makes the network known there."""
+        """The attempt was right, which clears the account's budgets and makes the network known there."""
 
     async def failed(self) -> None:
-        """It was wrong."""
+        """The attempt was wrong."""
 
     async def withdrawn(self) -> None:
-        """Nobody found out: it does not count."""
+        """The attempt was not judged, so it does not count."""
 
 
-# A guess at one account, and what was decided on it.
+# A guess at one account, and the decision on it.
 _Decided = tuple[Guess, Decision]
 
 
@@ -60,7 +60,7 @@ class _Counted(Admission):
         self._decided = decided
 
     async def succeeded(self) -> None:
-        """At the others nothing was found out: the owner of one account must not clear another's budgets."""
+        """At the other accounts the guess is withdrawn: the owner of one account must not clear another's budgets."""
         await self._settle(Outcome.SUCCEEDED, Outcome.WITHDRAWN)
 
     async def failed(self) -> None:
@@ -76,7 +76,7 @@ class _Counted(Admission):
 
 
 class Throttle:
-    """All budgets of a service. `shared` None: they are this process's own. Whoever is `exempt` is not counted."""
+    """All budgets of a service. If `shared` is None, this process counts alone. `exempt` networks are not counted."""
 
     def __init__(self, shared: RedisBudgets | None, exempt: Networks) -> None:
         self.counters: Counter[str] = Counter()
@@ -92,11 +92,11 @@ class Throttle:
     async def admit(
         self, budgets: GuessBudgets, account: str, address: str, *, also_at: Sequence[str] = (), **who: str
     ) -> Admission:
-        """Raises ThrottledError. `who` goes into the log: nothing secret.
+        """Admit a guess, or raise ThrottledError. `who` goes into the log, so it must hold nothing secret.
 
-        A guess at `account` counts `also_at` other accounts, and is refused where it is refused at any of them, so that
-        nobody learns which one it was compared with. From a network that is known at `account` a guess counts there
-        alone: its user has learned as much by logging in, and failures at the other accounts keep nobody out.
+        A guess at `account` also counts at the accounts `also_at`, and is refused if it is refused at any of them, so
+        that nobody learns which account it was compared with. From a network that is known at `account`, a guess counts
+        only there: its user has learned that by logging in, and failures at the other accounts lock nobody out.
         """
         if address in self._exempt:
             return Admission()
@@ -116,11 +116,11 @@ class Throttle:
         return _Counted(self, budgets, decided)
 
     async def charge(self, name: str, key: str, window: Window, address: str, **who: str) -> None:
-        """Count one of `name` for `key`. Raises ThrottledError when that is too many."""
+        """Count one attempt of the kind `name` for `key`. Raises ThrottledError if that is too many."""
         await self._charge(name, {key: window}, address, **who)
 
     async def charge_network(self, name: str, window: Window, address: str, **who: str) -> None:
-        """Count one of `name` for the network of `address`, and for the wide one, whose window is so much wider."""
+        """Count one of the kind `name` for the network of `address` and for its wide network. Raises ThrottledError."""
         windows = {network_of(address): window, f"wide {wide_network_of(address)}": window.wider()}
         await self._charge(name, windows, address, **who)
 
@@ -134,7 +134,7 @@ class Throttle:
             raise self._refused(name, name, wait, address, **who)
 
     async def settle(self, budgets: GuessBudgets, decided: Iterable[_Decided], outcome: Outcome) -> None:
-        """Note how admitted guesses ended, each where it was decided: in Redis or in this process."""
+        """Record the outcome of admitted guesses, each where it was decided: in Redis or in this process."""
         for guess, decision in decided:
             await self._settle(budgets, guess, decision, outcome)
 
@@ -147,7 +147,7 @@ class Throttle:
             await self._from_redis(lambda shared: shared.settle(budgets, guess, outcome, known=decision.known))
 
     async def _decide(self, budgets: GuessBudgets, account: str, address: str) -> _Decided:
-        """Waits while those under way may still make room: of many at once with the right password none is refused."""
+        """Wait for attempts in progress that may make room, then decide: many right ones at once are all admitted."""
         guess = Guess(account, network_of(address), wide_network_of(address))
         give_up = time.monotonic() + PATIENCE
         while True:
@@ -171,7 +171,7 @@ class Throttle:
         return decision
 
     async def _from_redis(self, ask: Callable[[RedisBudgets], Awaitable[T]]) -> T | None:
-        """None where Redis is away. While it is, one call a second finds out, and no other waits for it."""
+        """The answer of Redis, or None while it is away; then one call a second retries, and no other waits for it."""
         if self._shared is None:
             return None
         async with self._slots:
@@ -213,7 +213,7 @@ class Throttle:
 
 @contextlib.asynccontextmanager
 async def open_throttle(redis_url: str | None, exempt: Networks, clock: Callable[[], float]) -> AsyncIterator[Throttle]:
-    """The budgets of a service that was given this `REDIS_URL`. `clock` (epoch seconds) is one its replicas share."""
+    """The budgets of a service with this `REDIS_URL`. `clock` (epoch seconds) is one that its replicas share."""
     if redis_url is None:
         log.warning("no REDIS_URL", consequence="half of each budget, counted in this process")
         yield Throttle(None, exempt)
