@@ -26,7 +26,7 @@ def generate(algorithm: str) -> bytes:
 
 
 def load(private: bytes) -> Any:
-    """What `generate` made, parsed; the bytes themselves for HMAC."""
+    """The key object of a private key that `generate` made; for HMAC, the bytes themselves."""
     return private if len(private) == 64 else serialization.load_der_private_key(private, password=None)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 
 def subject_of(user_id: int | None, client_id: str, subject: str | None = None) -> str:
-    """What a `sub` says: `subject` where the session has one, else the user's number, else `client:<client_id>`.
+    """The value of a `sub`: the session's `subject` if it has one, else the user's number, else `client:<client_id>`.
 
     A user's subject never begins with `client:`, so no client can pass for a user (RFC 9068 section 5).
     """
@@ -75,11 +75,11 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One grant of access, as last read from the database. Times are epoch seconds by the database's clock.
+    """One grant of access, as the database last reported it. Times are epoch seconds of its clock.
 
-    `subject` is what the client sees as `sub`; everything inside goes by `user_id`. `access_scope` is the scope
-    of the access token being issued: `scope`, or the part to which a refresh narrowed it. `auth_time` is when the user logged in, and
-    `amr` how (RFC 8176); a client that acts for itself has neither.
+    `subject` is what the client sees as `sub`; everything inside goes by `user_id`. `access_scope` is the scope of the
+    access token being issued: `scope`, or the part to which a refresh narrowed it. `auth_time` is when the user logged
+    in, and `amr` how (RFC 8176); a client that acts for itself has neither.
     """
 
     id: int
@@ -143,7 +143,7 @@ class ActiveToken:
 
     @property
     def internal_subject(self) -> str:
-        """What verdicts and internal tokens say as `sub`: the user's number, or `client:<client_id>`."""
+        """The `sub` of verdicts and internal tokens: the user's number, or `client:<client_id>`."""
         return subject_of(self.user_id, self.client_id)
 
 

@@ -68,7 +68,7 @@ class Caller:
 
     @property
     def gone(self) -> bool:
-        """Whether the connection that the request came by is lost."""
+        """True if the connection that the request came by is lost."""
         if self._connection is None:
             return False
         return self._connection.transport is None or self._connection.transport.is_closing()
