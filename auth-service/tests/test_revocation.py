@@ -1,6 +1,7 @@
 """Revocation (RFC 7009), introspection (RFC 7662), and a user's own sessions."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -135,6 +136,21 @@ async def test_a_session_that_can_no_longer_be_used_is_not_listed(own_service, p
     await own_service.rows("UPDATE sessions SET idle_expires_at = now() WHERE client_id = 'web'")
     listed = (await own_service.request("GET", SESSIONS, headers=await bearer(own_service, live))).json["sessions"]
     assert [row["client_id"] for row in listed] == ["1"]
+
+
+async def test_a_user_ends_sessions_at_a_disabled_client_too(own_service, parties, log):
+    """Otherwise they would be alive again once the client is enabled."""
+    user = own_service.users.add()
+    there = await own_service.login(parties["passport"], user)
+    here = await own_service.login(parties["rfc6749"], user)
+    headers = await bearer(own_service, here)
+    change = "UPDATE clients SET disabled_at = {}, version = version + 1 WHERE client_id = '1'"
+    await own_service.rows(change.format("now()"))
+    assert (await own_service.request("DELETE", SESSIONS, headers=headers)).status == 204
+    await own_service.rows(change.format("NULL"))
+    assert await own_service.verdict(there.access) == 401
+    ended = [json.loads(line) for line in log.getvalue().splitlines() if '"sessions ended"' in line][-1]
+    assert (ended["by"], ended["reason"], ended["user_id"], ended["sessions"]) == ("user", "signed out", user.id, 2)
 
 
 async def test_a_client_that_acts_for_itself_has_no_sessions_of_a_user(service, parties):
