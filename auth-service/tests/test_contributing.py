@@ -68,6 +68,8 @@ async def test_a_dialect_and_a_grant_type_are_one_file_and_one_entry_each(databa
         assert await token(**password, password="wrong") == (400, {"fault": "invalid_grant"})
 
         anonymous = {"client_id": "toy-visitor", "grant_type": "anonymous"}
+        assert await token(**anonymous) == (400, {"fault": "invalid_request"})
+        anonymous["please"] = "yes"
         status, answer = await token(**anonymous)
         assert status == 200
         assert (await verdict(answer["token"]))[1]["sub"] == "client:toy-visitor"

@@ -118,3 +118,17 @@ async def test_keys_that_the_previous_version_makes_and_retires_are_access_keys(
     assert await accepts_internal(own_service, made[1]) == 200
     active = await own_service.rows("SELECT kid FROM signing_keys WHERE algorithm = 'ES256' AND status = 'active'")
     assert [row["kid"] for row in active] == ["theirs"]
+
+
+async def test_without_an_internal_key_the_access_key_signs_internal_tokens(own_service, parties):
+    """An operator may remove the first internal key before it signs: no request may fail for that."""
+    await own_service.rows("DELETE FROM signing_keys WHERE purpose = 'internal'")
+
+    async def kids():
+        access, internal = await tokens_of(own_service, parties)
+        assert await accepts_internal(own_service, internal) == 200
+        return decode(access)[0]["kid"], decode(internal)[0]["kid"]
+
+    await eventually(kids, lambda found: found[0] == found[1])
+    jwks = (await own_service.request("GET", "/.well-known/jwks.json")).json["keys"]
+    assert [key.get("parley_purpose") for key in jwks if key["alg"] == "ES256"] == [None]

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from auth_service.core.endings import Selection
+
 REVOKE, INTROSPECT, SESSIONS = "/oauth/revoke", "/oauth/introspect", "/api/v1/sessions"
 UNKNOWN = ("garbage", "0" * 40, "0" * 64, "a.b.c", "A" * 59, "é", " ")
 
@@ -151,6 +153,12 @@ async def test_a_user_ends_sessions_at_a_disabled_client_too(own_service, partie
     assert await own_service.verdict(there.access) == 401
     ended = [json.loads(line) for line in log.getvalue().splitlines() if '"sessions ended"' in line][-1]
     assert (ended["by"], ended["reason"], ended["user_id"], ended["sessions"]) == ("user", "signed out", user.id, 2)
+
+
+def test_a_selection_that_names_nothing_is_refused():
+    """It would select every session there is."""
+    with pytest.raises(ValueError, match="needs an id"):
+        Selection()
 
 
 async def test_a_client_that_acts_for_itself_has_no_sessions_of_a_user(service, parties):

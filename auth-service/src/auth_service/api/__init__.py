@@ -1,1 +1,1 @@
-"""The endpoints that do not belong to a single dialect: verification, revocation, discovery, a user's sessions."""
+"""The endpoints that do not belong to a single dialect: tokens, verification, revocation, discovery, sessions."""

@@ -19,7 +19,12 @@ SURPLUS = """
         ) RETURNING id
     )
 """
-_END = "UPDATE sessions SET revoked_at = now() WHERE revoked_at IS NULL AND expires_at > now()"
+# Sessions at disabled clients end too: they would be live again once the client is enabled.
+_END = """
+    UPDATE sessions SET revoked_at = now()
+    WHERE revoked_at IS NULL AND expires_at > now() AND global_epoch >= (SELECT epoch FROM global_epoch)
+        AND NOT EXISTS (SELECT FROM user_epochs e WHERE e.user_id = sessions.user_id AND e.epoch > sessions.epoch)
+"""
 # The kept session moves to the user's new epoch, but only from the one just before it: an ended session stays ended.
 END_EARLIER_EPOCHS = """
     WITH raised AS (

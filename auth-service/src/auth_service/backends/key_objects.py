@@ -12,14 +12,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 
 def generate(algorithm: str) -> bytes:
-    """A new private key: PKCS #8 DER, or 64 random bytes for HMAC."""
-    if algorithm == "HS256":
+    """A new private key: PKCS #8 DER, or 64 random bytes for HMAC. Raises ValueError for an algorithm without keys."""
+    if algorithm in ("HS256", "HS384", "HS512"):
         return secrets.token_bytes(64)
-    private = (
-        ec.generate_private_key(ec.SECP256R1())
-        if algorithm == "ES256"
-        else rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    )
+    private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    if algorithm == "ES256":
+        private = ec.generate_private_key(ec.SECP256R1())
+    elif algorithm[:2] in ("RS", "PS"):
+        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    else:
+        raise ValueError(f"no keys can be made for {algorithm}")
     return private.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

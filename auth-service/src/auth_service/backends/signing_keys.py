@@ -83,8 +83,8 @@ class SigningKeys:
 
     `dialects` maps each algorithm to the dialects whose tokens it signs: a retiring key lasts as long as such a token.
     Internal tokens have a key of their own. Replicas of the previous version sign them with the access key. So for a
-    day from the first start after an update, access keys verify internal tokens too, and sign them until the first
-    internal key is active.
+    day from the first start after an update, access keys verify internal tokens too. They also do, and sign them, while
+    no internal key is active: an operator may have removed the first one before it became so.
     """
 
     def __init__(self, database: Database, keyring: Keyring, dialects: Mapping[str, Sequence[str]]) -> None:
@@ -104,20 +104,21 @@ class SigningKeys:
 
     async def _read(self) -> tuple[dict[str, SigningKey], float]:
         rows = await self._database.fetch(SELECT)
-        keys = {row["kid"]: self._key(row) for row in rows}
+        internal = any((row["purpose"], row["status"]) == (INTERNAL, "active") for row in rows)
+        keys = {row["kid"]: self._key(row, shared=row["shared"] or not internal) for row in rows}
         active = [key for key in keys.values() if key.status == "active"]
         active.sort(key=lambda key: ACCESS not in key.purposes)  # an internal key replaces a shared one
         self._active = {(key.algorithm, purpose): key for key in active for purpose in key.purposes}
         return keys, 0.0
 
-    def _key(self, row: Any) -> SigningKey:
+    def _key(self, row: Any, *, shared: bool) -> SigningKey:
         known = self._keys.known.get(row["kid"])
         private = (
             known.private if known else key_objects.load(self._keyring.decrypt(row["private_ciphertext"], row["kid"]))
         )
         public = private if isinstance(private, bytes) else private.public_key()
         purposes = {row["purpose"]}
-        if row["shared"] and row["algorithm"] == internal_tokens.ALGORITHM:
+        if shared and row["algorithm"] == internal_tokens.ALGORITHM:
             purposes.add(INTERNAL)
         return SigningKey(row["kid"], row["algorithm"], frozenset(purposes), row["status"], private, public)
 

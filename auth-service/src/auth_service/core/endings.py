@@ -1,8 +1,9 @@
-"""Ends sessions, and records in the log who ended them and why.
+"""The one verb that ends sessions; it says who ended them and why.
 
-Two other statements end sessions, because they must do it in one step with something else: the one that opens a session
-ends surplus sessions (`backends/endings.py`), and the one that rotates refresh tokens ends a session whose refresh
-token was reused (`backends/rotation.py`).
+Some sessions end with something else that is done, in the same statement: those that are too many for a user end when
+another is opened (`backends/endings.py`), a session whose refresh token was reused ends in the rotation
+(`backends/rotation.py`), and while a client is disabled or after it was removed none of its sessions is live
+(`backends/clients.py`).
 """
 
 import logging
@@ -26,11 +27,15 @@ class EndedBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The sessions that match all the given ids; at least one is given."""
+    """The sessions that match all the given ids. Raises ValueError if none is given: it would be every session."""
 
     session_id: int | None = None
     user_id: int | None = None
     client_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.session_id is None and self.user_id is None and self.client_id is None:
+            raise ValueError("a selection of sessions needs an id")
 
 
 @dataclass(frozen=True, slots=True)

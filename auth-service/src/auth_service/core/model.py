@@ -1,5 +1,6 @@
 """The data types of the core."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 
@@ -61,6 +62,7 @@ class User:
 class TokenRequest:
     """The parameters of a token request under RFC 6749's names; an absent one is empty (section 3.2).
 
+    `parameters` has all of them as they came, for grants with parameters of their own.
     `login_type` narrows what `username` may be: `any`, or `phone_number`. `address` is the client's, as text.
     """
 
@@ -69,6 +71,7 @@ class TokenRequest:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     refresh_token: str = field(default="", repr=False)
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     login_type: str = "any"
     address: str = ""
 

@@ -1,1 +1,1 @@
-"""The six wire APIs over the core, one file each."""
+"""The wire APIs over the core, one file each."""

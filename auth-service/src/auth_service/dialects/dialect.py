@@ -89,6 +89,7 @@ def token_request(parameters: Parameters, *, login: str = "username", login_type
         username=parameters.get(login, ""),
         password=parameters.get("password", ""),
         refresh_token=parameters.get("refresh_token", ""),
+        parameters=parameters,
         login_type=login_type,
     )
 

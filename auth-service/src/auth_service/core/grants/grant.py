@@ -42,7 +42,8 @@ class Grant(Protocol):
     """Turns a token request into what is to be recorded; the server records it.
 
     `confidential_only` excludes public clients. `issues_refresh_token` is true if the response may have a refresh
-    token. `narrows` is true if the request may only narrow the scope of a session that already exists.
+    token. `narrows` is true if the request presents a refresh token: it may only narrow the scope of the session, and
+    a refusal counts against the budget for refused refreshes.
     """
 
     grant_type: str
