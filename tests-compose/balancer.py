@@ -1,4 +1,4 @@
-"""A load balancer before gateways that do not share a port: it passes on the bytes of each connection."""
+"""A load balancer for gateways that do not share a port: it forwards the bytes of each connection."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 @contextlib.contextmanager
 def balancing(port: int, gateways: Sequence[int]) -> Iterator[None]:
-    """Listen on `port` of this machine, and take turns among the ports `gateways` that can be connected to.
+    """Listen on `port` of this machine, and forward to those of the ports `gateways` that accept connections, in turn.
 
-    It runs in a thread of its own, since tests block theirs.
+    It runs in a separate thread, because tests block theirs.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -45,7 +45,7 @@ async def _pass_on_both(
     gateway_reader: asyncio.StreamReader,
     gateway_writer: asyncio.StreamWriter,
 ) -> None:
-    """Until one side ends."""
+    """Forward in both directions until one side ends."""
     with contextlib.closing(gateway_writer):
         ways = [
             asyncio.create_task(_pass_on(reader, gateway_writer)),

@@ -1,4 +1,4 @@
-"""The stack in containers: built, started with secrets of its own and with the clients and users of `make run`."""
+"""The stack in containers: built, and started with secrets made for it and the clients and users of `make run`."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from seeding import seed_containers
 
 @pytest.fixture(scope="session")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of secrets as `make secrets` makes them."""
+    """A directory of secrets made by the script behind `make secrets`."""
     directory = tmp_path_factory.mktemp("compose") / "secrets"
     subprocess.run([REPOSITORY / "deploy" / "make-secrets.sh", directory], check=True)
     return directory
@@ -22,7 +22,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def containers(secrets: Path) -> Iterator[Containers]:
-    """The stack, one replica of each. `KEEP_CONTAINERS` leaves it there when the tests end."""
+    """The stack with one replica of each service. With `KEEP_CONTAINERS`, it remains when the tests end."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         containers = Containers(probe.getsockname()[1], secrets)
     containers.compose("down", "--volumes", "--remove-orphans")
@@ -38,5 +38,5 @@ def containers(secrets: Path) -> Iterator[Containers]:
 
 @pytest.fixture(scope="session")
 def scaled(containers: Containers) -> Callable[..., None]:
-    """Call with the replicas of each service."""
+    """Call with the number of replicas of each service."""
     return containers.up

@@ -1,4 +1,4 @@
-"""A compose stack of the tests' own: its project, its settings, its containers."""
+"""A compose stack for tests, with its project, settings and containers."""
 
 import json
 import os
@@ -14,9 +14,9 @@ STORES = ("postgres", "redis")
 
 
 class Containers:
-    """`docker compose` with the tests' overrides; `variables` is what `.env` says elsewhere.
+    """`docker compose` with the tests' overrides; `variables` are settings that are usually in `.env`.
 
-    `tree` is the source that compose.yaml and the images come from, `version` the tag of these images.
+    `tree` is the source that compose.yaml and the images come from, `version` the images' tag.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class Containers:
             "PARLEY_VERSION": version,
             "PARLEY_PUBLIC_URL": self.url,
             "GATEWAY_PORT": str(port),
-            # what the scripts of `make` call, without the options above
+            # for the scripts behind `make`, which run without the options above
             "COMPOSE_PROJECT_NAME": project,
             "COMPOSE_FILE": "compose.yaml:tests-compose/compose.tests.yaml",
         }
 
     @property
     def url(self) -> str:
-        """The port that all gateways share."""
+        """The URL of the port that all gateways share."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -56,7 +56,7 @@ class Containers:
         return run(*self.command, *arguments, environment=self.environment)
 
     def up(self, **replicas: int) -> None:
-        """Have so many replicas of each service, one where none are named, and wait until all is healthy."""
+        """Run this many replicas of each service, by default one, and wait until all containers are healthy."""
         if replicas == self._replicas:
             return
         self._replicas = replicas
@@ -70,13 +70,13 @@ class Containers:
         return run(str(REPOSITORY / "deploy" / name), *arguments, environment=self.environment)
 
     def ids(self, service: str) -> list[str]:
-        """The containers of a service that run."""
+        """The ids of a service's running containers."""
         labels = (f"com.docker.compose.project={self._project}", f"com.docker.compose.service={service}")
         filters = [argument for label in labels for argument in ("--filter", f"label={label}")]
         return run("docker", "ps", "--quiet", "--no-trunc", *filters).split()
 
     def inspect(self, service: str) -> list[dict[str, Any]]:
-        """What Docker knows of each."""
+        """Docker's description of each container."""
         return inspect(self.ids(service))
 
     def execute(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""A registry of images on this machine that holds one empty image, under every name and tag but `nothing`."""
+"""A local registry with one empty image, which it serves under every name and tag except `nothing`."""
 
 import gzip
 import hashlib
@@ -42,7 +42,7 @@ DIGEST = _digest(_IMAGE)
 
 
 class Registry:
-    """Serves the pull half of the registry protocol as long as the context lasts."""
+    """Serves the pull half of the registry protocol for as long as the context lasts."""
 
     def __enter__(self) -> Self:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
@@ -57,7 +57,7 @@ class Registry:
 
     @property
     def address(self) -> str:
-        """As it stands before the name of an image."""
+        """The address as a prefix of an image's name."""
         return f"localhost:{self._server.server_port}"
 
 
@@ -78,4 +78,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *arguments: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""

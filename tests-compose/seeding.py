@@ -1,4 +1,4 @@
-"""The clients and users of `make run`, added to a stack in containers by the services' command lines there."""
+"""Adds the clients and users of `make run` to a stack in containers, with the services' command lines there."""
 
 import asyncio
 import shutil

@@ -1,6 +1,6 @@
-"""Clients that log in, refresh and read all the time, and count every answer that is not the expected one as a failure.
+"""Clients that log in, refresh and read continuously, and count every unexpected answer as a failure.
 
-They write their own bytes: an HTTP library sends some requests again when a connection breaks, which would hide it.
+They send raw bytes: an HTTP library repeats some requests when a connection breaks, which would hide the failure.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ LIVES_BETWEEN_LOGINS = 4
 class SteadyClient:
     """Keeps its connection for as long as the gateway does, or opens one for each request.
 
-    `done` counts what succeeded, `failures` has what did not, each with its time.
+    `done` counts successes; `failures` has each failure with its time.
     """
 
     def __init__(self, url: str, driver: Driver, *, keeps_alive: bool) -> None:
@@ -41,7 +41,7 @@ class SteadyClient:
         self._connection: Connection | None = None
 
     async def begin(self) -> None:
-        """Sign up and log in; the session is kept to the end, so that a client that is logged out notices."""
+        """Sign up and log in; the session is kept to the end, so that the client notices if it is logged out."""
         answer = await self._ask("POST", "/api/v1/users", {"user": {"email": self._email, "password": PASSWORD}})
         assert answer.status == 200, answer
         self._kept = await self._log_in()

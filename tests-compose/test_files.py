@@ -1,4 +1,4 @@
-"""compose.yaml and the Dockerfile say nothing that a linter would mind."""
+"""Linters find no fault with compose.yaml and the Dockerfile."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def test_compose_takes_the_file():
 
 
 def test_what_the_environment_chooses():
-    """The public port's address and the base images; a pinned one reaches the build and what is started."""
+    """The public port's address and the base images; a pinned image is used for builds and for containers."""
     pins = {f"{name}_IMAGE": f"{name.lower()}:1@sha256:{'a' * 64}" for name in ("PYTHON", "POSTGRES", "REDIS")}
     default, chosen = _composed(), _composed(GATEWAY_ADDRESS="0.0.0.0", **pins)
     assert _public_address(default) == "127.0.0.1"
@@ -76,7 +76,7 @@ def _pin_images(directory):
 
 
 def test_buildkit_finds_nothing_to_warn_of():
-    """Of those that can check; older ones are known by what they say to the option."""
+    """This needs a buildx that can check; older ones reject the option."""
     done = subprocess.run(["docker", "buildx", "build", "--check", "."], cwd=REPOSITORY, capture_output=True, text=True)
     if "unknown flag" in done.stderr:
         pytest.skip("this buildx cannot check")

@@ -1,4 +1,4 @@
-"""Who runs as whom, what can be written to, what is published, and which secrets can be seen where."""
+"""The containers' users, writable files, published ports, and the secrets that are visible in each."""
 
 import re
 import urllib.request
@@ -26,7 +26,7 @@ WRITABLE = {
     "postgres": {"/tmp", "/var/lib/postgresql/data", "/run/postgresql"},
     "redis": {"/data"},
 }
-# The kernel's, and single files that Docker mounts, which are root's.
+# The kernel's files, and single files mounted by Docker, all of which belong to root.
 OTHERS = ("/proc", "/sys", "/dev", "/run/secrets/", "/docker-entrypoint", "/etc/", "/sbin/")
 FOREIGN = {
     "port": ("aiohttp", "uvloop", "servicekit", "auth_service", "user_service"),
@@ -107,7 +107,7 @@ def test_every_secret_is_a_file_of_its_own_that_only_its_owner_reads(secrets):
 
 @pytest.fixture(scope="module")
 def secret_values(containers, secrets: Path) -> list[str]:
-    """What is secret in the files, read as root in a container since they belong to others."""
+    """The secrets in the files, read as root in a container because they belong to other users."""
     script = "cat /secrets/*"
     mount = f"{secrets}:/secrets:ro"
     text = run("docker", "run", "--rm", "--user", "0:0", "--volume", mount, "parley-gateway:tests", "sh", "-c", script)
@@ -131,7 +131,7 @@ def test_only_the_public_port_is_published(containers):
 
 
 def test_the_operations_port_is_for_the_operator(containers):
-    """It answers this machine and what is on the internal network; the test above shows that it is not published."""
+    """This machine and the internal network can reach it; the test above shows that it is not published."""
     addresses = containers.inspect("gateway")[0]["NetworkSettings"]["Networks"]
     with urllib.request.urlopen(
         f"http://{addresses[f'{PROJECT}_internal']['IPAddress']}:8090/stats", timeout=5
@@ -167,7 +167,7 @@ def test_the_gateway_reaches_no_store(containers):
     assert set(refused.stdout.split()) <= {"TimeoutError", "OSError", "ConnectionRefusedError"}
 
 
-# Connects to each `host:port` at the same time; prints `connected`, or the name of the exception that it ended with.
+# Connects to each `host:port` at the same time; prints `connected` or the name of the exception for each.
 CONNECT = """
 import concurrent.futures, socket, sys
 def connect(target):
@@ -198,7 +198,7 @@ def test_who_is_outside_reaches_nothing_inside(containers):
 
 
 def test_what_is_internal_has_no_way_out(containers):
-    """The holder of the public port is outside; the gateway accepts there, and cannot connect to it."""
+    """The container that holds the public port is outside; the gateway accepts there, but cannot connect to it."""
     address = containers.inspect("port")[0]["NetworkSettings"]["Networks"][f"{PROJECT}_edge"]["IPAddress"]
     script = f"import socket; socket.create_connection(('{address}', 8080), 2)"
     run("docker", "run", "--rm", f"--network={PROJECT}_edge", "parley-gateway:tests", "python", "-c", script)

@@ -1,4 +1,4 @@
-"""`kill -9` of each container under load: nothing acknowledged is lost, and the stack is well again in time."""
+"""`kill -9` of each container under load: acknowledged writes survive, and the stack recovers in time."""
 
 import asyncio
 from collections import Counter
@@ -15,7 +15,7 @@ CLIENTS = 4
 
 @pytest.fixture(scope="module")
 def ledger():
-    """What was acknowledged in all rounds so far."""
+    """Everything acknowledged in all rounds so far."""
     return Ledger()
 
 
@@ -28,17 +28,17 @@ async def http(containers, scaled):
 
 
 def _crash(containers, service):
-    """Every process in it ends, and Docker starts it again: that is what its restart policy says."""
+    """Kill all processes in the container; its restart policy makes Docker start it again."""
     containers.execute(service, "sh", "-c", "kill -9 -1")
 
 
 def _docker_kill(containers, service):
-    """Docker does not start what it was told to kill: whoever did so starts it again, as by `make up`."""
+    """Kill through Docker, which then does not restart the container; the operator does, as with `make up`."""
     containers.compose("kill", "--signal", "KILL", service)
     containers.compose("up", "--detach", "--no-deps", "--no-recreate", service)
 
 
-# To what runs in a container both are the same end; that Docker and `make up` start it again is the same for all.
+# Both ways end the processes alike, and restarts by Docker or `make up` do not depend on the service.
 KILLS = [
     *((service, _crash) for service in (*SERVICES, *STORES)),
     ("gateway", _docker_kill),

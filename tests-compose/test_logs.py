@@ -1,4 +1,4 @@
-"""The bound on kept logs, and the handbook's sample for another driver. test_rolling_update.py reads kept logs."""
+"""The limit on kept logs, and the handbook's sample for another driver. test_rolling_update.py reads kept logs."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def test_the_oldest_kept_logs_make_room(containers, scaled, tmp_path):
 
 
 def test_the_handbooks_override_replaces_driver_and_options(tmp_path):
-    """Options of one driver are errors to another, so none may be left of what compose.yaml says."""
+    """A driver rejects another driver's options, so the override must leave none from compose.yaml."""
     page = REPOSITORY / "docs" / "handbook" / "observe.md"
     (sample,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
     (tmp_path / "override.yaml").write_text(sample)

@@ -1,8 +1,8 @@
-"""The previous version and this one side by side, as during an update: what both promise, whichever replica answers.
+"""The previous version and this one side by side, as during an update: answers do not depend on the replica's version.
 
-The stack is started as the previous version starts it: from its own compose.yaml, with its own images, and with clients
-and users that its own commands add. Then comes what `make deploy` does first: the migrations of this version, and one
-replica of it beside each of the previous one.
+The stack is started as the previous version starts it: with its compose.yaml and images, and with clients and users
+added by its commands. Then come the first steps of `make deploy`: the migrations of this version, and one replica of it
+next to each of the previous one.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from steady_clients import done, failures, steady_clients
 PREVIOUS = "433e59ce4354301cef7a2f50f922d0ca2f195769"
 PROJECT = "parley-mixed"
 
-# What both services take part in, or state that replicas share; the other files are about how requests are read.
+# Tests that involve both services or state shared by replicas; the other files test how requests are read.
 END_TO_END = ("test_rfc6749.py", "test_endings.py")
-# A test that is not run, and why: because the versions differ on purpose, or because mixing them cannot matter to it.
+# Tests that are skipped, each with the reason: the versions differ on purpose, or mixing them cannot matter.
 LEFT_OUT = {
     "test_endings.py::test_of_a_hundred_sign_ups_of_one_identity_one_is_accepted": "the database decides; 300 hashes",
 }
@@ -37,7 +37,7 @@ LEFT_OUT = {
 
 @pytest.fixture(scope="module")
 def mixed(secrets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    """Two replicas of each service, one of either version, behind the port of the result."""
+    """Two replicas of each service, one of either version, behind the port of the yielded stack."""
     tree = _previous_tree(tmp_path_factory.mktemp("previous"))
     port, *gateways = _free_ports(3)
     previous = Containers(port, secrets, project=PROJECT, tree=tree, version=PREVIOUS[:12])
@@ -65,7 +65,7 @@ def _previous_tree(directory: Path) -> Path:
 
 
 def _add_replicas(current: Containers) -> None:
-    """As `make deploy` does, but that no old replica goes."""
+    """Add replicas as `make deploy` does, without removing the old ones."""
     current.compose("build")
     for migrations in ("auth-migrate", "users-migrate"):
         current.compose("run", "--rm", "--no-deps", migrations)
@@ -117,6 +117,6 @@ def test_clients_see_no_difference(mixed, capfd):
 
 
 def _statuses(container):
-    """The number of requests that it has answered with each status, by its log; health checks do not count."""
+    """The number of requests answered with each status, according to the container's log, without health checks."""
     lines = [line for line in run("docker", "logs", container).splitlines() if '"event": "request"' in line]
     return Counter(line.partition('"status": ')[2][:3] for line in lines if "readyz" not in line)

@@ -1,4 +1,4 @@
-"""Every replica is replaced under a steady load: no request fails, and no client is logged out."""
+"""Every replica is replaced under steady load: no request fails, and no client is logged out."""
 
 import asyncio
 import gzip
@@ -16,7 +16,7 @@ async def test_two_rolling_updates_with_one_gateway_fail_no_request(containers, 
     port = containers.ids("port")
     async with steady_clients(containers.url) as clients:
         print()
-        for named in ((), ("gateway",)):  # the second update starts from what the first one left
+        for named in ((), ("gateway",)):  # the second update starts from the first one's result
             replaced_services = named or SERVICES
             before, passed = {service: set(containers.ids(service)) for service in replaced_services}, done(clients)
             print(await asyncio.to_thread(containers.script, "rolling-update.sh", *named), end="")
@@ -33,7 +33,7 @@ async def test_two_rolling_updates_with_one_gateway_fail_no_request(containers, 
 
 
 def _kept_events(containers, service, container):
-    """The events in the log of a container that is gone."""
+    """The events in the kept log of a removed container."""
     (kept,) = containers.kept_logs.glob(f"{service}-*-{container[:12]}.log.gz")
     return {json.loads(line)["event"] for line in gzip.decompress(kept.read_bytes()).splitlines()}
 

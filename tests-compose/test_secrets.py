@@ -11,7 +11,7 @@ GOOD = {
     "AUTH_DATABASE_URL": f"postgresql://auth:{RANDOM}@postgres/auth",
     "AUTH_MASTER_KEYS": "k1:LJyogAOGVbbhulwbINX4yHrq5B7XFbHSoKOkJNZ0QnY=",
 }
-# The tests of settings have more: short keys, and passwords that are short or samples.
+# The tests of settings cover more cases: short keys, and passwords that are short or samples.
 FAULTS = {
     "missing": ("AUTH_MASTER_KEYS", None),
     "empty": ("AUTH_MASTER_KEYS", ""),

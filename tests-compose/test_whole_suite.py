@@ -6,7 +6,7 @@ import sys
 
 from containers import REPOSITORY
 
-# They test how requests are read, how long answers take, and files: a container makes no difference to these.
+# These test the reading of requests, the time of answers, and files, for which containers make no difference.
 LEFT_OUT = (
     *("test_bad_input.py", "test_bad_user_input.py", "test_one_path_many_dialects.py", "test_timing.py"),
     *("test_flood_figures.py", "test_for_swarm.py", "test_release.py"),

@@ -1,4 +1,4 @@
-"""Secrets that can be told from everything else, and the search for them in whatever was written."""
+"""Recognizable secrets, and the search for them in everything that was written."""
 
 import base64
 import binascii
@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-# Every planted secret and every login name begins with one of these, so what was cut off is found as well.
+# Every planted secret and login name begins with one of these, so that truncated ones are found as well.
 SECRET, NAME = "canary-", "whoami"
-# A shorter secret of the server's own might stand anywhere by chance.
+# A shorter secret of the server might occur somewhere by chance.
 _LEAST = 12
 
 
@@ -19,12 +19,12 @@ def new_secret() -> str:
 
 
 def new_name() -> str:
-    """A login name. It is a record of a user, so the database has it, but no log of a service does."""
+    """A login name. It belongs to a user's record, so the database contains it, but no log of a service does."""
     return NAME + secrets.token_hex(10)
 
 
 class Kept:
-    """The secrets that the server made, by what they are."""
+    """The secrets that the server made, by a description of each."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, str] = {}
@@ -36,7 +36,7 @@ class Kept:
 
 
 def found(wanted: Mapping[str, str], written: Mapping[str, bytes]) -> list[str]:
-    """Which of the values stand where, in whatever spelling, with what stands around them."""
+    """The places where any of the values occurs, in whatever spelling, with the surrounding text."""
     spelled = {what: _spellings(value) for what, value in wanted.items()}
     return [
         f"{what} in {where}: {content[max(position - 80, 0) : position + 80]!r}"
@@ -48,7 +48,7 @@ def found(wanted: Mapping[str, str], written: Mapping[str, bytes]) -> list[str]:
 
 
 def _spellings(value: str) -> set[bytes]:
-    """The value as text, escaped, in hex, in base64 wherever it may begin, and what it decodes to in hex."""
+    """The value as text, escaped, in hex, in base64 at any offset, and its decoded bytes in hex."""
     raw = value.encode()
     texts = {value, quote(value, safe=""), json.dumps(value)[1:-1], raw.hex(), raw.hex().upper(), *_base64(raw)}
     texts |= {value.rpartition(".")[2], *(decoded.hex() for decoded in _decoded(value))}
@@ -57,7 +57,7 @@ def _spellings(value: str) -> set[bytes]:
 
 def _base64(raw: bytes) -> Iterable[str]:
     for offset in range(3):
-        # The characters that also hold bits of what stands before and behind are left out.
+        # Without the characters that also encode bits of the neighbouring bytes.
         encoded = base64.b64encode(bytes(offset) + raw).decode().rstrip("=")
         inner = encoded[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
         yield inner
@@ -65,7 +65,7 @@ def _base64(raw: bytes) -> Iterable[str]:
 
 
 def _decoded(value: str) -> Iterable[bytes]:
-    """The bytes of a token that is base64url, or of a JWT's signature: a database may hold them as they are."""
+    """The bytes of a base64url token or of a JWT's signature: a database may contain them in binary."""
     text = value.rpartition(".")[2]
     try:
         decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,4 +1,4 @@
-"""The stack that the end-to-end tests speak to, through its gateway only, an HTTP client for it, users and clients."""
+"""The stack that the end-to-end tests reach through its gateway only, an HTTP client for it, users and clients."""
 
 import os
 import shlex
@@ -17,7 +17,7 @@ from people import Administrator, Person, signed_up
 
 @pytest.fixture(scope="session")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory as the first start leaves it: migrated, with the development clients and users."""
+    """A data directory in its state after the first start: migrated, with the development clients and users."""
     data_dir = tmp_path_factory.mktemp("seeded") / "data"
     testing.start(data_dir).stop()
     shutil.rmtree(data_dir / "logs")
@@ -26,11 +26,11 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def new_data_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[..., Path]:
-    """Call to get a copy of `seeded` for a stack of the test's own: the first start runs a dozen command lines."""
+    """Call to get a copy of `seeded` for a private stack, because a first start runs a dozen command lines."""
 
     def copy(name: str = "stack") -> Path:
         data_dir = tmp_path_factory.mktemp(name) / "data"
-        # PostgreSQL's files belong to a user of its own where the tests run as root; `shutil` would not keep that.
+        # If the tests run as root, PostgreSQL's files belong to a separate user; `shutil` would not preserve that.
         subprocess.run(["cp", "-a", request.getfixturevalue("seeded"), data_dir], check=True)
         return data_dir
 
@@ -39,7 +39,7 @@ def new_data_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
 
 @pytest.fixture(scope="session")
 def stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
-    """The stack at `PARLEY_URL` where that is set, which `PARLEY_COMPOSE` speaks to, else one of the tests' own."""
+    """The stack at `PARLEY_URL` if that is set (`PARLEY_COMPOSE` is its compose command), or else one started here."""
     url = os.environ.get("PARLEY_URL")
     if url:
         yield testing.Stack(url.rstrip("/"), compose=tuple(shlex.split(os.environ.get("PARLEY_COMPOSE", ""))))
@@ -50,14 +50,14 @@ def stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
 
 @pytest.fixture(scope="session")
 async def client(stack: testing.Stack) -> AsyncIterator[aiohttp.ClientSession]:
-    """Sends what it is told to and no more: no cookies, relative URLs go to the gateway."""
+    """A client that adds nothing to requests, such as cookies; relative URLs go to the gateway."""
     async with aiohttp.ClientSession(stack.url, cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield session
 
 
 @pytest.fixture(scope="session")
 def registered(stack: testing.Stack) -> None:
-    """The clients of `registrations` exist."""
+    """Register the clients of `registrations`."""
     if not stack.has_command_line:
         pytest.skip("the stack under test runs elsewhere, so no client can be registered")
     registrations.register(stack)
@@ -70,12 +70,12 @@ def administrator(client: aiohttp.ClientSession) -> Administrator:
 
 @pytest.fixture
 async def admin_token(administrator: Administrator) -> str:
-    """An access token of the seeded administrator, who has logged in lately."""
+    """An access token of the seeded administrator, who has logged in recently."""
     return await administrator.token()
 
 
 @pytest.fixture
 async def person(client: aiohttp.ClientSession, administrator: Administrator) -> AsyncIterator[Person]:
-    """A new user, gone after the test."""
+    """A new user, deleted after the test."""
     async with signed_up(client, administrator) as person:
         yield person

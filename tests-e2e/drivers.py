@@ -12,13 +12,13 @@ from exchange import Reply, bearer, post_json, send
 OAUTH_TOKEN, OAUTH2_TOKEN, BONGO_TOKEN = "/oauth/token", "/oauth2/token", "/api/oauth/access-token/v1/"
 TOKEN_PATHS = (OAUTH_TOKEN, OAUTH2_TOKEN, BONGO_TOKEN)
 
-# RFC 6749 section 5.2 for `error` and `error_description`; other languages write their messages in their own letters.
+# RFC 6749 section 5.2 restricts `error` and `error_description`; messages in other languages use their own letters.
 _ASCII_WORDS = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a client holds after it logged in."""
+    """The tokens that a client holds after a login."""
 
     access_token: str
     refresh_token: str | None
@@ -28,8 +28,8 @@ class Tokens:
 class Driver:
     """A client of one dialect.
 
-    `client` is what names it in a token request, `identity` what proves who it is anywhere else. `login` is how its
-    document logs in, the name first and the password second; `error_names` are the members of its errors, in order.
+    `client` identifies it in a token request, `identity` authenticates it elsewhere. `login` holds the credentials in
+    its document, the name first and the password second; `error_names` are the members of its errors, in order.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Driver:
 
     @property
     def login_name(self) -> str:
-        """The parameter that its login name stands in."""
+        """The parameter for the login name."""
         return next(iter(self.login))
 
     @property
@@ -53,7 +53,7 @@ class Driver:
         return self.identity["client_id"]
 
     def password_request(self, **changes: Any) -> dict[str, Any]:
-        """The parameters of a log-in; None takes one away."""
+        """The parameters of a login; None removes one."""
         members: dict[str, Any] = {"grant_type": "password", **self.client, **self.login, **self.extra, **changes}
         return {name: value for name, value in members.items() if value is not None}
 
@@ -69,7 +69,7 @@ class Driver:
         return await send(http, "GET", "/api/v1/users/me", bearer(access_token))
 
     async def accepts(self, http: aiohttp.ClientSession, access_token: str) -> bool:
-        """Whether a protected request with this token gets through; if not it must be for the token."""
+        """True if a protected request with this token succeeds; it may fail only because of the token."""
         reply = await self.me(http, access_token)
         assert reply.status in (200, 401), reply
         return reply.status == 200
@@ -81,7 +81,7 @@ class Driver:
         return Tokens(members["access_token"], members.get("refresh_token"))
 
     def assert_error(self, reply: Reply, status: int, code: str) -> None:
-        """The reply is this error in the form of this dialect, and nobody may store it."""
+        """Check that the reply is this error in this dialect's form, and that it must not be stored."""
         assert reply.status == status, reply
         members = reply.json()
         assert tuple(members) == self.error_names
@@ -159,7 +159,7 @@ REFRESHING = tuple(driver for driver in DRIVERS if driver.refreshes)
 
 
 def assert_problem(reply: Reply, status: int) -> dict[str, Any]:
-    """The reply is an RFC 9457 problem document with this status; returns its members."""
+    """Check that the reply is an RFC 9457 problem document with this status; returns its members."""
     assert reply.status == status, reply
     assert reply.content_type == "application/problem+json; charset=utf-8"
     members: dict[str, Any] = reply.json()

@@ -1,4 +1,4 @@
-"""One HTTP exchange with the gateway: what is sent is sent as it stands, what comes back is kept as it came."""
+"""One HTTP exchange with the gateway: the request is sent and the response kept exactly as they are."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Reply:
-    """A response with its whole body. `request` is the method and the target that it answers."""
+    """A response with its whole body. `request` is the method and target that it answers."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -30,11 +30,11 @@ class Reply:
     request: str = ""
 
     def json(self) -> Any:
-        """The body read as JSON; a name that stands in it twice is a fault."""
+        """The body parsed as JSON; a repeated name is an error."""
         return json.loads(self.body.decode(), object_pairs_hook=_unique)
 
     def names(self) -> list[str]:
-        """The names of the body's members, in their order."""
+        """The names of the body's members, in order."""
         return list(self.json())
 
     @property
@@ -46,11 +46,11 @@ class Reply:
         return self.headers.get(hdrs.WWW_AUTHENTICATE)
 
     def assert_not_stored(self) -> None:
-        """RFC 6749 section 5.1 asks for both headers."""
+        """Check both headers that RFC 6749 section 5.1 requires."""
         assert (self.headers.get(hdrs.CACHE_CONTROL), self.headers.get(hdrs.PRAGMA)) == ("no-store", "no-cache")
 
     def assert_silent_about(self, *secrets: str) -> None:
-        """None of these texts stands anywhere in the response."""
+        """Check that none of these texts occurs anywhere in the response."""
         everything = self.body.decode("utf-8", "replace") + "".join(
             f"{name}: {self.headers[name]}" for name in self.headers
         )
@@ -69,9 +69,9 @@ async def send(
     headers: Headers = (),
     body: bytes | str | AsyncIterable[bytes] | None = None,
 ) -> Reply:
-    """Send a request. No `Content-Type` is invented; an asynchronous body goes out in chunks.
+    """Send a request. No `Content-Type` is added; an asynchronous body is sent in chunks.
 
-    An exception has the request as its note.
+    An exception carries the request as a note.
     """
     request = f"{method} {target}"
     try:
@@ -108,7 +108,7 @@ async def post_form(
 
 
 async def replay(client: aiohttp.ClientSession, request: str) -> Reply:
-    """Send a request that is written as in a document: request line, headers, an empty line, the body."""
+    """Send a request written as in a document: request line, headers, an empty line, the body."""
     head, _, body = request.strip().partition("\n\n")
     line, *fields = head.splitlines()
     method, target = line.split()[:2]
@@ -117,7 +117,7 @@ async def replay(client: aiohttp.ClientSession, request: str) -> Reply:
 
 
 def basic(client_id: str, secret: str) -> dict[str, str]:
-    """HTTP Basic as RFC 6749 section 2.3.1 has it: both are form-encoded first."""
+    """HTTP Basic as in RFC 6749 section 2.3.1: both values are form-encoded first."""
     pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
     return {hdrs.AUTHORIZATION: "Basic " + base64.b64encode(pair.encode()).decode()}
 
@@ -127,7 +127,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def send_raw(url: str, request: bytes) -> Reply:
-    """Send exactly these bytes on a connection of their own and read the one reply; the request must ask to close."""
+    """Send exactly these bytes on a new connection and read the one reply; the request must ask to close."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:

@@ -1,4 +1,4 @@
-"""Ways in which a request body can be bad. Each is made from members that would do, so the fault alone is refused."""
+"""Faults of a request body. Each is added to valid members, so that only the fault can be the reason for a refusal."""
 
 import gzip
 import json
@@ -11,7 +11,7 @@ from aiohttp import hdrs
 
 from exchange import FORM, JSON
 
-# Sent wherever a text may stand: no reply may repeat it.
+# Sent wherever text is allowed: no reply may repeat it.
 MARKER = "Zq9-marker"
 LIMIT = 64 * 1024
 DEPTH = 10_000
@@ -19,7 +19,7 @@ DEPTH = 10_000
 
 @dataclass(frozen=True)
 class Sent:
-    """What follows the request line: headers and a body, in chunks where `chunks` says so."""
+    """The part of a request after its first line: headers and a body, which is sent in chunks if `chunks` is set."""
 
     headers: tuple[tuple[str, str], ...]
     raw: bytes
@@ -37,7 +37,7 @@ async def _in_chunks(raw: bytes) -> AsyncIterator[bytes]:
 
 @dataclass(frozen=True)
 class Fault:
-    """`kind` says what is wrong, which each endpoint has its own status for; `name` is for people."""
+    """`kind` is the class of the fault, for which each endpoint has a status; `name` is for people."""
 
     name: str
     kind: str
@@ -49,12 +49,12 @@ def _typed(content_type: str, raw: bytes, *headers: tuple[str, str], chunks: boo
 
 
 def in_json(members: Mapping[str, Any], more: str = "") -> bytes:
-    """The members as JSON, with `more` text at their end."""
+    """The members as JSON, with the text `more` at the end."""
     return (json.dumps(members)[:-1] + f', "note": "{MARKER}"{more}}}').encode("utf-8", "surrogatepass")
 
 
 def _bodies() -> Iterator[Fault]:
-    """One of each kind, and those that services have broken on; the readers' own tests have all the others."""
+    """One fault of each kind, and those that once broke a service; the tests of the readers cover all others."""
     deep, long = "[" * DEPTH + "]" * DEPTH, "x" * LIMIT
     for name, kind, more in (
         ("trailing comma", "unreadable", ","),

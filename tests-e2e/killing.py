@@ -1,4 +1,4 @@
-"""Something is killed under load, and then all that was acknowledged is looked at again."""
+"""Kill processes under load, and then check everything that was acknowledged."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ RECOVERY = 15.0
 
 
 async def kill_under_load(clients: list[PerseveringClient], kill: Callable[[], Awaitable[None]]) -> float:
-    """Kill when every client is in the middle of things, and let each live on when all is well again."""
+    """Kill while every client is active, and let each begin a new life after the recovery."""
 
     def lived_since(moment: float) -> Callable[[], Awaitable[bool]]:
         async def check() -> bool:
@@ -38,7 +38,7 @@ async def kill_under_load(clients: list[PerseveringClient], kill: Callable[[], A
 
 
 async def audit(http: aiohttp.ClientSession, ledger: Ledger, known: set[str]) -> None:
-    """What ended is refused and what lives goes on; who is `known` was looked at before and need not log in again."""
+    """Check that ended sessions are refused and live ones work; those `known` were checked before and do not log in."""
     auditor = PerseveringClient(http, ledger)
     await _each(auditor.must_be_refused, ledger.ended)
     await _each(_still_current(auditor), ledger.live)
@@ -57,7 +57,7 @@ def _still_current(auditor: PerseveringClient) -> Callable[[Session], Awaitable[
 async def _audit_users(
     http: aiohttp.ClientSession, auditor: PerseveringClient, ledger: Ledger, known: set[str]
 ) -> None:
-    """All who signed up are listed and all who were deleted are not; those new in this round try to log in."""
+    """Check that all who signed up are listed and the deleted are not; those new in this round try to log in."""
     listed = await _listed(http)
     assert ledger.passwords.keys() - listed == set()
     assert ledger.gone.keys() & listed == set()
@@ -85,7 +85,7 @@ async def _listed(http: aiohttp.ClientSession) -> set[str]:
 
 
 async def _each(check: Callable[[Any], Awaitable[None]], subjects: Any) -> None:
-    """Check every one, some at a time; there must be some."""
+    """Check all subjects, a few at a time; there must be at least one."""
     assert subjects
     slots = asyncio.Semaphore(AT_ONCE)
 

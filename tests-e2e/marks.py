@@ -1,4 +1,4 @@
-"""What keeps a test from being run."""
+"""Conditions under which tests are skipped."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Users who can log in in every dialect: by e-mail address, and by phone number where the dialect asks for one."""
+"""Users who can log in in every dialect: by e-mail address, or by phone number if the dialect asks for one."""
 
 import asyncio
 import secrets
@@ -15,7 +15,7 @@ PASSWORD = "a password of fair length"
 
 @dataclass(frozen=True)
 class Member:
-    """A user; `id` is None until there is one."""
+    """A user; `id` is None until the user has signed up."""
 
     email: str
     phone_number: str
@@ -23,7 +23,7 @@ class Member:
     id: int | None = None
 
     def request(self, driver: Driver, **changes: Any) -> dict[str, Any]:
-        """The parameters of a log-in of this user."""
+        """The parameters of this user's login."""
         name = self.phone_number if driver.name == BONGO.name else self.email
         return driver.password_request(**{driver.login_name: name, "password": self.password, **changes})
 
@@ -31,7 +31,7 @@ class Member:
         return driver.tokens(await post_json(http, driver.path, self.request(driver)))
 
     async def log_in_everywhere(self, http: aiohttp.ClientSession) -> dict[str, Tokens]:
-        """A session in each dialect, by its name."""
+        """A session in each dialect, by the dialect's name."""
         sessions = await asyncio.gather(*(self.log_in(http, driver) for driver in DRIVERS))
         return {driver.name: tokens for driver, tokens in zip(DRIVERS, sessions, strict=True)}
 
@@ -43,12 +43,12 @@ class Member:
 
 
 def new_member() -> Member:
-    """Somebody who has not signed up yet."""
+    """A user who has not signed up yet."""
     return Member(f"member-{secrets.token_hex(6)}@example.com", f"+88017{secrets.randbelow(10**8):08d}")
 
 
 async def assert_refused(http: aiohttp.ClientSession, driver: Driver, tokens: Tokens) -> None:
-    """Neither the access token nor the refresh token is good any more."""
+    """Check that both the access token and the refresh token are refused."""
     assert not await driver.accepts(http, tokens.access_token), driver.name
     assert (await send(http, "GET", "/api/v1/sessions", bearer(tokens.access_token))).status == 401, driver.name
     if driver.refreshes:
@@ -56,12 +56,12 @@ async def assert_refused(http: aiohttp.ClientSession, driver: Driver, tokens: To
 
 
 async def assert_accepted(http: aiohttp.ClientSession, driver: Driver, tokens: Tokens) -> None:
-    """Both are good; the refresh token is spent."""
+    """Check that both tokens are accepted; the refresh token is spent afterwards."""
     assert await driver.accepts(http, tokens.access_token), driver.name
     if driver.refreshes:
         assert await driver.accepts(http, driver.tokens(await driver.refresh(http, tokens.refresh_token)).access_token)
 
 
 def assert_invalid_grant(driver: Driver, reply: Reply) -> None:
-    """The reply to a refresh token that is not good (doorkeeper's document has 401 for it)."""
+    """Check the reply to an invalid refresh token (doorkeeper's document has 401 for it)."""
     driver.assert_error(reply, 401 if driver.name == "doorkeeper" else 400, "invalid_grant")

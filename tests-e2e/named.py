@@ -1,4 +1,4 @@
-"""A service that finds `auth.test` at two addresses and `users.test` at three: `named.py MODULE [ARGUMENT…]`."""
+"""A service that resolves `auth.test` to two addresses and `users.test` to three: `named.py MODULE [ARGUMENT…]`."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""What an operator does to a stack on this machine: command lines, SQL as superuser, processes that are stopped."""
+"""An operator's actions on a stack on this machine: command lines, SQL as superuser, suspending processes."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ def command_line(stack: Stack, module: str, *arguments: str) -> list[str]:
 
 
 async def command(stack: Stack, module: str, *arguments: str, stdin: str = "") -> str:
-    """Run `python -m module arguments`, which must succeed; returns what it wrote to standard output."""
+    """Run `python -m module arguments`, which must succeed; returns its standard output."""
     process = await asyncio.create_subprocess_exec(
         *command_line(stack, module, *arguments),
         stdin=asyncio.subprocess.PIPE,
@@ -44,12 +44,12 @@ async def command(stack: Stack, module: str, *arguments: str, stdin: str = "") -
 
 
 async def clients(stack: Stack, *arguments: str) -> Any:
-    """What `auth_service clients` prints."""
+    """The JSON output of `auth_service clients`."""
     return json.loads(await command(stack, "auth_service", "clients", *arguments, "--json"))
 
 
 async def register_like(stack: Stack, driver: Driver, secret: str | None = None) -> Driver:
-    """A client of its own with a secret that speaks the same dialect, and names itself in every request."""
+    """Register a separate client with a secret in the same dialect; it identifies itself in every request."""
     identity = {"client_id": f"{driver.name}-{secrets.token_hex(4)}", "client_secret": secret or secrets.token_hex(32)}
     dialect = (f"--dialect={driver.name}", f"--secret={identity['client_secret']}")
     await clients(stack, "add", identity["client_id"], *dialect)
@@ -57,18 +57,18 @@ async def register_like(stack: Stack, driver: Driver, secret: str | None = None)
 
 
 async def users(stack: Stack, *arguments: str, stdin: str = "") -> Any:
-    """What `user_service users` prints."""
+    """The JSON output of `user_service users`."""
     return json.loads(await command(stack, "user_service", "users", *arguments, "--json", stdin=stdin))
 
 
 def master_key(stack: Stack) -> str:
-    """The key under which auth-service encrypts, in base64."""
+    """The master key with which auth-service encrypts, in base64."""
     assert stack.data_dir is not None
     return (stack.data_dir / "secrets" / "AUTH_MASTER_KEYS").read_text().partition(":")[2]
 
 
 async def internal_token(stack: Stack, access_token: str) -> str:
-    """What the gateway puts in the place of this token, asked as no client can."""
+    """The token that the gateway substitutes for this one, requested directly, which no client can do."""
     headers = {"Authorization": f"Bearer {access_token}"}
     url = f"http://127.0.0.1:{stack.environment()['AUTH_PORT']}/verify-token"
     async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as response:
@@ -82,13 +82,13 @@ async def connect(stack: Stack, database: str) -> asyncpg.Connection:
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
-    """A process and all that descend from it, the first one first."""
+    """A process and all its descendants, with the process itself first."""
     return [process, *process.children(recursive=True)]
 
 
 @contextlib.contextmanager
 def suspended(*processes: psutil.Process) -> Iterator[None]:
-    """Stopped by SIGSTOP for as long as the context lasts: connections are taken, nothing answers."""
+    """Suspend processes with SIGSTOP while the context lasts: they accept connections but answer nothing."""
     try:
         for process in processes:
             process.suspend()
@@ -100,7 +100,7 @@ def suspended(*processes: psutil.Process) -> Iterator[None]:
 
 
 async def until(check: Callable[[], Awaitable[bool]], seconds: float) -> float:
-    """Try until `check` is true, an unanswered request counting as false; returns how long it took, in seconds."""
+    """Poll until `check` returns true, treating a request without an answer as false; returns the seconds it took."""
     started = time.monotonic()
     while not await _holds(check):
         assert time.monotonic() - started < seconds, f"not so within {seconds} s"

@@ -12,13 +12,13 @@ import aiohttp
 from drivers import RFC6749
 from exchange import Reply, bearer, post_json, send
 
-# A login is proof enough to delete users by for five minutes: what is left is for one test.
+# A login is recent enough to delete users for five minutes; the remaining time is for one test.
 LOGIN_IS_KEPT = 120.0
 
 
 @dataclass(frozen=True)
 class Person:
-    """A user without any session yet."""
+    """A user who has no session yet."""
 
     id: int
     email: str
@@ -26,12 +26,12 @@ class Person:
 
     @property
     def login(self) -> dict[str, str]:
-        """How this user logs in with a client of the standard."""
+        """The parameters of this user's login with a client of the standard dialect."""
         return {"username": self.email, "password": self.password}
 
 
 class Administrator:
-    """The seeded administrator, who logs in again before the login is too old for what takes a recent one."""
+    """The seeded administrator, who logs in again before the login is too old for deleting users."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
@@ -39,7 +39,7 @@ class Administrator:
         self._since = -math.inf
 
     async def token(self) -> str:
-        """An access token of a login of the last two minutes."""
+        """An access token from a login within the last two minutes."""
         if time.monotonic() - self._since > LOGIN_IS_KEPT:
             self._since = time.monotonic()
             self._token = (await RFC6749.log_in(self._http, username="admin@example.com")).access_token

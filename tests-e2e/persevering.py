@@ -1,4 +1,4 @@
-"""Clients that live through outages: they send the same request again until it is answered, and note what was."""
+"""Clients that live through outages: they repeat each request until it is answered, and record the answers."""
 
 import asyncio
 import itertools
@@ -15,14 +15,14 @@ from exchange import Reply, bearer, post_form, post_json, send
 RETRYABLE = (502, 503, 504)
 PATIENCE = 30.0
 PAUSE = 0.05
-# A change that ends sessions waits so long for auth-service to hear of it, and is then answered all the same.
+# A change that ends sessions waits this long for auth-service to acknowledge it, and is answered in any case.
 HEARD_WITHIN = 2.0
 ENDS = ("revoke the access token", "revoke the refresh token", "log out", "change the password", "delete the user")
 
 
 @dataclass
 class Session:
-    """A log-in of `email` and the tokens that were handed out last."""
+    """A login of `email` with its latest tokens."""
 
     driver: Driver
     email: str
@@ -32,7 +32,7 @@ class Session:
 
 @dataclass
 class Ledger:
-    """What was acknowledged: passwords in force by e-mail address, who is gone, sessions that live and that ended."""
+    """Everything acknowledged: passwords in force by e-mail address, deleted users, live sessions and ended ones."""
 
     passwords: dict[str, str] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Ledger:
 
 @dataclass
 class Answer:
-    """The answer to a request; `repeated` says that an earlier attempt may have been carried out too."""
+    """The answer to a request; with `repeated`, an earlier attempt may have been carried out too."""
 
     reply: Reply
     repeated: bool
@@ -51,7 +51,7 @@ class Answer:
 
 
 class PerseveringClient:
-    """Signs up, logs in, refreshes and ends sessions, and fails when it is told what is not so."""
+    """Signs up, logs in, refreshes and ends sessions, and fails when an answer is wrong."""
 
     _numbers = itertools.count(1)
 
@@ -62,7 +62,7 @@ class PerseveringClient:
         self.last_life_began = 0.0
 
     async def live_until(self, stop: asyncio.Event) -> None:
-        """One life after the other."""
+        """Live one life after another."""
         while not stop.is_set():
             began = time.monotonic()
             await self._life(next(self._numbers))
@@ -96,7 +96,7 @@ class PerseveringClient:
         self._ledger.passwords[email] = password
 
     async def log_in(self, email: str, password: str, driver: Driver) -> Session:
-        """A new session, whose access token is good."""
+        """Open a session, and check that its access token is accepted."""
         request = driver.password_request(**{driver.login_name: email, "password": password})
         reply = (await self.answer(lambda: post_json(self._http, driver.path, request))).reply
         tokens = driver.tokens(reply)
@@ -115,13 +115,13 @@ class PerseveringClient:
         self._note("refresh")
 
     async def must_be_accepted(self, session: Session) -> None:
-        """The access token gets its user's record."""
+        """Check that the access token gets its user's record."""
         reply = (await self.answer(lambda: session.driver.me(self._http, session.access_token))).reply
         assert reply.status == 200, (session, reply)
         assert reply.json()["email"] == session.email
 
     async def must_be_refused(self, session: Session) -> None:
-        """Neither the access token nor the refresh token is good."""
+        """Check that both the access token and the refresh token are refused."""
         reply = (await self.answer(lambda: session.driver.me(self._http, session.access_token))).reply
         assert reply.status == 401, (session, reply)
         reply = (await self.answer(lambda: session.driver.refresh(self._http, session.refresh_token))).reply
@@ -135,7 +135,7 @@ class PerseveringClient:
         )
 
     async def _end(self, end: str, ended: Session, kept: Session) -> None:
-        """End a session in one of the ways; once that is acknowledged its tokens are refused."""
+        """End a session in one of the ways, and check that its tokens are refused after the acknowledgement."""
         match end:
             case "revoke the access token":
                 await self._revoke(ended, ended.access_token)
@@ -171,7 +171,7 @@ class PerseveringClient:
         await self._until_heard(answer, ended)
 
     async def _until_heard(self, answer: Answer, *ended: Session) -> None:
-        """Where auth-service could not be told in time, it hears of the event as soon as it can, which is soon."""
+        """Wait for sessions to end if auth-service may not have been told in time; it learns of the event soon."""
         if not answer.repeated and answer.seconds < HEARD_WITHIN:
             return
         self._note("heard of late")
@@ -182,7 +182,7 @@ class PerseveringClient:
                 await asyncio.sleep(PAUSE)
 
     async def _lives(self, session: Session) -> bool:
-        """What auth-service alone says of the access token."""
+        """True if auth-service accepts the access token on a route of its own, without user-service."""
         reply = (await self.answer(lambda: self._as_user(session, "GET", "/api/v1/sessions"))).reply
         assert reply.status in (200, 401), reply
         return reply.status == 200
@@ -196,7 +196,7 @@ class PerseveringClient:
         return await send(self._http, method, path, bearer(session.access_token))
 
     async def answer(self, request: Callable[[], Awaitable[Reply]]) -> Answer:
-        """Send the same request until it is answered with something else than that the server is unwell."""
+        """Repeat the request until the answer is something other than a failure of the server."""
         started = time.monotonic()
         repeated = False
         while True:

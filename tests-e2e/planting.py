@@ -1,4 +1,4 @@
-"""Requests of every kind that a client may send, good and bad, each with secrets and names of its own in it."""
+"""Requests of every kind that a client may send, good and bad, each containing secrets and names made for it."""
 
 import asyncio
 import base64
@@ -18,7 +18,7 @@ from exchange import FORM, JSON, Reply, basic, bearer, post_form, post_json, sen
 from members import Member
 
 USERS, SESSIONS, ME = "/api/v1/users", "/api/v1/sessions", "/api/v1/users/me"
-# The event that texts which forge a log line would log.
+# The event that forged log lines would contain.
 FORGED = "somebody-was-let-in"
 _FORGERIES = (
     '\r\n{"event": "%s"}',
@@ -39,7 +39,7 @@ class Planting:
         self._drivers = drivers
 
     async def everyday(self) -> tuple[Member, dict[str, Tokens]]:
-        """What succeeds: returns a user who is left, with a session in each dialect."""
+        """Send requests that succeed; returns a remaining user, with a session in each dialect."""
         name, password = new_name(), new_secret()
         phone = f"+88019{secrets.randbelow(10**8):08d}"
         member = await Member(f"{name}@example.com", phone, password).sign_up(self._http)
@@ -68,7 +68,7 @@ class Planting:
         return replace(member, password=new)
 
     async def _use(self, driver: Driver, tokens: Tokens) -> None:
-        """Everything that can be done with a session, until it is revoked."""
+        """Use a session in every way, and finally revoke it."""
         user_id = (await driver.me(self._http, tokens.access_token)).json()["id"]
         if driver.refreshes:
             tokens = self._keep(driver, driver.tokens(await driver.refresh(self._http, tokens.refresh_token)))
@@ -90,7 +90,7 @@ class Planting:
         assert reply.status == 200, reply
 
     async def refused_log_ins(self, member: Member) -> None:
-        """Token requests that are refused, one reason after the other, in each dialect."""
+        """Send token requests that are refused, for one reason after another, in each dialect."""
         for driver in self._drivers:
             for changes in (
                 {"password": new_secret()},
@@ -115,7 +115,7 @@ class Planting:
                 await self._refused(post_form(self._http, path, {"token": new_secret()}, wrong))
 
     async def refused_users(self, member: Member, token: str) -> None:
-        """Requests to the user API that are refused."""
+        """Send requests to the user API that are refused."""
         for change in (
             {"role": "admin"},
             {"email": member.email},
@@ -136,7 +136,7 @@ class Planting:
             await self._refused(post_json(self._http, path, body, bearer(token)))
 
     async def refused_tokens(self) -> None:
-        """Credentials where they do not belong, on routes of each kind."""
+        """Send credentials where they do not belong, on routes of each kind."""
         claims = {"sub": "1", "jti": "0" * 80, "iss": self._url, "aud": self._url, "exp": 2**32}
         for algorithm in ("none", "HS256", "ES256", "RS256", "HS512"):
             parts = ({"typ": "at+jwt", "alg": algorithm, "kid": "1"}, claims | {"name": new_secret()})
@@ -164,7 +164,7 @@ class Planting:
             await self._refused(send(self._http, "GET", f"{path}/{new_secret()}"))
 
     async def malformed(self) -> None:
-        """Bytes that are no HTTP, and requests that break off."""
+        """Send bytes that are not HTTP, and requests that break off."""
         host = f"Host: {urlsplit(self._url).netloc}\r\nConnection: close\r\n"
         for head in (
             f"GET {ME} HTTP/1.1\r\n{host}{new_secret()}\r\n\r\n",
@@ -194,7 +194,7 @@ class Planting:
         await writer.wait_closed()
 
     async def unwell(self, member: Member, sessions: dict[str, Tokens]) -> list[Reply]:
-        """Requests that need a database, sent to a stack that may be without; returns the replies."""
+        """Send requests that need a database, which the stack may lack; returns the replies."""
         user = {"username": new_name(), "password": new_secret()}
         requests = [post_json(self._http, USERS, {"user": user})]
         for driver in self._drivers:
@@ -218,7 +218,7 @@ class Planting:
         return replies
 
     def _made_up(self) -> str:
-        """What looks like an opaque access token and is none."""
+        """A token that looks like an opaque access token but was never issued."""
         token = secrets.token_hex(32)
         self._kept.keep("made-up access token", token)
         return token
@@ -230,7 +230,7 @@ class Planting:
 
 
 def _unreadable(request: dict[str, Any]) -> list[bytes]:
-    """Bodies that hold the request, and cannot be read."""
+    """Unreadable bodies that contain the request."""
     text = json.dumps(request)
     return [
         text[:-1].encode(),

@@ -1,4 +1,4 @@
-"""Clients that the tests need beside those that `make run` seeds, added by auth-service's own command line."""
+"""Clients that the tests need besides those that `make run` seeds, added with auth-service's own command line."""
 
 import subprocess
 from dataclasses import replace
@@ -7,7 +7,7 @@ import operations
 from dev import testing
 from drivers import DOORKEEPER, RFC6749
 
-# What HTTP Basic, a form and a URL each write in their own way.
+# HTTP Basic, a form and a URL each encode these characters differently.
 _SECRET = "a:b%c+d e/é?&="
 
 SCOPED = replace(
@@ -50,7 +50,7 @@ _OPTIONS = {
 
 
 def register(stack: testing.Stack) -> None:
-    """Add them all, at the same time, unless an earlier run has. `stack` must have a command line."""
+    """Add all of them at the same time, unless an earlier run has. `stack` must have a command line."""
     if stack.compose and INSPECTOR.client_id in subprocess.check_output(
         operations.command_line(stack, "auth_service", "clients", "list"), text=True, stdin=subprocess.DEVNULL
     ):

@@ -36,7 +36,7 @@ class Replica:
         return self._program.log.read_text()
 
     async def start(self, http: aiohttp.ClientSession) -> None:
-        """Start it, and return when it is ready."""
+        """Start the process, and return when it is ready."""
         await self._process.start()
         await self.ready(http)
 
@@ -68,7 +68,7 @@ class Replica:
 
 
 class ReplicatedStack:
-    """Everything, and an HTTP client for the gateway."""
+    """All processes, and the gateway's URL."""
 
     def __init__(self, auth: list[Replica], users: list[Replica], gateway: Replica, url: str) -> None:
         self.auth = auth
@@ -101,7 +101,7 @@ async def replicated(auth_database: str, users_database: str, directory: Path) -
             "AUTH_ISSUER": f"http://127.0.0.1:{gateway_port}",
             "AUTH_USERS_URL": users_url,
             "AUTH_THROTTLE_EXEMPT": "127.0.0.0/8",
-            "AUTH_REFRESH_RATE": "1000000/minute",  # clients refresh twenty times a second while replicas freeze
+            "AUTH_REFRESH_RATE": "1000000/minute",  # clients refresh twenty times per second while replicas freeze
         }
     )
     users = _environment(

@@ -1,4 +1,4 @@
-"""A second replica of each service beside a stack's own, over the same databases and behind a gateway of its own."""
+"""A second replica of each service next to a stack's own, over the same databases and behind a separate gateway."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ MODULES = {"auth_service": ("serve",), "user_service": ("serve",), "gateway": ()
 
 @dataclass(frozen=True)
 class Replicas:
-    """`url` is that of their gateway, `auth_url` and `users_url` their own; `logs` holds what each wrote."""
+    """`url` is their gateway's, `auth_url` and `users_url` are their own; `logs` is the directory of their logs."""
 
     url: str
     auth_url: str
@@ -25,7 +25,7 @@ class Replicas:
 
 @contextlib.contextmanager
 def second(stack: testing.Stack, logs: Path, more: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Replicas]:
-    """Start them and wait until they are ready. `more` are variables for a module's process alone."""
+    """Start the replicas and wait until they are ready. `more` are variables for one module's process alone."""
     ports = testing.free_ports()
     urls = {name.removesuffix("_PORT"): f"http://127.0.0.1:{port}" for name, port in ports.items()}
     variables = {

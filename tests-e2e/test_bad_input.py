@@ -1,4 +1,4 @@
-"""Bad requests to every public endpoint: refused in the endpoint's own words, without an echo, and nothing written."""
+"""Bad requests to every public endpoint are refused in its own words, without an echo, and nothing is written."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -21,10 +21,10 @@ API_STATUSES = {"unreadable": 400, "text": 422, "type": 415, "large": 413, "enco
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a body can be sent to, with members that would do there. `fields` are those that must be in it.
+    """A target for request bodies, with members that are valid there. `fields` are the required ones.
 
-    `driver` speaks for a token endpoint, `words` is the dialect that errors are in where no client is to be known.
-    `watched` names what would change if the request were obeyed. `World.at` fills what stands in braces.
+    `driver` speaks for a token endpoint; `words` is the dialect of errors when the client is not identified.
+    `watched` names what would change if the request were obeyed. `World.at` fills in the placeholders in braces.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Endpoint:
 
     @property
     def inside(self) -> dict[str, Any]:
-        """The members that count, which the user API has inside another."""
+        """The members to test; the user API nests them in another one."""
         inside: dict[str, Any] = self.members.get("user", self.members)
         return inside
 
     def changed(self, name: str, value: Any) -> dict[str, Any]:
-        """The members with another value for a field, without it where that is None."""
+        """The members with another value for a field, or without the field if the value is None."""
         changed = {key: value if key == name else kept for key, kept in self.inside.items()}
         if value is None:
             del changed[name]
@@ -54,7 +54,7 @@ class Endpoint:
 
     def assert_refused(self, reply: Reply, kind: str) -> None:
         words = self.driver if kind == "field" and self.driver else self.words
-        if kind == "framing":  # what cannot be told where it ends goes no further than the gateway
+        if kind == "framing":  # without a clear end, a request goes no further than the gateway
             assert assert_problem(reply, 400)["error"] == "invalid_request"
         elif words is None:
             assert_problem(reply, self.statuses[kind])
@@ -112,7 +112,7 @@ by_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, **named)
 
 
 class World:
-    """What must not change: the sessions of the users that log in here, and all users."""
+    """The state that must not change: the sessions of the users that log in here, and all users."""
 
     def __init__(self, http: aiohttp.ClientSession, person: Person, tokens: dict[str, str], bongo_id: int) -> None:
         self._http = http
@@ -125,7 +125,7 @@ class World:
         self._before = {name: await self._state(name) for name in self._tokens}
 
     async def changed(self, watched: str) -> bool:
-        """Whether it did since it was last looked at."""
+        """True if the state has changed since the last check."""
         before, self._before[watched] = self._before[watched], await self._state(watched)
         return before != self._before[watched]
 
@@ -197,7 +197,7 @@ async def test_field_of_another_type_empty_or_missing(world: World, endpoint: En
 
 @pytest.mark.parametrize("endpoint", FORM_ENDPOINTS, **named)
 async def test_field_in_the_query(world: World, endpoint: Endpoint) -> None:
-    """Beside the body, and instead of there: only `grant_type` may be in the query, and not in both."""
+    """A field in addition to the body or instead of it: the query may hold only `grant_type`, and only once in all."""
     endpoint = world.at(endpoint)
     secret = endpoint.fields[-1]
     in_query = {secret: endpoint.members[secret], "grant_type": "password"}
@@ -213,7 +213,7 @@ async def test_field_in_the_query(world: World, endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("endpoint", [*TOKEN_ENDPOINTS, VERIFICATION], **named)
 async def test_the_same_without_a_fault_is_obeyed(world: World, endpoint: Endpoint) -> None:
-    """So each refusal above is for the fault alone, and what it would have written would have been seen."""
+    """This proves that each refusal above is for the fault alone, and that a write would have been noticed."""
     endpoint = world.at(endpoint)
     reply = await world.send(endpoint, JSON, json.dumps({**endpoint.members, "note": MARKER}))
     assert reply.status == (endpoint.driver.status if endpoint.driver else 200)

@@ -1,4 +1,4 @@
-"""Bad requests to the user API and the sessions: fields, MessagePack, ids, queries, and what nobody may set."""
+"""Bad requests to the user API and the sessions: fields, MessagePack, ids, queries, and fields that nobody may set."""
 
 import json
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ async def token(client: aiohttp.ClientSession, person: Person) -> str:
 
 @pytest.fixture(autouse=True)
 async def nothing_written(client: aiohttp.ClientSession, admin_token: str, person: Person) -> AsyncIterator[None]:
-    """No user was added or changed, whatever was asked for."""
+    """Check that no request adds or changes a user."""
     path = f"/api/v1/users?after={person.id - 1}"
     before = await send(client, "GET", path, bearer(admin_token))
     assert [user["id"] for user in before.json()["users"]] == [person.id]

@@ -1,4 +1,4 @@
-"""RFC 6750: how an access token may be presented, how it is refused, and what no token opens."""
+"""RFC 6750: the ways to present an access token, the refusals, and the resources that no token opens."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""A replica whose clock is wrong harms nobody: the databases' clock decides."""
+"""A replica with a wrong clock harms nobody: the databases' clock decides."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ EXPIRED_SESSION = """
 
 
 def skewed_by(seconds: int) -> dict[str, str]:
-    """The variables that give a process a clock that is so far ahead, and leave its monotonic clock alone."""
+    """Variables that set a process's clock ahead by this much, but not its monotonic clock."""
     package = importlib.util.find_spec("libfaketime")
     assert package is not None
     assert package.origin is not None
@@ -35,7 +35,7 @@ def skewed_by(seconds: int) -> dict[str, str]:
 
 
 def clocks_can_be_skewed() -> bool:
-    """The package comes with a library for Linux on x86-64."""
+    """True if the package's library works here; it is for Linux on x86-64."""
     script = "import time; print(time.time(), time.monotonic())"
     command = [sys.executable, "-c", script]
     said = subprocess.run(command, env=skewed_by(DAY), capture_output=True, text=True, check=False).stdout.split()
@@ -62,7 +62,7 @@ async def client_of(url: str) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def held_by(http: aiohttp.ClientSession) -> dict[str, Tokens]:
-    """What a client of each dialect got: twice, once by logging in and once, where it can, by a refresh."""
+    """The tokens of a client of each dialect from a login and, if the dialect has refresh tokens, from a refresh."""
     logged_in = {driver.name: await driver.log_in(http) for driver in DRIVERS}
     refreshed = {
         f"{driver.name}, refreshed": driver.tokens(
@@ -86,7 +86,7 @@ async def statuses(http: aiohttp.ClientSession, held: dict[str, Tokens]) -> set[
 async def test_no_token_is_lost_to_a_replica_s_clock(own_stack: testing.Stack, tmp_path: Path, seconds: int) -> None:
     async with client_of(own_stack.url) as http:
         before = await held_by(http)
-        # The stack's own replica has been through its first round, so the other one's first round deletes this.
+        # The stack's own replica has completed its first round, so the other one's first round deletes this session.
         database = await connect(own_stack, "auth")
         await database.execute(EXPIRED_SESSION)
         skewed = {"auth_service": skewed_by(seconds), "user_service": skewed_by(-seconds)}
@@ -108,6 +108,6 @@ async def test_no_token_is_lost_to_a_replica_s_clock(own_stack: testing.Stack, t
 
 
 async def refresh_across(driver: Driver, clients: tuple[aiohttp.ClientSession, ...], *held: Tokens) -> None:
-    """What one replica issued, the other one refreshes."""
+    """Each replica refreshes tokens that the other one issued."""
     for client, tokens in zip(reversed(clients), held, strict=True):
         driver.tokens(await driver.refresh(client, tokens.refresh_token))

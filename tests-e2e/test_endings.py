@@ -1,4 +1,4 @@
-"""What ends sessions, in every dialect and at once: a new password, a new role, being disabled, deleted, logged out."""
+"""Sessions of every dialect end at once on a new password, a new role, disabling, deletion and logout."""
 
 import asyncio
 import itertools
@@ -19,16 +19,16 @@ from exchange import Reply, bearer, post_json, send
 from members import Member, assert_accepted, assert_refused, new_member
 
 SESSIONS = "/api/v1/sessions"
-# The command line does not wait until auth-service has heard of what it did.
+# The command line does not wait until auth-service has applied its change.
 HEARD_WITHIN = 3.0
 
-# Whose session acts: one of each form of access token. Sessions of every dialect are there and end, or do not.
+# The dialect of the acting session: one for each form of access token. Sessions of all dialects are checked.
 by_dialect = pytest.mark.parametrize("driver", [RFC6749, DOORKEEPER_JWT, DOORKEEPER], ids=lambda driver: driver.name)
 
 
 @pytest.fixture
 async def member(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[Member]:
-    """A new user, gone after the test."""
+    """A new user, deleted after the test."""
     member = await new_member().sign_up(client)
     yield member
     await send(client, "DELETE", f"/api/v1/users/{member.id}", bearer(admin_token))
@@ -36,7 +36,7 @@ async def member(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterat
 
 @pytest.fixture
 def machine(stack: Stack) -> Stack:
-    """The stack, where its command lines can be run."""
+    """The stack, if its command lines can be run."""
     if not stack.has_command_line:
         pytest.skip("the stack under test runs elsewhere, so it has no command line here")
     return stack
@@ -52,7 +52,7 @@ async def assert_all_refused(client: aiohttp.ClientSession, sessions: dict[str, 
 
 
 async def assert_log_ins(client: aiohttp.ClientSession, member: Member, *, refused: bool) -> None:
-    """Whether this member is refused, the same in every dialect."""
+    """Check that every dialect refuses this member's login, or that every dialect accepts it."""
     for driver in DRIVERS:
         reply = await post_json(client, driver.path, member.request(driver))
         if refused:
@@ -113,7 +113,7 @@ Raced = list[tuple[Driver, Reply]]
 async def _log_in_until(
     change: asyncio.Task[Reply], client: aiohttp.ClientSession, member: Member, driver: Driver
 ) -> Raced:
-    """Log in again and again until the change is answered."""
+    """Log in repeatedly until the change is answered."""
     replies: Raced = []
     while not change.done():
         replies.append((driver, await post_json(client, driver.path, member.request(driver))))
@@ -121,7 +121,7 @@ async def _log_in_until(
 
 
 async def _refresh_until(change: asyncio.Task[Reply], client: aiohttp.ClientSession, tokens: Tokens) -> Raced:
-    """Refresh again and again until the change is answered, or the session has ended."""
+    """Refresh repeatedly until the change is answered or the session has ended."""
     replies: Raced = []
     while not change.done():
         reply = await DOORKEEPER.refresh(client, tokens.refresh_token)
@@ -129,7 +129,7 @@ async def _refresh_until(change: asyncio.Task[Reply], client: aiohttp.ClientSess
         if reply.status != 200:
             break
         tokens = DOORKEEPER.tokens(reply)
-    return replies[-1:]  # an earlier refresh token is spent, which ends the session by itself
+    return replies[-1:]  # earlier refresh tokens are spent; using one would end the session by itself
 
 
 async def list_users(client: aiohttp.ClientSession, tokens: Tokens) -> int:
@@ -233,7 +233,7 @@ async def test_user_added_by_an_operator_logs_in(
 
 
 async def test_client_disabled_by_an_operator(client: aiohttp.ClientSession, machine: Stack, member: Member) -> None:
-    # One whose tokens are looked up, and one whose tokens are signed: it is no dialect that refuses a disabled client.
+    # One client with opaque tokens, one with signed tokens: refusing a disabled client does not depend on the dialect.
     drivers = await asyncio.gather(*(operations.register_like(machine, driver) for driver in (DOORKEEPER, RFC6749)))
     sessions = [await member.log_in(client, driver) for driver in drivers]
     untouched = await member.log_in_everywhere(client)

@@ -1,4 +1,4 @@
-"""What `deploy/for-swarm.py` makes of a composed stack."""
+"""The output of `deploy/for-swarm.py` for a composed stack."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Whichever replica freezes: revocations hold within two seconds, nobody waits two seconds, and no session ends."""
+"""With any replica frozen, revocations hold within two seconds, nobody waits two seconds, and no session ends."""
 
 import asyncio
 import secrets
@@ -41,7 +41,7 @@ async def http(frozen_stack: ReplicatedStack) -> AsyncIterator[aiohttp.ClientSes
 
 
 class Person:
-    """A user, and every request of theirs: method and path, how long it took, its status."""
+    """A user, with a record of each request: method and path, time taken, status."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
@@ -83,7 +83,7 @@ async def persons(http: aiohttp.ClientSession, number: int) -> list[Person]:
 
 
 async def revoked_after(http: aiohttp.ClientSession, freeze: Callable[[], None], begin: asyncio.Barrier) -> float:
-    """Seconds for which another session was let in after the acknowledged change of a password."""
+    """Seconds for which another session was still accepted after the password change was acknowledged."""
     person = await Person(http).sign_up()
     acting, other = [(await person.log_in())["access_token"] for _ in range(2)]
     assert await person.is_let_in(other)
@@ -104,7 +104,7 @@ async def revoked_after(http: aiohttp.ClientSession, freeze: Callable[[], None],
 
 
 async def change_password(person: Person, access_token: str) -> bool:
-    """True if it was acknowledged: the replica that was given it may have frozen."""
+    """True if the change was acknowledged: the replica that received it may have frozen."""
     status, body = await person.send(
         "POST",
         f"/api/v1/users/{person.id}/password",
@@ -181,7 +181,7 @@ async def test_events_that_are_late_are_told(frozen_stack: ReplicatedStack, http
 
 
 async def refresh_until(person: Person, stop: asyncio.Event) -> None:
-    """Use one refresh token after the other; one whose answer was no success is used again."""
+    """Use refresh tokens in succession; repeat with the same one if the answer was not a success."""
     token = (await person.log_in())["refresh_token"]
     while not stop.is_set():
         status, body = await person.token(grant_type="refresh_token", refresh_token=token)
@@ -202,7 +202,7 @@ async def test_a_freeze_while_the_other_replica_comes_back_ends_no_session(
     try:
         await asyncio.sleep(1)
         await returning.kill()
-        await asyncio.sleep(1)  # the gateway has left it out by now, for ten seconds
+        await asyncio.sleep(1)  # the gateway has ejected it by now, for ten seconds
         await returning.start(http)
         frozen.freeze()
         await asyncio.sleep(5)

@@ -1,4 +1,4 @@
-"""`keys rotate --now` under load and under a flood of forged tokens: nobody who holds a good token is turned away."""
+"""`keys rotate --now` under load and a flood of forged tokens: no client with a valid token is refused."""
 
 import asyncio
 import base64
@@ -45,7 +45,7 @@ def replicas(own_stack: testing.Stack, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 async def gateways(own_stack: testing.Stack, replicas: Replicas) -> AsyncIterator[list[aiohttp.ClientSession]]:
-    """A client of each gateway. Behind each are an auth-service and a user-service of its own."""
+    """A client of each gateway. Each gateway has its own auth-service and user-service."""
     async with contextlib.AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(aiohttp.ClientSession(url, cookie_jar=aiohttp.DummyCookieJar()))
@@ -55,7 +55,7 @@ async def gateways(own_stack: testing.Stack, replicas: Replicas) -> AsyncIterato
 
 @pytest.fixture
 async def logged_statements(own_stack: testing.Stack) -> None:
-    """PostgreSQL logs every statement from now on."""
+    """Make PostgreSQL log every statement from now on."""
     connection = await connect(own_stack, "auth")
     for statement in ("ALTER SYSTEM SET log_statement = 'all'", "SELECT pg_reload_conf()"):
         await connection.execute(statement)
@@ -67,7 +67,7 @@ def kid_of(token: str) -> str:
 
 
 def forged(driver: Driver, genuine: str) -> str:
-    """The same claims, issued now, under a key that nobody has; HS256 tokens name none."""
+    """The same claims, issued now, under an unknown `kid`; HS256 tokens have none."""
     header, claims, signature = genuine.split(".")
     said = json.loads(base64.urlsafe_b64decode(header + "=="))
     if driver is not BONGO:
@@ -82,7 +82,7 @@ def _segment(raw: bytes) -> str:
 
 @contextlib.asynccontextmanager
 async def repeating(*steps: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Each of these again and again, until the context ends; raises what one of them raises."""
+    """Run each step repeatedly until the context ends; raises any exception of a step."""
 
     async def repeat(step: Callable[[], Awaitable[None]]) -> None:
         while not over:
@@ -99,7 +99,7 @@ async def repeating(*steps: Callable[[], Awaitable[None]]) -> AsyncIterator[None
 
 
 class Flood:
-    """Forged tokens at both gateways, and at both user-services as nobody outside could send them."""
+    """Forged tokens sent to both gateways, and directly to both user-services, which no outsider can reach."""
 
     def __init__(self, gateways: list[aiohttp.ClientSession], users: list[str], genuine: dict[str, str]) -> None:
         self.statuses: Counter[int] = Counter()
@@ -126,11 +126,11 @@ async def flood_of(gateways: list[aiohttp.ClientSession], own_stack: testing.Sta
 
 
 class Clients:
-    """They log in at one gateway and at once use what they got at the other."""
+    """Clients that log in at one gateway and immediately use their tokens at the other."""
 
     def __init__(self, gateways: list[aiohttp.ClientSession]) -> None:
         self.statuses: Counter[int] = Counter()
-        self.kids: dict[str, float] = {}  # and when each was first seen
+        self.kids: dict[str, float] = {}  # with the time when each was first seen
         self._ways = [
             (driver, here, there) for driver in SIGNED.values() for here, there in itertools.permutations(gateways)
         ]
@@ -168,7 +168,7 @@ async def test_a_flood_of_forged_tokens_costs_each_replica_five_reads_a_second(
     async with repeating(*[flood.send] * 4, *clients.steps):
         await asyncio.sleep(FLOOD)
     seconds = time.monotonic() - began
-    # Each of the two replicas reads them five times a second for the flood, and once a second without it.
+    # Each of the two replicas reads five times per second because of the flood, and once per second without it.
     most = 2 * 5 * (seconds + 1) + 2 * (seconds + 1)
     for read, already in zip(reads(own_stack, replicas), before, strict=True):
         assert seconds / 2 < read - already <= most
@@ -178,13 +178,13 @@ async def test_a_flood_of_forged_tokens_costs_each_replica_five_reads_a_second(
 
 
 def assert_accepted(clients: Clients) -> None:
-    """No good token was refused, and hardly any was not decided on, as on a busy machine."""
+    """Check that no valid token was refused, and that hardly any went undecided, as may happen on a busy machine."""
     assert clients.statuses.keys() <= {200, 503}, clients.statuses
     assert clients.statuses[503] <= clients.statuses.total() / 50, clients.statuses
 
 
 class Publication:
-    """When each key was first seen at a gateway's JWKS."""
+    """The time when each key was first seen in a gateway's JWKS."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
@@ -197,7 +197,7 @@ class Publication:
 
 
 async def rotated_now(stack: testing.Stack) -> dict[str, str]:
-    """`keys rotate --now`, and the new keys by algorithm."""
+    """Run `keys rotate --now`; returns the new keys by algorithm."""
     rotation = await asyncio.create_subprocess_exec(
         *command_line(stack, "auth_service", "keys", "rotate", "--now", "--json"),
         stdout=asyncio.subprocess.PIPE,
@@ -211,7 +211,7 @@ async def rotated_now(stack: testing.Stack) -> dict[str, str]:
 
 
 async def removed(stack: testing.Stack) -> None:
-    """`keys remove` of every key that no longer signs."""
+    """Run `keys remove` for every key that no longer signs."""
     connection = await connect(stack, "auth")
     kids = [row["kid"] for row in await connection.fetch("SELECT kid FROM signing_keys WHERE status = 'retiring'")]
     await connection.close()

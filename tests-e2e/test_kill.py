@@ -1,4 +1,4 @@
-"""`kill -9` of everything in turn, under load: nothing acknowledged is lost, and nothing that was ended lives."""
+"""`kill -9` of every process in turn, under load: acknowledged writes survive, and ended sessions stay ended."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -43,7 +43,7 @@ async def http(own_stack: testing.Stack) -> AsyncIterator[aiohttp.ClientSession]
 
 @pytest.fixture(scope="module")
 def ledger() -> Ledger:
-    """What was acknowledged in all rounds so far."""
+    """Everything acknowledged in all rounds so far."""
     return Ledger()
 
 

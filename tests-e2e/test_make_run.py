@@ -1,4 +1,4 @@
-"""`make run` itself: what it refuses, what it keeps, what it starts again and that it leaves nothing behind."""
+"""`make run` itself: the starts it refuses, the data it keeps, the processes it restarts, and a complete stop."""
 
 import contextlib
 import itertools
@@ -25,20 +25,20 @@ pytestmark = needs_own_stack
 
 @pytest.fixture(scope="module")
 def data_dir(new_data_dir: Callable[..., Path]) -> Path:
-    """What the first start left, kept through all further starts. Its path has a space."""
+    """A data directory from the first start, kept through all further starts. Its path has a space."""
     return new_data_dir("make run")
 
 
 @pytest.fixture(scope="module")
 def stack(data_dir: Path) -> Iterator[Stack]:
-    """A stack that tests share which leave it running."""
+    """A stack shared by tests that leave it running."""
     with testing.running(data_dir) as stack:
         yield stack
 
 
 @pytest.fixture
 def start(new_data_dir: Callable[..., Path]) -> Iterator[Callable[[], Stack]]:
-    """Call to start a stack, each time on the same data directory, which is this test's own."""
+    """Call to start a stack; all calls use the same data directory, which is private to the test."""
     data_dir = new_data_dir("make run")
     stacks = []
 
@@ -52,7 +52,7 @@ def start(new_data_dir: Callable[..., Path]) -> Iterator[Callable[[], Stack]]:
 
 
 def refused(data_dir: Path, **variables: str) -> str:
-    """The one line of a start that is refused."""
+    """The one line of output of a refused start."""
     arguments, environment = testing.command(data_dir, **variables)
     result = subprocess.run(
         arguments, env=environment, cwd=testing.REPOSITORY, capture_output=True, text=True, timeout=60, check=False
@@ -75,7 +75,7 @@ def log_in(stack: Stack, login: str = "person1@example.com", password: str = "pa
 
 
 def eventually(check: Callable[[], object], seconds: float = 20.0) -> None:
-    """Try until it does not raise OSError, which urllib's errors are."""
+    """Retry until the check raises no OSError, the superclass of urllib's errors."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -205,7 +205,7 @@ def test_whatever_is_killed_comes_back(stack: Stack) -> None:
 def test_every_postgres_process_killed_at_once(stack: Stack) -> None:
     postmaster = stack.processes()["postgres"]
     for process in (*postmaster.children(recursive=True), postmaster):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it may end because another one did
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended because another one did
             process.kill()
     eventually(lambda: log_in(stack))
 

@@ -1,4 +1,4 @@
-"""Which dialect answers: that of the client's registration, at whatever path, else that of the path's default."""
+"""The dialect of an answer is that of the client's registration at every path, or else the path's default."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ async def test_registration_names_the_dialect(client: aiohttp.ClientSession, dri
 async def test_registration_names_the_dialect_of_an_error(
     client: aiohttp.ClientSession, driver: Driver, path: str
 ) -> None:
-    """Also of an error that keeps the rest of the request from being read."""
+    """This also holds for errors that prevent the rest of the request from being read."""
     request = driver.password_request(**driver.identity)
     for changes, status, code in (
         ({"password": "wrong"}, *driver.refused_login),

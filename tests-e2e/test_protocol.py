@@ -1,4 +1,4 @@
-"""RFC 6749 beyond single grants: methods, parameters, scope, rotation, and what no reply or log may say."""
+"""RFC 6749 beyond single grants: methods, parameters, scope, rotation, and texts that no reply or log may contain."""
 
 import asyncio
 import secrets
@@ -126,7 +126,7 @@ async def test_altered_refresh_token_touches_no_session(client: aiohttp.ClientSe
 
 
 async def test_nothing_is_stored_and_nothing_named(client: aiohttp.ClientSession, token: str) -> None:
-    """Every reply but the public documents says no-store; none says what software answers."""
+    """Every reply except the public documents says no-store; none names the software that answers."""
     replies: list[Reply] = [
         await send(client, "GET", ME, bearer(token)),
         await send(client, "GET", "/api/v1/sessions", bearer(token)),

@@ -1,4 +1,4 @@
-"""A stolen access token alone takes no account over and destroys none: that takes a recent login, or the password."""
+"""A stolen access token alone cannot take over or delete an account: that needs a recent login or the password."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,7 +40,7 @@ async def sessions(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def logged_in_long_ago(stack: Stack, client: aiohttp.ClientSession, sessions: asyncpg.Connection) -> LogIn:
-    """Call as `log_in` of a driver, for tokens of a login of more than five minutes ago."""
+    """Call like a driver's `log_in` to get tokens from a login more than five minutes ago."""
 
     async def log_in(driver: Driver, **login: str) -> Tokens:
         tokens = await driver.log_in(client, **login)
@@ -53,7 +53,7 @@ def logged_in_long_ago(stack: Stack, client: aiohttp.ClientSession, sessions: as
 
 
 async def ask(client: aiohttp.ClientSession, driver: Driver, token: str, method: str, path: str, body: Any) -> Reply:
-    """Send `body` as clients of this dialect write it: in MessagePack for doorkeeper."""
+    """Send `body` as clients of this dialect encode it: in MessagePack for doorkeeper."""
     if driver is DOORKEEPER:
         return await send(client, method, path, {**MSGPACK, **bearer(token)}, msgpack.packb(body) if body else None)
     if not body:
@@ -96,7 +96,7 @@ async def test_a_user_proves_to_be_the_user_by_a_login_or_the_password(
 async def test_an_administrator_proves_it_too(
     client: aiohttp.ClientSession, logged_in_long_ago: LogIn, person: Person
 ) -> None:
-    """With a password of the administrator's own, also where the request is about somebody else's."""
+    """The administrator needs the administrator's own password, even for a request about somebody else."""
     old = (await logged_in_long_ago(RFC6749, **ADMINISTRATOR)).access_token
     theirs = await RFC6749.log_in(client, **person.login)
     path = f"/api/v1/users/{person.id}"

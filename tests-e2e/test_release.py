@@ -1,4 +1,4 @@
-"""Versions agree everywhere, documents name files that exist, and the handbook lists every log event."""
+"""Versions agree everywhere, files named in documents exist, and the handbook lists every log event."""
 
 import re
 import tomllib
@@ -9,7 +9,7 @@ PACKAGES = ("auth-service", "gateway", "libs/servicekit", "user-service")
 _LINK = re.compile(r"\]\(([^)#:]+)\)")
 _EVENT = re.compile(r"\blog\.(?:debug|info|warning|error|exception)\(\s*\"([^\"]+)\"")
 _TOP = "auth-service|bench|deploy|dev|docs|examples|gateway|libs|tests-compose|tests-e2e|tests-faults|user-service"
-_PATH = re.compile(rf"`(?:\w+ )*((?:{_TOP})/[\w./-]+)")  # also behind a command, as in `pytest tests-e2e/…`
+_PATH = re.compile(rf"`(?:\w+ )*((?:{_TOP})/[\w./-]+)")  # also after a command, as in `pytest tests-e2e/…`
 
 
 def version_of(package: str) -> str:

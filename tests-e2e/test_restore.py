@@ -1,4 +1,4 @@
-"""Backup and restore, really done: what ended between the two is over in every dialect, and users log in as before."""
+"""A real backup and restore: sessions ended in between stay ended in every dialect, and users log in as before."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ Issued = list[tuple[Driver, Tokens]]
 
 @dataclass
 class World:
-    """A stack, a backup of it, the ids of who signed up since, and all tokens that may never be accepted again."""
+    """A stack, its backup, the ids of users who signed up since, and all tokens that must never be accepted again."""
 
     data_dir: Path
     ports: dict[str, str]
@@ -42,7 +42,7 @@ class World:
     of_disabled_clients: Issued = field(default_factory=list)
 
     def start(self) -> None:
-        """On the same ports: the issuer is part of every signed token, and must not be what refuses it."""
+        """Start on the same ports: the issuer is part of signed tokens, and must not be the reason for a refusal."""
         self.stack = testing.start(self.data_dir, **self.ports)
 
     def backups(self, what: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -64,7 +64,7 @@ class World:
 
 @pytest.fixture(scope="module")
 async def world(new_data_dir: Callable[..., Path]) -> AsyncIterator[World]:
-    """A backup was made, and much has ended since."""
+    """A backup, after which many sessions have ended."""
     data_dir, ports = new_data_dir(), testing.free_ports()
     world = World(data_dir, ports, data_dir.parent / "backup", testing.start(data_dir, **ports))
     try:
@@ -84,7 +84,7 @@ async def prepare(world: World, http: aiohttp.ClientSession) -> None:
     signed_up = await asyncio.gather(*(new_member().sign_up(http) for _ in KINDS))
     world.members = dict(zip(KINDS, signed_up, strict=True))
     opened = {kind: await member.log_in_everywhere(http) for kind, member in world.members.items()}
-    # One whose tokens are looked up, and one whose tokens are signed.
+    # One with opaque tokens, and one with signed tokens.
     clients = await asyncio.gather(*(operations.register_like(world.stack, driver) for driver in (DOORKEEPER, RFC6749)))
     untouched = world.members["untouched"]
     world.of_disabled_clients = [(driver, await untouched.log_in(http, driver)) for driver in clients]
@@ -113,7 +113,7 @@ async def refreshed(http: aiohttp.ClientSession, sessions: dict[str, Tokens]) ->
 
 
 async def end_sessions(world: World, http: aiohttp.ClientSession, opened: dict[str, dict[str, Tokens]]) -> None:
-    """Every kind in its way, but for the untouched and for the rotated ones."""
+    """End each kind of session in its own way, except the untouched and rotated ones."""
     for tokens in opened["logged out"].values():
         reply = await send(http, "DELETE", "/api/v1/sessions/current", bearer(tokens.access_token))
         assert reply.status == 204
@@ -134,7 +134,7 @@ async def change_password(http: aiohttp.ClientSession, member: Member, token: st
 
 
 async def logs_in(http: aiohttp.ClientSession, member: Member) -> bool:
-    """Whether this member does, the same in every dialect."""
+    """True if this member can log in, which must be the same in every dialect."""
     replies = [(driver, await post_json(http, driver.path, member.request(driver))) for driver in DRIVERS]
     outcomes = {reply.status == driver.status for driver, reply in replies}
     assert len(outcomes) == 1
@@ -161,7 +161,7 @@ async def assert_all_over(world: World, http: aiohttp.ClientSession) -> None:
 
 
 async def assert_events_arrive(http: aiohttp.ClientSession, member: Member) -> Issued:
-    """A new password ends the other sessions, and the new one lets in; returns what is still alive."""
+    """Check that a new password ends the other sessions and is accepted; returns the sessions that are still alive."""
     for new in (NEW, "a third password of fair length"):
         others = await member.log_in_everywhere(http)
         current = await member.log_in(http, RFC6749)
@@ -175,7 +175,7 @@ async def assert_events_arrive(http: aiohttp.ClientSession, member: Member) -> I
 
 @pytest.mark.parametrize("which", DUMPS)
 async def test_after_a_restore_nothing_that_had_ended_is_accepted(world: World, which: str) -> None:
-    """The same backup again and again, over whatever came to be in between."""
+    """The same backup is restored repeatedly, over all changes made in between."""
     async with connected(world) as http:
         since = await new_member().sign_up(http)
         world.ids.add(since.id)
@@ -205,7 +205,7 @@ async def test_after_a_restore_nothing_that_had_ended_is_accepted(world: World, 
 
 
 async def change_back(http: aiohttp.ClientSession, world: World) -> None:
-    """Users are as they were: the next test's member has its first password."""
+    """Restore the users' state for the next test: its member has the first password again."""
     member = replace(world.members["logged out"], password="a third password of fair length")
     token = (await member.log_in(http, RFC6749)).access_token
     assert await change_password(http, member, token, world.members["logged out"].password) == 204

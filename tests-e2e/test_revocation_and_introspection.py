@@ -40,7 +40,7 @@ async def test_access_token_is_revoked_by_its_own_client(client: aiohttp.ClientS
     reply = await revoke(client, driver, tokens.access_token)
     assert (reply.status, reply.json()) == (200, {})
     assert not await driver.accepts(client, tokens.access_token)
-    if driver.refreshes:  # both belong to the session, which is over
+    if driver.refreshes:  # both belong to the session, which has ended
         driver.assert_error(await driver.refresh(client, tokens.refresh_token), *refused_refresh(driver))
 
 

@@ -96,7 +96,7 @@ async def test_wrong_password_and_unknown_user_have_the_same_answer(client: aioh
 
 
 async def test_client_that_cannot_be_authenticated(client: aiohttp.ClientSession, registered: None) -> None:
-    """Unknown, wrong, disabled or unreadable: one answer, so that no client_id can be told from another."""
+    """Unknown, wrong, disabled or unreadable: the answer is the same, so it does not reveal which client_ids exist."""
     disabled = (DISABLED.identity["client_id"], DISABLED.identity["client_secret"])
     replies = [await post_form(client, OAUTH_TOKEN, PASSWORD | DISABLED.client)]
     for client_id, secret in (("demo", "wrong"), ("unknown", "demo-secret"), disabled, ("demo", "")):

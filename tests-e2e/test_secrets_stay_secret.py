@@ -1,4 +1,4 @@
-"""No secret is written anywhere: not in a log at debug level, PostgreSQL's own with every statement, nor a database."""
+"""No secret is written anywhere: not to a debug log, PostgreSQL's log of every statement, or a database."""
 
 import asyncio
 import contextlib
@@ -26,14 +26,14 @@ pytestmark = needs_own_stack
 REQUEST_ID = "X-Request-Id"
 SERVICES = ("gateway", "auth-service", "user-service")
 LOG_LEVELS = dict.fromkeys(("GATEWAY_LOG_LEVEL", "AUTH_LOG_LEVEL", "USERS_LOG_LEVEL"), "debug")
-# Every statement with its parameters, and those of a failed one.
+# Every statement with its parameters, including those of failed statements.
 POSTGRESQL_LOGS = {"log_statement": "all", "log_parameter_max_length_on_error": "-1"}
 RELATIONS = {"users": ["users", "outbox"], "auth": ["clients", "sessions", "live_sessions", "access_tokens"]}
 
 
 @dataclass
 class Evidence:
-    """What was secret, and what was written; the logs by file, the dumps by database."""
+    """The secrets, and everything that was written; the logs by file, the dumps by database."""
 
     kept: Kept = field(default_factory=Kept)
     drivers: list[Driver] = field(default_factory=list)
@@ -53,7 +53,7 @@ def own_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
 
 @pytest.fixture(scope="module")
 async def evidence(own_stack: testing.Stack) -> Evidence:
-    """What is left behind by requests of every kind, by an operator and by outages."""
+    """The traces of requests of every kind, of an operator and of outages."""
     evidence = Evidence()
     await _log_everything(own_stack)
     await _operate(own_stack, evidence)
@@ -83,7 +83,7 @@ async def _connected(stack: testing.Stack, database: str) -> AsyncIterator[async
 
 
 async def _operate(stack: testing.Stack, evidence: Evidence) -> None:
-    """What an operator does with secrets on the command line."""
+    """Use secrets on the command line as an operator does."""
     evidence.kept.keep("master key", operations.master_key(stack))
     registered = (operations.register_like(stack, driver, new_secret()) for driver in DRIVERS)
     password = new_secret() + "\n"
@@ -121,7 +121,7 @@ async def _plant(stack: testing.Stack, http: aiohttp.ClientSession, evidence: Ev
 
 @contextlib.asynccontextmanager
 async def _relations_renamed(stack: testing.Stack) -> AsyncIterator[None]:
-    """Every statement of the services fails for as long as the context lasts, in a way that none of them expects."""
+    """Make every statement of the services fail while the context lasts, in a way that none of them expects."""
     try:
         await _rename(stack, "{0}", "{0}_gone")
         yield
@@ -137,7 +137,7 @@ async def _rename(stack: testing.Stack, old: str, new: str) -> None:
 
 
 async def _dump(stack: testing.Stack, database: str) -> bytes:
-    """Every row of every table as text, in which binary values are in hex."""
+    """Every row of every table as text, with binary values in hex."""
     async with _connected(stack, database) as connection:
         names = await connection.fetch(
             """
@@ -150,7 +150,7 @@ async def _dump(stack: testing.Stack, database: str) -> bytes:
 
 
 def _written(stack: testing.Stack) -> list[Path]:
-    """The logs, and what the supervisor said."""
+    """The logs, and the supervisor's output."""
     assert stack.data_dir is not None
     return [*(stack.data_dir / "logs").iterdir(), stack.data_dir / "output"]
 
@@ -161,9 +161,9 @@ def test_no_secret_was_written(evidence: Evidence) -> None:
 
 
 def test_login_names_are_records_and_nothing_else(evidence: Evidence) -> None:
-    """PostgreSQL logs the parameters of statements because it was told to: whom a client asked for among them.
+    """PostgreSQL was told to log the parameters of statements, so it logs the names that clients asked for.
 
-    A session of the one dialect whose tokens show the e-mail address keeps that until it is deleted.
+    A session in the one dialect whose tokens contain the e-mail address keeps it until the session is deleted.
     """
     written = {name: content for name, content in evidence.logs.items() if name != "postgres.log"}
     rows = evidence.dumps["auth"].splitlines()
@@ -172,7 +172,7 @@ def test_login_names_are_records_and_nothing_else(evidence: Evidence) -> None:
 
 
 def test_search_finds_what_the_design_keeps(evidence: Evidence) -> None:
-    """Otherwise it would find nothing anywhere."""
+    """Otherwise the search might be unable to find anything."""
     assert set(evidence.logs) >= {"gateway.log", "auth-service.log", "user-service.log", "postgres.log", "output"}
     assert found({"a login name": NAME}, {"users": evidence.dumps["users"], "log": evidence.logs["postgres.log"]})
     assert evidence.dumps["users"].count(b"$argon2id$v=19$m=19456,t=2,p=1$") > 2

@@ -1,4 +1,4 @@
-"""One account cannot take all the hashes: while it logs in without end, everybody else still can."""
+"""One account cannot take all the hashes: while it logs in continuously, everybody else still can log in."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ FLOOD, OTHERS = 240, 4
 
 @pytest.fixture(scope="module")
 def flooded_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
-    """A stack that lets a password wait no longer than it does by default."""
+    """A stack in which a password waits no longer to be hashed than by default."""
     with testing.running(new_data_dir(), USERS_HASH_DEADLINE="2") as stack:
         yield stack
 

@@ -1,4 +1,4 @@
-"""Throttles through the gateway: guesses are stopped, even if their headers claim that they come from elsewhere."""
+"""Throttles through the gateway: guesses are stopped even if their headers claim another origin."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ WRONG = "not the password"
 
 @pytest.fixture(scope="module")
 def throttling_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
-    """A stack with the budgets as they are by default, behind one proxy that it trusts."""
+    """A stack with the default budgets, behind one proxy that it trusts."""
     defaults = dict.fromkeys(("AUTH_THROTTLE_EXEMPT", "AUTH_REFRESH_RATE", "USERS_THROTTLE_EXEMPT"), "")
     with testing.running(new_data_dir(), GATEWAY_TRUSTED_PROXIES=PROXY, **defaults) as stack:
         yield stack
@@ -88,7 +88,7 @@ async def test_all_names_of_a_user_share_one_budget(
     logins = [person.email, names["username"], names["phone_number"]]
     requests = [RFC6749.password_request(username=logins[n % 3], password=WRONG) for n in range(60)]
     statuses = await asyncio.gather(*(post_json(client, RFC6749.path, request) for request in requests))
-    # The stack's one process of auth-service counts in Redis where the machine has one, else alone and half as much.
+    # The stack's one auth-service counts in Redis if the machine has it, or else alone with half the budget.
     assert Counter(reply.status for reply in statuses) in ({400: 5, 429: 55}, {400: 3, 429: 57})
     for login in logins:
         request = RFC6749.password_request(username=login, password=person.password)
@@ -98,7 +98,7 @@ async def test_all_names_of_a_user_share_one_budget(
 async def test_the_time_of_a_refusal_does_not_tell_a_user_from_nobody(
     throttling_stack: testing.Stack, person: Person
 ) -> None:
-    """No hash hides here what it takes to find out which account a login means."""
+    """Here, no hash hides the time that it takes to find the account that a login means."""
     connection = KeptAlive(throttling_stack.url)
     right = RFC6749.password_request(username=person.email, password=person.password)
     known = RFC6749.password_request(username=person.email, password=WRONG)

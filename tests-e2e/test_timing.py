@@ -1,4 +1,4 @@
-"""Who cannot log in cannot learn why, from the bytes of the answer or from its time; nor whether a token ever was."""
+"""Neither the bytes nor the time of an answer reveal why a login failed, or whether a token ever existed."""
 
 import asyncio
 import secrets
@@ -21,7 +21,7 @@ LOG_INS = 100
 INTROSPECTIONS = 500
 REVOKED = 10
 
-# Each with the password that is or was right, but for the one who has none and the one who mistypes it.
+# Each has a password that is or was right, except the user who has none and the one who mistypes it.
 Refused = dict[str, Member]
 
 
@@ -56,7 +56,7 @@ def kept_alive(stack: Stack) -> Iterator[KeptAlive]:
 
 
 def seen(reply: Reply) -> tuple[object, ...]:
-    """Everything that a client is told, but for what differs between any two answers."""
+    """Everything that a client is told, except what differs between any two answers."""
     headers = [(name, value) for name, value in reply.headers.items() if name.lower() not in ("date", "x-request-id")]
     return reply.status, headers, reply.body
 
@@ -91,7 +91,7 @@ async def test_every_refused_log_in_takes_as_long_as_any_other(kept_alive: KeptA
 
 
 async def test_method_tells_an_answer_without_a_hash_from_one_with(kept_alive: KeptAlive, refused: Refused) -> None:
-    """A log-in that is refused before its password is looked at: what a careless look-up would do."""
+    """A login that is refused before its password is checked, as a careless look-up would do."""
     careful = refused["wrong password"].request(RFC6749)
     careless = {name: value for name, value in careful.items() if name != "password"}
     seconds = measure(

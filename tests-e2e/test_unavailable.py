@@ -1,4 +1,4 @@
-"""Services and the database that hang: what needs them is 503, what does not goes on, and nobody loses a token."""
+"""While a service or the database hangs, dependent requests get 503, others work, and nobody loses a token."""
 
 import asyncio
 import json
@@ -21,9 +21,9 @@ RECOVERY = 10.0
 # The gateway's limit for a verdict is one second; the rest is for a busy machine.
 VERDICT_WITHIN = 2.5
 GOES_ON_WITHIN = 2.0
-# auth-service waits ten seconds for a password to be checked: many may be waiting to be hashed.
+# auth-service waits ten seconds for a credential check: many may be waiting to be hashed.
 LOG_IN_WITHIN = 13.0
-# Four seconds for a statement, two for its connection to be given up, and for a log-in that at both services.
+# A statement may take four seconds and giving up its connection two; a login spends both at each service.
 POSTGRESQL_WITHIN = 14.0
 
 Held = dict[str, Tokens]
@@ -44,7 +44,7 @@ async def http(own_stack: testing.Stack) -> AsyncIterator[aiohttp.ClientSession]
 
 @pytest.fixture
 async def held(http: aiohttp.ClientSession) -> Held:
-    """The tokens of a client of each dialect, by its name; they are good."""
+    """The tokens of a client of each dialect, by its name, checked to be valid."""
     held = {driver.name: await driver.log_in(http) for driver in DRIVERS}
     for driver in DRIVERS:
         assert await driver.accepts(http, held[driver.name].access_token)
@@ -60,7 +60,7 @@ def refreshes(http: aiohttp.ClientSession, held: Held) -> Requests:
 
 
 def protected(http: aiohttp.ClientSession, held: Held) -> Requests:
-    """What needs a verdict of auth-service: its own routes and user-service's, with a token of each dialect."""
+    """Requests that need a verdict: to auth-service's own routes and user-service's, with a token of each dialect."""
     token = bearer(held[RFC6749.name].access_token)
     change = {"user": {"username": "renamed"}}
     passwords = {"current_password": "password", "password": "another password"}
@@ -92,12 +92,12 @@ def verified_by_bongo(http: aiohttp.ClientSession, user_id: int, token: str) -> 
 
 
 async def replies(requests: Requests) -> dict[str, Reply]:
-    """The replies to requests that are sent at once."""
+    """The replies to requests that are sent at the same time."""
     return dict(zip(requests, await asyncio.gather(*requests.values()), strict=True))
 
 
 def assert_unavailable(drivers: Iterable[Driver], by_name: dict[str, Reply]) -> None:
-    """503 in the dialect's own form, which says when to come back, and not what is broken."""
+    """Check for 503 in the dialect's own form, with the time to retry and no mention of the cause."""
     for driver in drivers:
         driver.assert_error(by_name[driver.name], 503, "temporarily_unavailable")
         assert int(by_name[driver.name].headers["Retry-After"]) >= 1
@@ -105,7 +105,7 @@ def assert_unavailable(drivers: Iterable[Driver], by_name: dict[str, Reply]) -> 
 
 
 def assert_problems(by_name: dict[str, Reply]) -> None:
-    """503 in the gateway's or user-service's form."""
+    """Check for 503 in the gateway's or user-service's form."""
     assert by_name
     for name, reply in by_name.items():
         assert reply.status == 503, (name, reply)
@@ -114,7 +114,7 @@ def assert_problems(by_name: dict[str, Reply]) -> None:
 
 
 async def recovered(http: aiohttp.ClientSession, held: Held) -> float:
-    """How long it took until clients log in again, in seconds; no token that was held through the outage is lost."""
+    """Seconds until clients can log in again; no token that was held through the outage is lost."""
 
     async def all_log_in() -> bool:
         return all(reply.status in (200, 201) for reply in (await replies(log_ins(http))).values())
@@ -154,7 +154,7 @@ async def test_without_user_service_only_log_ins_and_users_wait(
         assert_unavailable(DRIVERS, await refused_wrong)
         assert time.monotonic() - started < LOG_IN_WITHIN
         print(f"\nuser-service hangs: log-ins are refused after {time.monotonic() - started:.1f} s")
-    # It had waited in a process that stood still, which answers nothing that it was asked before.
+    # It had waited in a suspended process, which answers no request from before with anything but 503.
     assert_problem(await waiting, 503)
     print(f"user-service is back: log-ins work after {await recovered(http, held):.1f} s")
 
@@ -170,7 +170,7 @@ async def test_without_auth_service_no_token_is_judged(
         assert seconds < VERDICT_WITHIN
         assert not waiting.done()
         print(f"\nauth-service hangs: protected routes are 503 after {seconds:.1f} s")
-    assert_problems(await waiting)  # nothing that had waited is carried out: the token was not revoked either
+    assert_problems(await waiting)  # no waiting request is carried out: the token was not revoked either
     print(f"auth-service is back: log-ins work after {await recovered(http, held):.1f} s")
 
 
@@ -201,7 +201,7 @@ async def test_without_postgresql_nothing_is_refused_for_good(
         assert (await send(http, "GET", "/.well-known/jwks.json")).status == 200
         print(f"\nPostgreSQL hangs: the last request is refused after {seconds:.1f} s")
     print(f"PostgreSQL is back: log-ins work after {await recovered(http, held):.1f} s")
-    # What was not acknowledged may have been done or not; done again, it is done.
+    # An unacknowledged request may or may not have been carried out; repeated, it succeeds.
     assert (await post_json(http, "/api/v1/users", {"user": person})).status in (200, 409)
     await RFC6749.log_in(http, username=person["email"], password=person["password"])
     for reply in (await replies(managed(http, str(to_revoke.refresh_token)))).values():

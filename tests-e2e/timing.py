@@ -1,4 +1,4 @@
-"""Whether two kinds of request can be told apart by the time they take: shuffled pairs, one connection, ranks."""
+"""Tests whether two kinds of request differ in the time they take: shuffled, on one connection, compared by rank."""
 
 import bisect
 import gc
@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from exchange import FORM
 
 WARM_UP = 30
-# How far from 0.5 the chance may be that a random request of one kind takes longer than one of the other.
+# The largest accepted distance from 0.5 of the probability that one kind takes longer than the other.
 LEAST_MARGIN = 0.05
 
 Request = Callable[[], None]
@@ -36,7 +36,7 @@ class KeptAlive:
         response = self._connection.getresponse()
         response.read()
         assert response.status == status, response.status
-        if response.will_close:  # the gateway ends a connection after so many requests
+        if response.will_close:  # the gateway closes a connection after a number of requests
             self._connect()
         assert self._connection.sock is self._socket, "the connection was not kept"
 
@@ -45,7 +45,7 @@ class KeptAlive:
 
 
 def measure(requests: Mapping[str, Request], number: int) -> dict[str, list[float]]:
-    """The seconds that each of `number` requests of each kind takes, all kinds shuffled."""
+    """Seconds for each of `number` requests of each kind, with all kinds shuffled."""
     order = [kind for kind in requests for _ in range(number)]
     random.shuffle(order)
     for kind in order[:WARM_UP]:
@@ -70,16 +70,16 @@ def auc(first: list[float], second: list[float]) -> float:
 
 
 def margin(number: int) -> float:
-    """Two standard deviations of the AUC of two equal kinds with so many requests each; never below `LEAST_MARGIN`."""
+    """Two standard deviations of the AUC of two equal kinds with `number` requests each; at least `LEAST_MARGIN`."""
     return max(LEAST_MARGIN, 2 * math.sqrt((2 * number + 1) / 12) / number)
 
 
 def assert_alike(requests: Mapping[str, Request], control: str, number: int) -> None:
-    """No kind can be told from `control`.
+    """Check that no kind can be told from `control`.
 
-    The AUC of two equal kinds leaves the bounds by chance up to once in twenty times, with a sample of twice the size
-    once in 200. What looks different is therefore measured once more, with such a sample, and judged by that alone; two
-    kinds of which one is answered early are 0 or 1 in either.
+    The AUC of two equal kinds exceeds the bounds by chance at most once in twenty times; with a sample of twice the
+    size, once in 200 times. A kind that looks different is therefore measured once more, with such a sample, and judged
+    by that alone; if one of two kinds is answered early, the AUC is 0 or 1 in both samples.
     """
     others = [kind for kind in requests if kind != control]
     most = margin(number)

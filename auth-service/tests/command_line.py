@@ -1,4 +1,4 @@
-"""`python -m auth_service …` many times over in one process: importing it takes longer than most commands."""
+"""Runs `python -m auth_service …` many times in one process: importing it takes longer than most commands."""
 
 import asyncio
 import contextlib
@@ -47,19 +47,19 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """What a command printed that must have succeeded."""
+        """The JSON output of a command that must succeed and write nothing to standard error."""
         assert (self.status, self.errors) == (0, ""), self
         return json.loads(self.output)
 
     @property
     def warned_json(self) -> Any:
-        """The same of one that had something to say on standard error."""
+        """The JSON output of a command that must succeed but may write to standard error."""
         assert self.status == 0, self
         return json.loads(self.output)
 
     @property
     def refusal(self) -> str:
-        """The one line that a command refused with."""
+        """The single line on standard error of a command that was refused."""
         assert (self.status, self.output, self.errors.count("\n")) == (1, "", 1), self
         return self.errors.rstrip("\n")
 

@@ -1,4 +1,4 @@
-"""Migrated databases, user-service's double, and auth-service in this process or as processes of its own."""
+"""Migrated databases, a double of user-service, and auth-service in this process or in processes of its own."""
 
 import asyncio
 import contextlib
@@ -32,11 +32,11 @@ Start = Callable[..., Awaitable[Service]]
 
 @pytest.fixture(scope="session", autouse=True)
 def log() -> Iterator[io.StringIO]:
-    """What auth-service in this process has logged, as it does when it runs by itself."""
+    """The log of auth-service in this process, configured as when the service runs by itself."""
     written = io.StringIO()
     handlers = list(logging.root.handlers)
     configure_logs("auth-service", "debug", written)
-    structlog.configure(cache_logger_on_first_use=False)  # the loggers of modules outlive this stream
+    structlog.configure(cache_logger_on_first_use=False)  # module loggers outlive this stream
     yield written
     structlog.reset_defaults()
     logging.root.handlers = handlers
@@ -44,7 +44,7 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.fixture(scope="session")
 def template(create_database: Callable[..., str]) -> str:
-    """The name of a database to copy: migrated, with signing keys, and a client of each dialect."""
+    """The name of a template database: migrated, with signing keys and a client of each dialect."""
     url = create_database()
     asyncio.run(prepare(url))
     return urlsplit(url).path.removeprefix("/")
@@ -67,7 +67,7 @@ def private_database(create_database: Callable[..., str], template: str) -> Priv
 
 @pytest.fixture
 def database_url(private_database: PrivateDatabase) -> str:
-    """A database of this test's own, as the template was: emptied and filled again, which is faster than a copy."""
+    """A private database in the template's state. It is emptied and refilled, which is faster than a copy."""
     asyncio.run(private_database.restore())
     return private_database.url
 
@@ -79,7 +79,7 @@ def master_keys() -> str:
 
 @pytest.fixture(scope="session")
 def parties() -> dict[str, Party]:
-    """The client of each dialect that every database has."""
+    """The client of each dialect that is registered in every database."""
     return PARTIES
 
 
@@ -111,7 +111,7 @@ def settings(database_url: str, users: UserService) -> dict[str, str]:
         "issuer": ISSUER,
         "users_url": users.url,
         "throttle_exempt": "127.0.0.0/8",
-        "throttle_login_alarm": "1000000",  # what one test does to be refused is no alarm for the next
+        "throttle_login_alarm": "1000000",  # the refusals of one test must not raise an alarm in the next
     }
 
 
@@ -139,14 +139,14 @@ def start(database_url: str, users: UserService, aiohttp_client: AiohttpClient) 
 
 @pytest.fixture
 def eager_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Services that are started later in this process look after their keys without a pause to speak of."""
+    """Services started later in this process maintain their keys almost without pause."""
     for name in ("RELOAD_KEYS_EVERY", "ADVANCE_KEYS_EVERY"):
         monkeypatch.setattr(upkeep, name, 0.02)
 
 
 @pytest.fixture
 async def own_service(start: Start) -> Service:
-    """auth-service with a database of its own, for tests that let time pass or look at everything in it."""
+    """auth-service with a private database, for tests that let time pass or examine the whole database."""
     return await start()
 
 
@@ -158,7 +158,7 @@ async def shared_service(shared_database_url: str, http: aiohttp.ClientSession) 
 
 @pytest.fixture
 def service(shared_service: Service) -> Service:
-    """auth-service with a database that other tests use too; users are of each test's own."""
+    """auth-service with a database shared between tests; each test adds its own users."""
     shared_service.users.fault = shared_service.users.before_answer = None
     return shared_service
 
@@ -177,21 +177,21 @@ async def shared_cut_off_service(shared_relay: Relay, http: aiohttp.ClientSessio
 
 @pytest.fixture
 async def relay(shared_relay: Relay) -> AsyncIterator[Relay]:
-    """What stands between `cut_off_service` and its database, and can be cut."""
+    """The relay between `cut_off_service` and its database, which tests can cut."""
     yield shared_relay
     await shared_relay.restore()
 
 
 @pytest.fixture
 async def relay_of_own(database_url: str) -> AsyncIterator[Relay]:
-    """Between auth-service and this test's own database; the service has to be given its URL."""
+    """A relay to this test's private database; start the service with the relay's URL."""
     async with relaying(database_url) as relay:
         yield relay
 
 
 @pytest.fixture
 def cut_off_service(shared_cut_off_service: Service) -> Service:
-    """auth-service behind `relay`."""
+    """auth-service connected to its database through `relay`."""
     return shared_cut_off_service
 
 
@@ -199,7 +199,7 @@ def cut_off_service(shared_cut_off_service: Service) -> Service:
 async def counting(
     request: pytest.FixtureRequest, start: Start, redis: RedisServer
 ) -> Callable[..., Awaitable[tuple[Service, int]]]:
-    """Call with settings to start a service that counts in Redis, or in the process alone and half as much."""
+    """Call with settings to start a service that counts in Redis, or in its own process with half the budgets."""
 
     async def counting(**changed: Any) -> tuple[Service, int]:
         shared = {"redis_url": redis.url} if request.param == "together" else {}
@@ -225,7 +225,7 @@ async def start_process(
 
 @pytest.fixture(scope="module")
 async def shared_processes(shared_database_url: str, http: aiohttp.ClientSession) -> AsyncIterator[list[Process]]:
-    """Two auth-service processes over one database, which a module's tests may stop and continue."""
+    """Two auth-service processes over one database, which a module's tests may suspend and resume."""
     async with contextlib.AsyncExitStack() as stack:
         users = await stack.enter_async_context(UserService().listening())
         chosen = settings(shared_database_url, users)
@@ -240,7 +240,7 @@ async def shared_processes(shared_database_url: str, http: aiohttp.ClientSession
 async def shared_replicas(shared_database_url: str, http: aiohttp.ClientSession) -> AsyncIterator[list[Service]]:
     async with contextlib.AsyncExitStack() as stack:
         users = await stack.enter_async_context(UserService().listening())
-        # However many ask for one successor at once, there is only one: the bound on retries has tests of its own.
+        # Any number of concurrent requests gets the same single successor; other tests cover the limit on retries.
         chosen = settings(shared_database_url, users) | {"refresh_retries": "200"}
         started = [await stack.enter_async_context(process(chosen)) for _ in range(2)]
         await asyncio.gather(*(one.answers(http) for one in started))
@@ -249,21 +249,21 @@ async def shared_replicas(shared_database_url: str, http: aiohttp.ClientSession)
 
 @pytest.fixture
 def replicas(shared_replicas: list[Service]) -> list[Service]:
-    """Two auth-service processes over one database, which other tests use too."""
+    """Two auth-service processes over one database that other tests use too."""
     shared_replicas[0].users.fault = shared_replicas[0].users.before_answer = None
     return shared_replicas
 
 
 @pytest.fixture(scope="session")
 async def redis() -> AsyncIterator[RedisServer]:
-    """A Redis that tests share: whoever counts in it uses accounts and addresses of its own."""
+    """A Redis that tests share: each test that counts in it uses its own accounts and addresses."""
     async with redis_server() as redis:
         yield redis
 
 
 @pytest.fixture
 async def own_redis() -> AsyncIterator[RedisServer]:
-    """A Redis to break."""
+    """A Redis that a test may break."""
     async with redis_server() as redis:
         yield redis
 
@@ -284,7 +284,7 @@ async def shared_throttled(
 
 @pytest.fixture
 def throttled(shared_throttled: list[Process]) -> list[Service]:
-    """Two auth-service processes that count in one Redis, with the budgets as they are by default."""
+    """Two auth-service processes that count in one Redis, with the default budgets."""
     shared_throttled[0].service.users.fault = shared_throttled[0].service.users.before_answer = None
     return [one.service for one in shared_throttled]
 
@@ -297,7 +297,7 @@ async def shared_command_line() -> AsyncIterator[CommandLine]:
 
 @pytest.fixture
 def command(shared_command_line: CommandLine, own_service: Service) -> Callable[..., Awaitable[Ended]]:
-    """Call with the arguments of `python -m auth_service`; it works on `own_service`'s database."""
+    """Call with the arguments of `python -m auth_service`; the command uses the database of `own_service`."""
     chosen = {"database_url": own_service.database_url, "master_keys": MASTER_KEYS}
 
     async def run(*arguments: str, stdin: str = "", **changed: str) -> Ended:

@@ -1,4 +1,4 @@
-"""The databases that tests begin with: migrated, with a client registered for each dialect."""
+"""The initial databases of tests: migrated, with a client registered for each dialect."""
 
 import base64
 import secrets
@@ -19,7 +19,7 @@ from servicekit.postgres import connect
 from .service import Party, register
 
 MASTER_KEYS = "m1:" + base64.b64encode(secrets.token_bytes(32)).decode()
-# The id and the secret of the first example of doorkeeper-jwt's document.
+# The id and secret in the first example of doorkeeper-jwt's document.
 SAMPLE_ID = "6cc9b4059815bb7674e860a8c3dc4c58c9db63ac89f420e888e4e653af4305ca"
 SAMPLE_SECRET = "fb1e8c880cee7e76827a32d1368b0a68a6bf04e5493e8a2b6c03261a2e7a8b97"
 PARTIES = {
@@ -44,7 +44,7 @@ TABLES = ("clients", "sessions", "access_tokens", "user_epochs", "global_epoch",
 
 
 class PrivateDatabase:
-    """A database that one test after the other has to itself."""
+    """A database that tests use one after another, each alone."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -66,7 +66,7 @@ class PrivateDatabase:
 
 
 async def prepare(url: str) -> None:
-    """Fill an empty one."""
+    """Fill an empty database."""
     await migrations.migrate(url, DIRECTORY)
     keyring = Keyring(parse_master_keys(MASTER_KEYS))
     async with connect(url, pool_size=1, unavailable=UnavailableError) as database:

@@ -1,4 +1,4 @@
-"""Guesses at passwords, each from where no other test comes from."""
+"""Password guesses, each from an address that no other test uses."""
 
 import itertools
 from collections import Counter
@@ -9,20 +9,20 @@ _numbers = itertools.count(1)
 
 
 def unique():
-    """A number that no other test has."""
+    """A number that no other test gets."""
     return next(_numbers)
 
 
 def address():
-    """An IPv4 address in a /24 that no other test comes from."""
+    """An IPv4 address in a /24 that no other test uses."""
     number = unique()
     return f"{203 + number // 65536}.{number // 256 % 256}.{number % 256}.7"
 
 
 class Number:
-    """A phone number without its `+` that may be read as two: a login for each reading, and one for the `bare` number.
+    """A phone number without its `+` that has two readings: a login for each, and one for the `bare` number.
 
-    `taken` are those of the two readings, 0 and 1, that are a user's.
+    `taken` lists the readings, 0 and 1, that belong to a user.
     """
 
     def __init__(self, service, *taken):

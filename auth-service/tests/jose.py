@@ -1,4 +1,4 @@
-"""Tokens as an attacker writes them, and as only the holder of the server's keys could."""
+"""Tokens that an attacker could write, and tokens that only the holder of the server's keys could sign."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def decode(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def encode(header: dict[str, Any] | str, claims: dict[str, Any] | str, algorithm: str, key: Any) -> str:
-    """A JWS over exactly this header and these claims; as text where JSON objects cannot hold them."""
+    """A JWS with exactly this header and these claims; pass text for what JSON objects cannot express."""
     parts = [part if isinstance(part, str) else json.dumps(part) for part in (header, claims)]
     signed = ".".join(base64url(part.encode()) for part in parts)
     if algorithm == "none":
@@ -36,7 +36,7 @@ def encode(header: dict[str, Any] | str, claims: dict[str, Any] | str, algorithm
 
 
 async def server_keys(service: Service, purpose: str = ACCESS) -> dict[str, tuple[str, Any]]:
-    """The active key of each algorithm as (kid, private key): what is signed with it was signed by the server."""
+    """The server's active key of each algorithm as (kid, private key)."""
     keyring = Keyring(parse_master_keys(service.master_keys))
     async with connect(service.database_url, pool_size=1, unavailable=UnavailableError) as database:
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
@@ -45,7 +45,7 @@ async def server_keys(service: Service, purpose: str = ACCESS) -> dict[str, tupl
 
 
 def public_spellings(private: Any) -> dict[str, bytes]:
-    """Everything that a public key may be mistaken for a secret as."""
+    """All encodings of a public key that a verifier might use as an HMAC secret."""
     public = private.public_key()
     info = serialization.PublicFormat.SubjectPublicKeyInfo
     pem = public.public_bytes(serialization.Encoding.PEM, info)
@@ -65,7 +65,7 @@ def public_spellings(private: Any) -> dict[str, bytes]:
 
 
 def another_spelling(token: str) -> str:
-    """The token with a last character that decodes to the same bytes."""
+    """The token with a different last character that decodes to the same bytes."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     changed = token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
     padding = "=" * (-len(token.rpartition(".")[2]) % 4)

@@ -21,7 +21,7 @@ COMMAND = (sys.executable, "-m", "auth_service")
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This process's environment with these settings, under their names in the environment, and no others."""
+    """This process's environment with only these settings, under the names of their environment variables."""
     ours = ("AUTH_", "SECRETS_DIR", "REDIS_URL")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return inherited | {variable(Settings, name): value for name, value in settings.items()}
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 class Process:
-    """`python -m auth_service serve` on a free port, its output in a file."""
+    """`python -m auth_service serve` on a free port, with its output in a file."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, output: Path) -> None:
         self._process = process
@@ -47,7 +47,7 @@ class Process:
         return self._output.read_text()
 
     async def answers(self, http: aiohttp.ClientSession) -> None:
-        """Wait until it serves."""
+        """Wait until the process serves requests."""
 
         async def healthy() -> bool:
             assert self._process.returncode is None, self.output
@@ -59,7 +59,7 @@ class Process:
         await eventually(healthy)
 
     async def says(self, event: str) -> None:
-        """Wait until it has logged `event`."""
+        """Wait until the process has logged `event`."""
 
         async def output() -> str:
             return self.output
@@ -68,7 +68,7 @@ class Process:
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """Have it stand still for as long as the context lasts."""
+        """Suspend the process for as long as the context lasts."""
         self._process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -81,7 +81,7 @@ class Process:
         await self._process.wait()
 
     async def stop(self) -> int:
-        """End it as an operator does; returns its exit status."""
+        """Stop the process as an operator does; returns its exit status."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self._process.wait(), PATIENCE)
@@ -102,7 +102,7 @@ async def process(settings: dict[str, str]) -> AsyncIterator[Process]:
 
 
 async def run(*arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Run a command to its end: exit status, standard output, standard error."""
+    """Run a command to completion: exit status, standard output, standard error."""
     started = await asyncio.create_subprocess_exec(
         *COMMAND,
         *arguments,

@@ -1,4 +1,4 @@
-"""The samples of `examples/proxies/`, each run by the program that it is for, where that is installed."""
+"""The samples in `examples/proxies/`, each run by its own program if that is installed."""
 
 import asyncio
 import contextlib
@@ -15,17 +15,17 @@ from .serving import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLES = REPOSITORY / "examples" / "proxies"
-# Where Debian keeps what only root uses, and where `make bench-gateway` puts Envoy.
+# Debian's directories for root's programs, and the directory where `make bench-gateway` puts Envoy.
 _PLACES = ("/usr/sbin", *map(str, REPOSITORY.glob(".bench/envoy/lib/python*/site-packages/envoy/_bin")))
 _SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), *_PLACES))
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A program and its sample: `files`, of which `command` starts the first.
+    """A program and its sample `files`; `command` starts the program with the first of them.
 
-    `changes` are what a test needs: less patience with auth-service, and nothing outside its own directory.
-    `relays_denials`: the whole answer of auth-service reaches the client, not only its status and challenge.
+    `changes` adapt the sample to the test: shorter timeouts for auth-service, and nothing outside the test's directory.
+    `relays_denials`: the client gets auth-service's whole answer, not only its status and challenge.
     """
 
     program: str
@@ -40,7 +40,7 @@ class Proxy:
 
     @contextlib.asynccontextmanager
     async def started(self, directory: Path, auth: int, orders: int) -> AsyncIterator[str]:
-        """Its URL. auth-service and the company's service are at these ports."""
+        """Run the proxy and yield its URL. auth-service and the company's service listen on the given ports."""
         port, second = free_port(), free_port()
         changes = {
             "8088": port,
@@ -73,7 +73,7 @@ class Proxy:
 
 
 def _addresses(host: str, port: int, actual: int) -> dict[str, str]:
-    """Replacements for an address of a sample, by the ways it is written there: in a URL, and as Envoy does."""
+    """Replacements for an address in a sample, for each way it is written: as in a URL, and as in Envoy's file."""
     return {
         f"{host}:{port}": f"127.0.0.1:{actual}",
         f"address: {host}, port_value: {port}": f"address: 127.0.0.1, port_value: {actual}",
@@ -81,7 +81,7 @@ def _addresses(host: str, port: int, actual: int) -> dict[str, str]:
 
 
 async def _answers(url: str, process: asyncio.subprocess.Process, said: Callable[[], str]) -> None:
-    """Wait until it refuses a request without a token."""
+    """Wait until the proxy refuses a request without a token."""
 
     async def answers() -> bool:
         assert process.returncode is None, said()
@@ -98,7 +98,7 @@ _TEMPORARY = "".join(
 )
 
 PROXIES = (
-    Proxy(  # its workers are nobody otherwise, who may not enter a directory of root's
+    Proxy(  # otherwise its workers run as nobody, who may not enter root's directories
         "nginx",
         ["nginx.conf"],
         lambda file: ["-c", file, "-g", f"daemon off; user root; pid {file.parent}/pid; error_log stderr;"],

@@ -1,4 +1,4 @@
-"""A real Redis on a free port, to be broken."""
+"""A real Redis on a free port, which tests may break."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from dev.redis import command, executable, url
 from .processes import free_port
 from .serving import eventually
 
-GONE = -2  # PTTL's answer where there is no key
+GONE = -2  # PTTL's answer if the key does not exist
 
 
 class RedisServer:
@@ -46,7 +46,7 @@ class RedisServer:
         await self._process.wait()
 
     async def lifetimes(self) -> dict[str, int]:
-        """Milliseconds left of each key; -1 for one that stays for ever. A key may go between the two questions."""
+        """Milliseconds left for each key; -1 if it never expires. A key may expire between the two commands."""
         lifetimes = {key: await self.client.pttl(key) for key in await self.client.keys("*")}
         return {key: lifetime for key, lifetime in lifetimes.items() if lifetime != GONE}
 

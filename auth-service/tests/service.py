@@ -1,4 +1,4 @@
-"""A running auth-service, and what a test asks of it."""
+"""A running auth-service, and the requests that tests send to it."""
 
 import asyncio
 import secrets
@@ -20,10 +20,10 @@ from servicekit.postgres import Database, connect
 from .user_service_double import User, UserService
 
 ISSUER = "https://parley.example"
-REFRESHING = ("rfc6749", "doorkeeper_jwt", "doorkeeper", "cubux", "passport")  # the dialects that have refresh tokens
+REFRESHING = ("rfc6749", "doorkeeper_jwt", "doorkeeper", "cubux", "passport")  # the dialects with refresh tokens
 LOGIN = {"doorkeeper": "login", "bongo": "phone_number"}
 PATHS = {"cubux": "/oauth2/token", "bongo": "/api/oauth/access-token/v1/"}
-# Every column that holds a time, but for those that nothing is decided by.
+# All columns with times, except those that decide nothing.
 TIMES = {
     "clients": ("created_at", "former_secret_expires_at"),
     "sessions": (
@@ -35,7 +35,7 @@ TIMES = {
 
 @dataclass(frozen=True)
 class Party:
-    """A registered client, and how it speaks."""
+    """A registered client and its dialect."""
 
     client_id: str
     secret: str | None
@@ -51,7 +51,7 @@ class Party:
 
 
 async def register(database: Database, keyring: Keyring, party: Party, default_for: str | None, **given: Any) -> None:
-    """Register a client as `clients add` does: what is not given is the dialect's default."""
+    """Register a client as `clients add` does: values not given are the dialect's defaults."""
     dialect = DIALECTS[party.dialect]
     chosen = {
         "grant_types": dialect.defaults.grant_types,
@@ -98,7 +98,7 @@ class Reply(msgspec.Struct):
 
 
 class Service:
-    """`url` is that of one process; others may serve the same database."""
+    """`url` is the address of one process; others may serve the same database."""
 
     def __init__(
         self, url: str, database_url: str, master_keys: str, users: UserService, http: aiohttp.ClientSession
@@ -139,7 +139,7 @@ class Service:
             await connection.close()
 
     async def age(self, seconds: float) -> None:
-        """Let time pass: every clock is the database's, so every time in it is moved back."""
+        """Let time pass: every clock is the database's, so all times in the database are moved back."""
         for table, columns in TIMES.items():
             moved = ", ".join(f"{column} = {column} - $1::interval" for column in columns)
             await self.rows(f"UPDATE {table} SET {moved}", timedelta(seconds=seconds))
@@ -147,7 +147,7 @@ class Service:
     async def register(
         self, dialect: str, *, public: bool = False, default_for: str | None = None, **given: Any
     ) -> Party:
-        """A client that no other test has."""
+        """Register a client that no other test uses."""
         secret = None if public else secrets.token_hex(32)
         party = Party(f"client-{secrets.token_hex(4)}", secret, dialect)
         keyring = Keyring(parse_master_keys(self.master_keys))
@@ -157,5 +157,5 @@ class Service:
 
 
 async def at_once(*requests: Any) -> list[Reply]:
-    """Send all of them at the same time."""
+    """Send all requests at the same time."""
     return await asyncio.gather(*requests)

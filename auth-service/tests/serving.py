@@ -1,4 +1,4 @@
-"""Waiting for what must come about."""
+"""Polling for a condition."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def eventually(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool] = bool) -> T:
-    """Look until what is seen is what is wanted, and return it; fail when it is not in half a minute."""
+    """Poll until the value is the wanted one, and return it; fail after half a minute."""
     deadline = time.monotonic() + PATIENCE
     while not wanted(seen := await look()):
         assert time.monotonic() < deadline, f"still {seen!r}"

@@ -1,7 +1,8 @@
-"""A model of sessions against the real database: whatever clients, thieves, operators and time do, in any order.
+"""A model of sessions, checked against the real database: actions of clients, thieves and operators in any order.
 
-What must hold: one successor per refresh token; nothing that has ended verifies again; an access token is worth as
-much as its session; the grace is for the predecessor alone, and counts from the first rotation.
+It must hold that each refresh token has one successor; that nothing verifies again after it has ended; that an access
+token is accepted for as long as its session lives; and that the grace period applies only to the predecessor, counted
+from the first rotation.
 """
 
 import secrets
@@ -49,18 +50,18 @@ from servicekit.throttling.throttle import Throttle
 
 from .service import ISSUER, Party, register
 
-# Throttles are no part of the model: every request comes from where nothing is counted.
+# The model leaves out throttling: every request comes from an exempt address.
 EXEMPT = "192.0.2.1"
 _ONCE = Window(1, 1)
 _GUESSES = guess_budgets("guess", pair=_ONCE, network=_ONCE, free=1, row=2)
 BUDGETS = Budgets(_GUESSES, _GUESSES, _ONCE, _ONCE)
 
 GRACE = 3_000
-REFRESHES = RefreshLimits(GRACE, retries=1_000, rotations=Window(1_000, 1))  # no part of the model either
+REFRESHES = RefreshLimits(GRACE, retries=1_000, rotations=Window(1_000, 1))  # the model leaves these out too
 DAY = 86_400
 ACCESS, IDLE, SESSION = 90_000, 360_000, 2_000_000
-# Small enough for several to pass within the grace, large enough to pass every lifetime, and so coarse that what a
-# test takes makes no difference.
+# Small enough that several fit into the grace period, large enough to exceed every lifetime, and so coarse that the
+# test's own running time makes no difference.
 PASSING = st.sampled_from([0, 0, 100, 1_300, 2_500, 4_000, 100_000, 500_000])
 AGE = """
     UPDATE sessions SET created_at = created_at - $2::interval, rotated_at = rotated_at - $2::interval,
@@ -76,12 +77,12 @@ AGE_TOKENS = """
 """
 
 
-# What ends sessions waits for a few rotations: those that have ended show little more.
+# Rules that end sessions wait for a few rotations: an ended session has little more to show.
 rare = precondition(lambda self: self.rotations % 4 == 3)
 
 
 class KnownUsers:
-    """The port `Users`: everybody's password is right, and true for the epoch that is the user's now."""
+    """The port `Users`: every password is right, and the answer carries the user's current epoch."""
 
     def __init__(self) -> None:
         self.epochs: dict[int, int] = {}
@@ -208,7 +209,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(login=logins, after=PASSING, steps_back=st.integers(1, 3))
     def present_a_spent_token(self, login: Login, after: int, steps_back: int) -> None:
-        """The predecessor within its grace gets the same successor; anything older, or later, was stolen."""
+        """The predecessor gets the same successor within its grace period; any other spent token counts as stolen."""
         self.time_passes(after)
         if steps_back >= len(login.refresh_tokens):
             return
@@ -224,7 +225,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(login=logins)
     def present_as_another_client(self, login: Login) -> None:
-        """It gets nothing, and does no harm."""
+        """The request is refused and does no harm."""
         other = next(client_id for client_id in self.client_ids.values() if client_id != login.client_id)
         request = TokenRequest(grant_type="refresh_token", refresh_token=login.refresh_tokens[-1])
         with pytest.raises(InvalidGrantError):
@@ -234,13 +235,13 @@ class Sessions(RuleBasedStateMachine):
     @rule()
     def tidy(self) -> None:
         self.run(tidy_tables(self.database, DeadSessions(self.database)))
-        for login in self.known:  # a day after its idle time; its access tokens, whose clock this is not, are older
+        for login in self.known:  # a day after its idle time; its access tokens, which have their own clock, are older
             login.over = login.over or self.now - login.refreshed > ACCESS + IDLE + DAY
 
     @rare
     @rule(login=logins, by_refresh_token=st.booleans())
     def revoke(self, login: Login, by_refresh_token: bool) -> None:
-        """By either kind of token; an access token that is worth nothing any more names no session."""
+        """Revoke by either kind of token; an access token that is no longer accepted does not identify a session."""
         token, expires = login.access_tokens[-1]
         client = self.run(self.clients.fresh(login.client_id))
         self.run(self.verifier.revoke(login.refresh_tokens[-1] if by_refresh_token else token, client))
@@ -251,7 +252,7 @@ class Sessions(RuleBasedStateMachine):
     @rare
     @rule(login=logins, keeps=st.booleans(), told_twice=st.booleans())
     def change_password(self, login: Login, keeps: bool, told_twice: bool) -> None:
-        """Ends every session of the user, but for the one that changed it where it was alive."""
+        """End every session of the user, except the one that made the change if it was alive."""
         self.users.epochs[login.user_id] += 1
         epoch, kept = self.users.epochs[login.user_id], session_name(login.session_id) if keeps else None
         event = UserEvent(secrets.randbits(40), "sessions_ended", login.user_id, epoch, kept, None)
@@ -263,7 +264,7 @@ class Sessions(RuleBasedStateMachine):
     @rare
     @rule()
     def end_every_session(self) -> None:
-        """As after a backup was restored."""
+        """End all sessions, as after a backup was restored."""
         self.run(self.endings.end(EverySession(restored=True), EndedBy.OPERATOR, Reason.RESTORED))
         for login in self.known:
             login.over = True
@@ -271,7 +272,7 @@ class Sessions(RuleBasedStateMachine):
     @rare
     @rule(login=logins)
     def disable_the_client_for_a_while(self, login: Login) -> None:
-        """Behind the back of the process that remembers the registration. What it refuses meanwhile is not lost."""
+        """Another process disables the client, while this one has it cached. Tokens refused meanwhile are not lost."""
         elsewhere = PostgresClients(self.database, self.keyring)
         self.run(elsewhere.set_disabled(login.client_id, True))
         assert not self._verifies(login.access_tokens[-1][0])

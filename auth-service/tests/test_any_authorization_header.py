@@ -1,4 +1,4 @@
-"""`/verify-token` answers any Authorization header with 200 or 401: that is all that nginx's auth_request knows."""
+"""`/verify-token` answers every Authorization header with 200 or 401, all that nginx's auth_request knows."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -7,7 +7,7 @@ import pytest
 
 
 async def raw_statuses(service, *requests: bytes) -> list[int]:
-    """The status of each request, sent as these bytes on a connection of its own."""
+    """The status of each request, sent as these bytes on its own connection."""
 
     async def send(request: bytes) -> int:
         reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(service.url).port)
@@ -53,7 +53,7 @@ async def test_whatever_else_stands_there_is_denied(service, token):
     values += [b"Bearer " + token.upper(), b"Bearer %00", b'Bearer "' + token + b'"', b"Bearer " + b"." * 8000]
     values += [b"Bearer " + b"a" * 8000, b"Bearer " + b"a" * 9 * 1024, b"Bearer " + b"a" * 15 * 1024]
     wanted = [401] * len(values)
-    wanted[8] = 200  # white space at the end of a header is no part of it (RFC 9110 section 5.5)
+    wanted[8] = 200  # trailing white space is not part of a header's value (RFC 9110 section 5.5)
     assert await raw_statuses(service, *(asking(b"Authorization: " + value) for value in values)) == wanted
 
 
@@ -74,7 +74,7 @@ async def test_a_token_anywhere_else_is_not_looked_at(service, token):
 
 async def test_a_proxy_has_to_limit_what_it_sends(service, token):
     good = b"Authorization: Bearer " + token
-    most = [good, *(b"X-%d: x" % number for number in range(126))]  # and Host
+    most = [good, *(b"X-%d: x" % number for number in range(126))]  # plus Host
     assert await raw_statuses(service, asking(*most), asking(*most, b"X: x"), asking(b"X: " + b"x" * 17_000)) == [
         200,
         400,

@@ -1,4 +1,4 @@
-"""Who a client says it is: HTTP Basic or the body, one at a time, and never a reason why not."""
+"""Client authentication: HTTP Basic or the body, never both, and a refusal never gives the reason."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ def basic(client_id: str, secret: str) -> dict[str, str]:
 
 
 async def rotate_secret(service, party):
-    """As `clients rotate-secret` does it."""
+    """Rotate the secret as `clients rotate-secret` does."""
     new = secrets.token_hex(32)
     async with connect(service.database_url, pool_size=1, unavailable=UnavailableError) as database:
         clients = PostgresClients(database, Keyring(parse_master_keys(service.master_keys)))
@@ -65,7 +65,7 @@ async def test_a_secret_may_hold_any_character(own_service):
 
 @pytest.mark.parametrize("value", ["Zm9v", "Og==", "OnNlY3JldA==", "%%%", "Zm9vOmJhcg=", "", "/////w==", "JWZmOmE="])
 async def test_basic_credentials_that_cannot_be_read_are_no_client(service, value):
-    """No colon, no id, not base64, not UTF-8."""
+    """Credentials without a colon, without an id, not in base64, or not in UTF-8 are refused."""
     form = {"grant_type": "client_credentials"}
     reply = await service.request("POST", TOKEN, data=form, headers={"Authorization": f"Basic {value}"})
     assert reply.error == (401, "invalid_client")
@@ -73,7 +73,7 @@ async def test_basic_credentials_that_cannot_be_read_are_no_client(service, valu
 
 
 async def test_unknown_client_and_wrong_secret_are_the_same(service, parties):
-    """In the words of RFC 6749, which an unknown client is answered in."""
+    """An unknown client gets errors in the words of RFC 6749."""
     form = {"grant_type": "client_credentials"}
     pairs = [(parties["rfc6749"].client_id, "wrong"), (parties["rfc6749"].client_id, ""), ("unknown", "wrong")]
     replies = [await service.request("POST", TOKEN, data=form, headers=basic(*pair)) for pair in pairs]

@@ -1,4 +1,4 @@
-"""Registrations that are changed and removed, seen on replicas that remember them as they were."""
+"""Registrations are changed and removed while replicas still have them cached."""
 
 import pytest
 
@@ -74,7 +74,7 @@ async def test_a_path_goes_over_to_another_client_at_once(command, both, parties
     assert taken.refusal == "a client is the default for this path already"
     assert (await command("clients", "update", "mobile", "--default-for", "")).status == 0
     assert (await command("clients", "update", "MY_CLIENT_ID", "--default-for", "/oauth/token")).status == 0
-    assert (await both[1].login(parties["doorkeeper"], user)).status == 200  # where it is remembered as it is now
+    assert (await both[1].login(parties["doorkeeper"], user)).status == 200  # it caches the current registration
     assert await dialects() == ["MY_CLIENT_ID", "MY_CLIENT_ID"]
 
 
@@ -158,7 +158,7 @@ async def test_nothing_of_a_removed_client_comes_back_with_its_id(command, both,
 
 
 async def test_a_client_can_be_added_again_in_another_dialect(command, both, parties):
-    """Replicas that remember it answer the first request in the words of its new dialect."""
+    """Replicas that have the former registration cached answer the first request in the new dialect's words."""
     party, user = parties["passport"], both[0].users.add()
     assert [(await replica.login(party, user)).status for replica in both] == [200, 200]
     assert (await command("clients", "remove", "1", "--yes")).status == 0
@@ -173,7 +173,7 @@ async def test_a_client_can_be_added_again_in_another_dialect(command, both, par
 
 
 async def test_the_secret_of_a_removed_client_is_not_that_of_the_next(command, both, parties):
-    """Not even where the first one is remembered, with a version that the second one might have."""
+    """The former secret is refused even if the former client is cached with a version that the new one could have."""
     party = parties["rfc6749"]
     assert [reply.status for reply in await replies(both, party, "client_credentials")] == [200, 200]
     assert (await command("clients", "remove", "web", "--yes")).status == 0

@@ -1,4 +1,4 @@
-"""Secrets that operators choose, replace, and let overlap: who is accepted with which, on every replica."""
+"""Secrets that operators choose, replace and let overlap: every replica accepts the right ones."""
 
 import jwt
 import pytest
@@ -14,7 +14,7 @@ BEFORE = """
 
 @pytest.fixture
 def rotate(command, replicas):
-    """Call with a client and options to give it another secret while both replicas serve."""
+    """Call with a client and options to rotate its secret while both replicas serve."""
 
     async def rotate(party, *options):
         arguments = ("clients", "rotate-secret", party.client_id, "--json", *options)
@@ -81,7 +81,7 @@ async def test_show_says_until_when_both_hold(command, own_service, start, parti
 
 
 async def test_a_token_is_signed_with_the_secret_that_was_proved_for_it(replicas, rotate):
-    """So that each holder of a secret can check what it gets, whichever of the two it has by now."""
+    """Each holder of a secret can check the tokens it gets, with the former secret as with the new one."""
     old = await replicas[0].register(
         "doorkeeper_jwt",
         grant_types_without_secret=frozenset({"password"}),
@@ -99,7 +99,7 @@ async def test_a_token_is_signed_with_the_secret_that_was_proved_for_it(replicas
 
 
 async def test_a_secret_replaced_by_the_version_before_ends_both(replicas, rotate):
-    """It knows nothing of former secrets, and may be in use during an update or after a step back."""
+    """The previous version knows nothing of former secrets, and may run during an update or after a rollback."""
     first = await replicas[0].register("rfc6749")
     second = await rotate(first, "--overlap", "24h")
     await replicas[0].rows(BEFORE, first.client_id, GOOD.encode())

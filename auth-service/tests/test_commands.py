@@ -1,4 +1,4 @@
-"""What operators do on the command line, seen on a service that was running all along."""
+"""Operators' commands, and their effect on a service that was running all along."""
 
 import json
 import re
@@ -244,7 +244,7 @@ async def test_a_store_that_cannot_be_opened_is_one_line(command, own_service):
     assert "run `python -m auth_service migrate`" in (await command("clients", "list", database_url=empty)).refusal
     other = {"master_keys": "other:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="}
     rotation = await command("keys", "rotate", "--now", **other)
-    assert rotation.status == 0  # it encrypts under the key it has, and decrypts nothing
+    assert rotation.status == 0  # it encrypts with its own key and decrypts nothing
     client_id = (await own_service.rows("SELECT client_id FROM clients WHERE secret_ciphertext IS NOT NULL"))[0][0]
     refused = await command("clients", "rotate-secret", client_id, **other)
     assert refused.refusal == f"AUTH_MASTER_KEYS: no master key for client secret {client_id}"

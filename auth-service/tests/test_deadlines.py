@@ -16,7 +16,7 @@ async def answered_late(relay, request, containing, after=0):
 
 @pytest.fixture
 async def held(start, relay_of_own):
-    """auth-service over a database of its own, behind a relay."""
+    """auth-service with a private database, behind a relay."""
     return await start(database_url=relay_of_own.database_url, database_pool_size="1")
 
 

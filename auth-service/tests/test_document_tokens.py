@@ -1,4 +1,4 @@
-"""The two sample tokens of doorkeeper-jwt's document are written and read by the code that signs ours."""
+"""The code that reads and writes our own tokens also handles the two sample tokens of doorkeeper-jwt's document."""
 
 import hashlib
 
@@ -66,7 +66,7 @@ def test_the_same_facts_are_signed_to_the_same_bytes(sample):
 
 
 async def test_a_sample_token_that_was_not_issued_here_is_refused(service, sample):
-    """Although the first one's client is registered with its id and its secret."""
+    """They are refused although the first token's client is registered with the sample's id and secret."""
     assert await service.verdict(sample[4]) == 401
 
 

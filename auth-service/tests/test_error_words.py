@@ -1,4 +1,4 @@
-"""Every error of the core leaves in every dialect's own words, with the status and the headers it must have."""
+"""Every error of the core is rendered in each dialect's own words, with the status and headers that it must have."""
 
 import re
 
@@ -31,7 +31,7 @@ STATUSES = {
     "too_many_requests": 429,
     "temporarily_unavailable": 503,
 }
-# What a dialect's document has otherwise: (status, code).
+# Deviations in the dialects' documents: (status, code).
 LITERAL = {
     ("doorkeeper", "invalid_grant"): (401, "invalid_grant"),
     ("bongo", "invalid_grant"): (401, "unauthorized"),

@@ -1,4 +1,4 @@
-"""Access tokens that nobody may be let in with, whatever they are signed with."""
+"""Forged access tokens are refused, whatever they are signed with."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ ALGORITHMS = {"rfc6749": "ES256", "passport": "RS256", "bongo": "HS256"}
 
 @pytest.fixture(params=JWT_DIALECTS)
 async def genuine(request, service, parties):
-    """A token of each dialect whose tokens are JWTs, in turn; it verifies before and after the attack."""
+    """A token of each JWT dialect in turn; it verifies before and after the attack."""
     token = (await service.login(parties[request.param], service.users.add())).access
     assert await service.verdict(token) == 200
     yield token
@@ -23,7 +23,7 @@ async def genuine(request, service, parties):
 
 
 async def issued_long_ago(service, party):
-    """Header and claims of a token of this client. No key that is still unknown can have signed what is that old."""
+    """Header and claims of this client's token, with an `iat` too old for a key that the service has yet to read."""
     header, claims = decode((await service.login(party, service.users.add())).access)
     return header, claims | {"iat": claims["iat"] - 3600}
 
@@ -50,12 +50,12 @@ async def test_an_unsigned_token_is_refused(service, genuine):
 
 
 async def test_a_client_s_secret_forges_nothing(service, parties):
-    """Whoever holds the secret can sign what looks just like a token: only what was issued is accepted."""
+    """The holder of the secret can sign something just like a token, but only issued tokens are accepted."""
     party = parties["doorkeeper_jwt"]
     genuine = (await service.login(party, service.users.add())).access
     header, claims = decode(genuine)
     secret = party.secret.encode()
-    assert encode(header, claims, "HS512", secret) != genuine  # the same claims in other white space
+    assert encode(header, claims, "HS512", secret) != genuine  # the same claims with other white space
     jwt.decode(encode(header, claims, "HS512", secret), secret, algorithms=["HS512"])
     await assert_refused(
         service,
@@ -85,7 +85,7 @@ async def test_a_public_key_is_no_secret(service, parties, algorithm):
 
 
 async def test_every_algorithm_has_its_own_keys(service, parties):
-    """A real signature of one key under the name of another key, or of another algorithm, is worth nothing."""
+    """A valid signature by one key is refused under the name of another key or algorithm."""
     keys = await server_keys(service)
     for dialect, algorithm in ALGORITHMS.items():
         header, claims = await issued_long_ago(service, parties[dialect])
@@ -99,7 +99,7 @@ async def test_every_algorithm_has_its_own_keys(service, parties):
 
 
 async def test_what_the_server_signed_says_what_it_is(service, parties):
-    """Signed by the server's own key, but not as an access token of this issuer (RFC 9068 section 4)."""
+    """Tokens that the server's own key signed, but not as an access token of this issuer (RFC 9068 section 4)."""
     kid, private = (await server_keys(service))["ES256"]
     header, claims = decode((await service.login(parties["rfc6749"], service.users.add())).access)
 

@@ -1,4 +1,4 @@
-"""Forged refresh tokens die before the database is asked: with the database away they are refused all the same."""
+"""Forged refresh tokens are refused before the database is queried, even while it is away."""
 
 import base64
 
@@ -9,7 +9,7 @@ from .service import REFRESHING
 
 
 def flipped(token: str, bit: int) -> str:
-    """The token of the same spelling whose bytes differ in one bit."""
+    """The token with one bit of its bytes flipped, in the same encoding."""
     is_hex = all(character in "0123456789abcdef" for character in token)
     raw = bytearray(bytes.fromhex(token) if is_hex else base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     raw[bit // 8] ^= 1 << bit % 8
@@ -54,7 +54,7 @@ async def test_another_spelling_is_refused(service, parties, dialect):
 
 
 async def test_a_number_beyond_the_session_s_is_refused(service, parties):
-    """As after the database was restored from a backup: the token is ours, but the session has not come so far."""
+    """After a restore from a backup, a genuine token may have a counter that the session has not reached yet."""
     party = parties["rfc6749"]
     login = await service.login(party, user := service.users.add())
     ahead = await service.refresh(party, login.refresh)

@@ -1,4 +1,4 @@
-"""Every session ends at once, by one row; what is opened afterwards lives."""
+"""One row ends every session at once; sessions opened afterwards live."""
 
 import asyncio
 
@@ -95,7 +95,7 @@ async def test_no_login_or_refresh_that_it_races_is_left_alive(command, own_serv
 
 
 async def test_a_registration_from_before_a_restore_is_not_remembered(command, own_service, parties):
-    """A process that lived through the restore knows versions that the restored registrations come to have again."""
+    """A process that kept running during the restore has cached versions that the registrations will reach again."""
     party, user = parties["passport"], own_service.users.add()
     stale = await own_service.rows("SELECT * FROM clients WHERE client_id = $1", party.client_id)
     assert (await command("clients", "rotate-secret", party.client_id, "--secret", "of the time since")).status == 0

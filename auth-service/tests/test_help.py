@@ -1,4 +1,4 @@
-"""Every command explains itself and says its version, wherever it is typed: none of it needs settings."""
+"""Every command shows its help and version at every level, without any settings."""
 
 import pytest
 

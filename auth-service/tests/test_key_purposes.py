@@ -1,6 +1,6 @@
 """A key has one purpose: access tokens or internal tokens. The previous version has one ES256 key for both.
 
-During an update both versions run over the same database, and neither refuses what the other has signed.
+During an update both versions run over the same database, and each accepts the tokens that the other has signed.
 """
 
 import asyncpg
@@ -15,8 +15,8 @@ from .serving import eventually
 
 pytestmark = pytest.mark.usefixtures("eager_upkeep")
 
-# What the previous version does when a key's time has come, and when one is made.
-# The two statements are one transaction, as they were in the previous version: an active key is always there.
+# The previous version's statements for activating and creating a key.
+# It runs the two updates in one transaction, so that there always is an active key.
 ACTIVATE_BEFORE = """
     DO $$ BEGIN
         UPDATE signing_keys SET status = 'retiring', gone_at = now() WHERE algorithm = 'ES256' AND status = 'active';
@@ -30,7 +30,7 @@ INSERT_BEFORE = """
 
 
 async def tokens_of(service, parties):
-    """A new access token, and the internal token that a verdict gives for it."""
+    """A new access token, and the internal token in its verdict."""
     access = (await service.login(parties["rfc6749"], service.users.add())).access
     return access, (await service.verify(access)).json["internal_token"]
 
@@ -46,7 +46,7 @@ def signed_again(token, key):
 
 
 async def purposes(service):
-    """What the JWKS says of the purpose of each EC key, by its `kid`."""
+    """The purpose of each EC key in the JWKS, by `kid`."""
     keys = (await service.request("GET", "/.well-known/jwks.json")).json["keys"]
     return {key["kid"]: key.get("parley_purpose") for key in keys if key["kty"] == "EC"}
 

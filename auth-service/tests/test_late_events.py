@@ -1,4 +1,4 @@
-"""Events that do not come are told of before anybody relies on them."""
+"""Late events are reported before anybody relies on them."""
 
 import pytest
 

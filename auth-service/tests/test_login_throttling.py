@@ -1,4 +1,4 @@
-"""Guessing is stopped before anything is hashed, on every replica, and nobody is locked out by somebody else."""
+"""Guesses are refused before anything is hashed, on every replica, and nobody is locked out by another's guesses."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from .service import at_once
 async def test_two_hundred_wrong_logins_at_once_over_two_replicas(throttled, party):
     user, place = throttled[0].users.add(), address()
     replies = await at_once(*(guess(throttled[n % 2], party, user, place) for n in range(200)))
-    # Five; on a machine so busy that a process finds Redis late, half of that in each process besides.
+    # Five; on a machine so busy that a process reaches Redis late, also half of that in each process.
     assert 5 <= evaluated(throttled[0], user) <= 5 + 2 * 3
     assert statuses(replies)[429] == 200 - evaluated(throttled[0], user)
 
@@ -27,7 +27,7 @@ async def test_fifty_right_logins_at_once_all_pass(throttled, parties):
 
 @pytest.fixture
 def three_names(throttled):
-    """A user of three names, as somebody who logs in by each of them."""
+    """A user with three login names, as three users who each log in by one of them."""
     users = throttled[0].users
     user = users.add()
     return [user, users.add_name(user, f"+49171{unique():07}"), users.add_name(user, f"somebody{unique()}@example.com")]
@@ -109,7 +109,7 @@ async def test_a_hundred_and_one_guesses_from_as_many_networks(throttled, partie
 
 
 async def test_never_more_than_a_hundred_guesses_in_a_row(start, parties, redis):
-    """With no pauses between them: sixty from strangers, and ten from each of the four networks known last."""
+    """Without pauses between them: sixty from strangers, and ten from each of the four most recent known networks."""
     service = await start(
         redis_url=redis.url, throttle_exempt="", throttle_login_account=1000, throttle_login_pair="100/minute"
     )
@@ -144,7 +144,7 @@ async def test_an_attacker_does_not_keep_the_owner_out(throttled, parties):
     seconds = []
     while not all(task.done() for task in attackers) and len(seconds) < 50:  # sixty a minute are allowed
         started = time.monotonic()
-        # First where nobody has seen the owner yet.
+        # The first attempt is at the replica that has not seen the owner yet.
         reply = await guess(throttled[(len(seconds) + 1) % 2], party, user, home, user.password)
         assert reply.status == 200
         seconds.append(time.monotonic() - started)

@@ -13,7 +13,7 @@ NEW = "m2:" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 @pytest.fixture
 async def clients(own_service, parties):
-    """Who is logged in, in each dialect: what each refreshes with next, and every access token they were given."""
+    """A logged-in client of each refreshing dialect, with its refresh token and all its access tokens."""
     return [
         Client(parties[dialect], await own_service.login(parties[dialect], own_service.users.add()))
         for dialect in REFRESHING
@@ -27,7 +27,7 @@ class Client:
         self.access_tokens = [login.access]
 
     async def refreshes_at(self, *replicas):
-        """Each of them answers, as if what the others had said were lost; what the last said is used."""
+        """Refresh at each replica with the same token, as if earlier answers were lost; keep the last new token."""
         for replica in replicas:
             reply = await replica.refresh(self.party, self.refresh_token)
             self.access_tokens.append(reply.access)

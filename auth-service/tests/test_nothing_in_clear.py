@@ -1,4 +1,4 @@
-"""A dump of the database, or the log, holds nothing that anybody could use."""
+"""A dump of the database and the log contain nothing that anybody could use."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ async def dump(service):
 
 
 def spellings(secret: str | bytes) -> set[str]:
-    """How a secret might stand somewhere: as it is, in hex, in base64 of either kind."""
+    """The forms in which a secret might be found: as it is, in hex, and in both kinds of base64."""
     raw = secret.encode() if isinstance(secret, str) else secret
     encoded = [raw]
     for decode in (bytes.fromhex, lambda text: base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))):
@@ -39,7 +39,7 @@ def spellings(secret: str | bytes) -> set[str]:
 
 
 async def everything_issued(service, parties):
-    """Use every dialect, also wrongly; returns what must stand nowhere."""
+    """Use every dialect, with errors too; returns the secrets that must not be found anywhere."""
     secrets = []
     for party in parties.values():
         user = service.users.add()
@@ -76,7 +76,7 @@ async def test_no_secret_stands_in_the_database(own_service, parties):
     secrets.append(base64.b64decode(own_service.master_keys.partition(":")[2]))
     text = json.dumps(await dump(own_service), ensure_ascii=False)
     assert len(secrets) > 40
-    assert parties["passport"].client_id in text  # it is the right database
+    assert parties["passport"].client_id in text  # this is the right database
     assert [secret for secret in secrets if any(spelling in text for spelling in spellings(secret))] == []
 
 

@@ -1,4 +1,4 @@
-"""A number that may be read as two is guessed at for both, and nobody learns whose they are."""
+"""A guess at a number with two readings counts for both, and does not reveal whose they are."""
 
 import pytest
 

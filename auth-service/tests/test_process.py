@@ -1,4 +1,4 @@
-"""The process: it starts when its database does, says so in JSON, and stops when it is told to."""
+"""The process starts once its database is up, logs in JSON, and stops cleanly when it is told to."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ async def test_it_waits_for_the_database_and_stops_while_it_waits(relay, cut_off
 
 
 async def use_until_told_to_stop(service):
-    """Send one request after the other over one connection, each of which is answered, until an answer ends it."""
+    """Send requests over one connection until an answer closes it; every request must be answered."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session:
         told = False
         while not told:

@@ -1,4 +1,4 @@
-"""The samples for other proxies, with the real programs: what reaches the service behind them, and what the client."""
+"""The samples for other proxies, run with the real programs: the requests they forward, and the answers they return."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ OF_CALLERS = ("X-Parley-Timeout",)
 
 
 class Orders:
-    """A company's own service behind the proxy, which keeps what it was asked."""
+    """A company's own service behind the proxy, which records the requests it receives."""
 
     def __init__(self):
         self.requests = []
@@ -31,7 +31,7 @@ class Orders:
         return web.Response(status=int(request.query.get("status", "200")))
 
     def identity(self):
-        """The identity headers of the only request, by the names under which a lenient program reads them."""
+        """The identity headers of the only request, by the names that a lenient program gives them."""
         ((headers, _body),) = self.requests
         read = ((re.sub("[_.]", "-", name.decode().lower()), value.decode()) for name, value in headers)
         identity = [(name, value) for name, value in read if re.match("x-parley|authorization$", name)]
@@ -40,7 +40,7 @@ class Orders:
 
 
 class Door:
-    """A port that leads to another one: `target`. Nobody answers where that is None."""
+    """A port that forwards to the port `target`. If that is None, nobody answers."""
 
     def __init__(self):
         self.port = free_port()
@@ -54,7 +54,7 @@ class Door:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
 
     async def shut(self):
-        """Refuse connections, and end those that there are."""
+        """Refuse new connections and abort the existing ones."""
         self._server.close()
         self._server = None
         for writer in self._writers:
@@ -78,7 +78,7 @@ class Door:
 
 
 class Behind:
-    """A proxy between clients and `orders`, with auth-service behind `door`."""
+    """A proxy in front of `orders`, which reaches auth-service through `door`."""
 
     def __init__(self, proxy, url, door, orders, service):
         self.proxy, self.url, self.door, self.orders, self.service = proxy, url, door, orders, service
@@ -131,7 +131,7 @@ async def facts_of(service, token):
 
 
 async def assert_told(behind, token):
-    """The service behind was told who the token acts for, by the verdict and by nobody else."""
+    """The service was told whom the token acts for, by the verdict alone."""
     told, wanted = behind.orders.identity(), await facts_of(behind.service, token)
     internal = jwt.decode(told.pop("authorization").removeprefix("Bearer "), options={"verify_signature": False})
     assert (internal["sub"], internal["aud"]) == (wanted["x-parley-sub"], "internal")
@@ -145,7 +145,7 @@ async def token_of(service, party, **parameters):
 
 @pytest.mark.parametrize("dialect", ["rfc6749", "doorkeeper"])
 async def test_the_service_is_told_by_the_verdict_alone(behind, parties, dialect):
-    """Tokens of rfc6749 have a scope here, those of doorkeeper none: that header is not in the verdict."""
+    """Tokens of rfc6749 have a scope here. Tokens of doorkeeper have none, so their verdict lacks that header."""
     token = await token_of(behind.service, parties[dialect])
     names = [*await facts_of(behind.service, await token_of(behind.service, parties["rfc6749"])), *ODD, *OF_CALLERS]
     forged = [(name, value) for name in names for value in ("1", "admin")]
@@ -156,7 +156,7 @@ async def test_the_service_is_told_by_the_verdict_alone(behind, parties, dialect
 
 @pytest.mark.parametrize("lines", [["{}"], ["keep-alive, {}"], ["keep-alive", "{}"]])
 async def test_a_client_takes_nothing_of_the_verdict_away(behind, parties, lines):
-    """A header that `Connection` names is for one hop (RFC 9110 section 7.6.1): a proxy does not pass it on."""
+    """A header named in `Connection` is for one hop (RFC 9110 section 7.6.1): a proxy does not forward it."""
     token = await token_of(behind.service, parties["rfc6749"])
     names = ", ".join(await facts_of(behind.service, token))
     for listed in (names, names.upper(), names.replace(", ", ","), "X-Parley-Scope", "Authorization"):
@@ -245,7 +245,7 @@ async def test_a_token_that_is_too_long_is_no_failure_of_ours(behind):
 
 @pytest.mark.parametrize("path", ["/" + "x" * 7000, "/x?y=" + "z" * 9000, "/x" * 150, "/%2e%2e/%00", "//x//"])
 async def test_an_odd_path_is_no_failure_of_ours(behind, parties, path):
-    """Envoy asks with it."""
+    """Envoy sends the path with its question to auth-service."""
     token = bearer(await token_of(behind.service, parties["cubux"]))
     assert (await behind.ask(token, path=path))[0] in (200, 400, 404, 414)
     assert (await behind.ask(bearer("garbage"), path=path))[0] in (400, 401, 404, 414)

@@ -1,4 +1,4 @@
-"""Redis may be killed, hang, be emptied or full: no login fails for it, and guessing is limited all the same."""
+"""Redis is killed, hangs, is emptied or is full: no login fails because of it, and guesses remain limited."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,8 @@ from .serving import eventually
 
 @pytest.fixture
 async def pair(start_process, own_redis):
-    """Two processes that count in one Redis, which may be broken."""
-    often = {"throttle_login_attempts": "10000/minute"}  # each user of `traffic` logs in without end
+    """Two processes that count in one Redis, which the test may break."""
+    often = {"throttle_login_attempts": "10000/minute"}  # each user of `traffic` logs in continuously
     one = start_process(redis_url=own_redis.url, throttle_exempt="", **often)
     started = await asyncio.gather(one, start_process(redis_url=own_redis.url, throttle_exempt="", **often))
     return [process for process, _ in started], [service for _, service in started]
@@ -53,13 +53,13 @@ async def make_room(redis):
     await redis.client.config_set("maxmemory", "0")
 
 
-TOGETHER, ALONE = 5, 2 * 3  # what both processes evaluate of one's guesses at one account
-# How each fault is mended, and how many guesses are evaluated meanwhile.
+TOGETHER, ALONE = 5, 2 * 3  # guesses at one account that both processes together evaluate
+# Each fault with its remedy, and the number of guesses evaluated meanwhile.
 FAULTS = {
     kill: (lambda redis: redis.start(), ALONE),
     suspend: (resume, ALONE),
     fill: (make_room, ALONE),
-    # A process may find Redis late right after, and count for itself for a moment.
+    # Right afterwards, a process may reach Redis late and briefly count for itself.
     empty: (None, TOGETHER + ALONE),
     forget_scripts: (None, TOGETHER + ALONE),
     restart: (None, TOGETHER + ALONE),
@@ -68,7 +68,7 @@ FAULTS = {
 
 @contextlib.asynccontextmanager
 async def traffic(services, party):
-    """Logins of several users, one after the other; what they were answered with is what the context gives."""
+    """Concurrent users who log in continuously; yields the statuses of their answers."""
     seen = []
 
     async def log_in(number):

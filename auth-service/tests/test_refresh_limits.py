@@ -1,4 +1,4 @@
-"""Refreshes that succeed are bounded too: retries of one spent token, and rotations of one session."""
+"""Successful refreshes are limited too: retries of one spent token, and rotations of one session."""
 
 import asyncio
 from collections import Counter
@@ -11,7 +11,7 @@ TOO_MANY = (429, "too_many_requests")
 
 
 async def written(service, user):
-    """Everything a refresh writes: the session's row, by its last transaction, and stored access tokens."""
+    """Everything that a refresh writes: the session's row, by its last transaction, and stored access tokens."""
     session = (await service.rows("SELECT id, xmin::text, ctid::text FROM sessions WHERE user_id = $1", user.id))[0]
     stored = await service.rows("SELECT count(*) FROM access_tokens WHERE session_id = $1", session["id"])
     return session["xmin"], session["ctid"], stored[0]["count"]
@@ -32,7 +32,7 @@ async def test_a_spent_token_is_answered_twenty_times_more_over_both_replicas(th
     before = await written(throttled[0], user)
     refused = await at_both(throttled, party, login.refresh, 10)
     assert {reply.error for reply in refused} == {TOO_MANY}
-    assert {reply.headers["Retry-After"] for reply in refused} == {"1"}  # the grace's end would be too late
+    assert {reply.headers["Retry-After"] for reply in refused} == {"1"}  # the end of the grace period would be too late
     assert await written(throttled[0], user) == before
     assert [await replica.verdict(successor.access) for replica in throttled] == [200, 200]
     assert (await throttled[0].refresh(party, successor.refresh)).status == 200

@@ -1,4 +1,4 @@
-"""Refresh tokens: one successor, a grace for a lost answer, and the end of the session for whatever is older."""
+"""A refresh token has one successor and a grace period for a lost answer; an older token ends the session."""
 
 import pytest
 

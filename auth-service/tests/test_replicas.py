@@ -50,7 +50,7 @@ async def test_a_stolen_token_ends_the_session_on_both(replicas, parties):
 
 
 async def test_thief_and_owner_at_once_end_the_session_for_both(replicas, parties):
-    """Whoever of the two comes first: the token before the last has no grace, and nobody keeps what he got."""
+    """Whichever comes first: the token before the last has no grace period, and both lose the tokens they got."""
     party = parties["rfc6749"]
     for _ in range(10):
         login = await replicas[0].login(party, replicas[0].users.add())
@@ -58,7 +58,7 @@ async def test_thief_and_owner_at_once_end_the_session_for_both(replicas, partie
         owner, thief = await asyncio.gather(
             replicas[0].refresh(party, second.refresh), replicas[1].refresh(party, login.refresh)
         )
-        if owner.status == thief.status == 200:  # the thief was ahead, within the grace of a lost answer
+        if owner.status == thief.status == 200:  # the thief was first, within the grace period for a lost answer
             assert thief.refresh == second.refresh
             owner = await replicas[0].refresh(party, owner.refresh)
             assert (await replicas[1].refresh(party, login.refresh)).status == 400

@@ -1,10 +1,10 @@
-"""A user has fifty live sessions at one client: when one more is opened, the one that was used longest ago ends."""
+"""A user may have fifty live sessions at one client; opening another one ends the least recently used."""
 
 import asyncio
 
 import pytest
 
-POOLS = 2 * 8  # the connections that two replicas have
+POOLS = 2 * 8  # the connections of two replicas
 LIVE = "SELECT count(*) FROM live_sessions WHERE user_id = $1"
 
 
@@ -17,7 +17,7 @@ async def live(service, user):
 
 
 async def test_sixty_logins_at_once_over_both_replicas_leave_fifty_sessions(replicas, parties):
-    """Those that are recorded in the same moment do not see each other. The next one ends what they left."""
+    """Sessions recorded at the same moment do not see each other. The next login ends the surplus."""
     party, user = parties["rfc6749"], replicas[0].users.add()
     logins = await asyncio.gather(*(replicas[n % 2].login(party, user) for n in range(60)))
     assert {reply.status for reply in logins} == {200}
@@ -71,7 +71,7 @@ async def test_a_login_that_is_refused_ends_nothing(start, parties):
     party, user = parties["rfc6749"], service.users.add()
     await service.users.end_sessions(user)
     current = await service.login(party, user)
-    user.epoch -= 1  # as an answer that comes late
+    user.epoch -= 1  # as in an answer that arrives late
     assert (await service.login(party, user)).error == (400, "invalid_grant")
     assert await service.verdict(current.access) == 200
 

@@ -1,4 +1,4 @@
-"""Settings faults are all told in one line, by name and never by value, and end the process with status 2."""
+"""Faulty settings are all reported in one line, by name and never by value, and end the process with status 2."""
 
 import asyncio
 
@@ -35,7 +35,7 @@ def load(monkeypatch):
 
 @pytest.fixture
 def fault(load, capsys):
-    """Call with settings to get the line that they are refused with."""
+    """Call with settings to get the line that reports their faults."""
 
     def fault(**settings):
         with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""Signing keys: pending, active, retiring, gone; nobody is turned away on the way."""
+"""Signing keys go from pending to active, retiring and gone without any valid token being refused."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("eager_upkeep")
 
 @contextlib.asynccontextmanager
 async def keys_of(service):
-    """The keys as the command line gets at them."""
+    """The keys, accessed as the command line does."""
     async with connect(service.database_url, pool_size=1, unavailable=UnavailableError) as database:
         yield SigningKeys(database, Keyring(parse_master_keys(service.master_keys)), SIGNED_DIALECTS)
 
@@ -64,7 +64,7 @@ async def test_a_key_lives_from_pending_to_gone_and_nobody_is_turned_away(start,
     left = {row["kid"]: (row["status"], row["rest"]) for row in rows}
     assert left[new] == ("active", None)
     assert left[old][0] == "retiring"
-    assert left[old][1] > timedelta(seconds=900)  # the longest life of a token that it has signed
+    assert left[old][1] > timedelta(seconds=900)  # the longest lifetime of a token that it signed
 
     await service.rows("UPDATE signing_keys SET gone_at = now() WHERE kid = $1", old)
     seen = await eventually(lambda: published(service), lambda keys: len(keys) == len(before))
@@ -114,7 +114,7 @@ async def unaware(start, monkeypatch):
 
 
 async def sign_with_new_keys(service):
-    """What `keys rotate` never does: the new keys sign before anybody knows them."""
+    """Let the new keys sign before any replica knows them, which `keys rotate` never does."""
     async with keys_of(service) as keys:
         for algorithm in SIGNED:
             await keys.rotate(algorithm, timedelta(0))
@@ -130,7 +130,7 @@ async def test_a_key_that_was_not_heard_of_is_sought(start, unaware, parties, al
 
 
 async def test_a_key_that_cannot_be_sought_yet_refuses_nobody(start, unaware, parties, log, monkeypatch):
-    """Forged tokens use up the one read a second. What is certainly forged is refused all the same."""
+    """Forged tokens use up the one read per second. Tokens that are certainly forged are still refused."""
     header, claims = decode((await signer(unaware, parties, "ES256"))[0])
     attacker = ec.generate_private_key(ec.SECP256R1())
 
@@ -162,7 +162,7 @@ async def test_a_replica_that_stood_still_over_a_rotation_harms_nobody(start_pro
         await sign_with_new_keys(other)
         await eventually(lambda: signer(other, parties, "ES256"), lambda signed: signed[1] != former)
         late = [(await signer(other, parties, algorithm))[0] for algorithm in SIGNED]
-    # What it is asked right after it goes on may have waited for it, and is answered 503.
+    # Right after it resumes, it answers 503 to requests that may have been waiting.
     assert {await frozen.verdict(token) for token in (*early, *late)} <= {200, 503}
     await eventually(lambda: frozen.verdict(early[0]), lambda verdict: verdict == 200)
     assert {await replica.verdict(token) for token in (*early, *late) for replica in (frozen, other)} == {200}

@@ -1,4 +1,4 @@
-"""A process that stood still carries out nothing that it was asked before, and says 503 instead."""
+"""A process that was suspended does not carry out requests from before; it answers them with 503."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from .serving import eventually
 
 @pytest.fixture
 async def frozen(shared_processes, parties):
-    """A replica to be stopped, which has recovered from the last time, and one that goes on."""
+    """A replica to be suspended, recovered from the last time, and another one that keeps running."""
     process, other = shared_processes
     service = process.service
     service.users.before_answer = None
@@ -44,7 +44,7 @@ async def test_a_refresh_that_waited_in_the_socket_is_not_taken_for_theft(frozen
 
 
 async def test_a_login_that_was_half_done_opens_no_session(frozen, parties):
-    """user-service's answer comes, but the caller may have asked another replica since."""
+    """user-service's answer arrives, but the caller may have asked another replica meanwhile."""
     process, service, _ = frozen
     user, party = service.users.add(), parties["rfc6749"]
     asked, answer = asyncio.Event(), asyncio.Event()

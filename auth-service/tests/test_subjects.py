@@ -1,4 +1,4 @@
-"""A session may have a subject, which its client sees as `sub`. Everything inside goes by the user's number."""
+"""A session may have a subject, which its client sees as `sub`. Parley itself uses the user's number everywhere."""
 
 import pytest
 
@@ -15,7 +15,7 @@ async def user(service):
 
 @pytest.fixture
 async def token(service, party, user):
-    """An access token of a session with a subject; one that was issued since, where the dialect refreshes."""
+    """An access token of a session with a subject, issued after the subject was set if the dialect refreshes."""
     login = await service.login(party, user)
     sid = (await service.verify(login.access)).json["sid"]
     await service.rows("UPDATE sessions SET subject = $2 WHERE id = $1", int(sid, 16), SUBJECT)
@@ -23,7 +23,7 @@ async def token(service, party, user):
 
 
 async def test_the_client_sees_the_subject(service, party, user, token):
-    """Where a dialect has a number of the user, that stays the number."""
+    """If a dialect's tokens contain the user's number, they still do."""
     if party.dialect in ("rfc6749", "passport"):
         assert decode(token)[1]["sub"] == SUBJECT
     if party.dialect == "doorkeeper_jwt":

@@ -1,4 +1,4 @@
-"""What a login is told while an account is throttled, and what user-service is told of it; what counts as a guess."""
+"""Throttled logins: the answers they get, the calls that reach user-service, and which attempts count as guesses."""
 
 import asyncio
 
@@ -84,7 +84,7 @@ async def test_a_failure_of_ours_counts_for_nobody(throttled, parties):
 
 
 def checks_wait(users):
-    """Have credential checks wait; returns a queue that tells of each, and the event that lets them be answered."""
+    """Hold up credential checks; returns a queue that announces each, and the event that lets them be answered."""
     asked, released = asyncio.Queue(), asyncio.Event()
 
     async def slow(_request):
@@ -97,7 +97,7 @@ def checks_wait(users):
 
 
 async def test_an_owner_who_was_left_waiting_has_made_no_guess(throttled, parties):
-    """As in an outage of user-service, in which clients give up and try again."""
+    """This happens in an outage of user-service, when clients give up and try again."""
     party, user, place = parties["rfc6749"], throttled[0].users.add(), address()
     asked, released = checks_wait(throttled[0].users)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Throttles beside those of logins, and of all of them: whose address counts, what is logged, what Redis keeps."""
+"""Throttles in general, and those besides logins: the address that counts, the log, and the contents of Redis."""
 
 import json
 import signal
@@ -175,7 +175,7 @@ async def test_right_secrets_of_a_disabled_client_are_no_guesses(throttled, comm
 
 
 async def test_few_failures_are_remembered_for_a_shorter_time(throttled, parties, redis):
-    """A spray over many names is not to fill Redis for weeks."""
+    """A password spray over many names must not fill Redis for weeks."""
     before = await redis.lifetimes()
     user = throttled[0].users.add()
 
@@ -202,7 +202,7 @@ async def test_every_key_has_a_lifetime_and_none_a_name(throttled, parties, redi
 
 @pytest.fixture
 async def strict(start, redis):
-    """Twelve strangers in a row may fail at one account, and two times who is known there, whenever that is."""
+    """At one account, twelve attempts in a row from strangers may fail, and two from a known network at any time."""
     return await start(redis_url=redis.url, throttle_exempt="", throttle_login_row=20)
 
 

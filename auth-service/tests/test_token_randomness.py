@@ -1,4 +1,4 @@
-"""Ten thousand tokens of each format: the right form, no two alike, and no bit that leans to one side."""
+"""Ten thousand tokens of each format have the right form, no duplicates and no biased bits."""
 
 import re
 import secrets
@@ -14,12 +14,12 @@ from auth_service.core.tokens.refresh import RefreshTokens
 from auth_service.core.tokens.signed import token_id_of_session
 
 NUMBER = 10_000
-# Six standard deviations of how often a fair bit is set: one run in a million fails for any of 2,000 bits.
+# Six standard deviations of the count of a fair bit: for 2,000 bits, one run in a million fails.
 TOLERANCE = 300
 
 
 def assert_random(raws: list[bytes], fixed_bits: int = 0) -> None:
-    """Each bit is set in half of them, but for those that a format fixes."""
+    """Each bit is set in half of them, except the bits that the format fixes."""
     assert len(set(raws)) == len(raws) == NUMBER
     numbers = [int.from_bytes(raw, "big") for raw in raws]
     leaning = []
@@ -52,7 +52,7 @@ def test_opaque_access_tokens(dialect, digits):
     ],
 )
 def test_refresh_tokens_of_sessions_and_counters_in_a_row(dialect, form):
-    """Nothing of what they hold shows, although it is far from random: sessions 0 to 99, counters 0 to 99."""
+    """The tokens look random although their contents do not: sessions 0 to 99, counters 0 to 99."""
     encoding = DIALECTS[dialect].formats.refresh_token
     derive = RefreshTokens([secrets.token_bytes(32)]).derive
     tokens = [derive(number // 100, number % 100, "client", encoding) for number in range(NUMBER)]

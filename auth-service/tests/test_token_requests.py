@@ -1,4 +1,4 @@
-"""What a token endpoint reads, in which order it refuses, and the form of its success (RFC 6749)."""
+"""Token endpoints: the requests they read, the order in which they refuse, and the form of success (RFC 6749)."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The tables do not grow without end: partitions come and go by the day, what has expired is deleted."""
+"""The tables do not grow without end: partitions are added and dropped daily, and expired rows are deleted."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ FOUR_MONTHS = 120 * DAY
 
 @pytest.fixture
 async def own_service(start, database_url):
-    """auth-service whose own first round is over: an expired session has been deleted. The test does the next ones."""
+    """auth-service after its first round, which deleted an expired session. The test runs the following rounds."""
     connection = await asyncpg.connect(database_url)
     await connection.execute(
         "INSERT INTO sessions (id, client_id, scope, idle_expires_at, expires_at) VALUES (1, 'web', '{}', now(), now())"
@@ -106,7 +106,7 @@ async def test_a_day_that_is_over_is_dropped_with_all_its_tokens(own_service, pa
 
 
 async def test_a_day_that_is_over_is_kept_while_a_token_of_it_is_alive(own_service, parties):
-    """Where a clock was wrong when the token was made, it carries a day that is too early, and is good all the same."""
+    """If the clock was wrong when a token was made, the token carries an earlier day, and is valid all the same."""
     login = await own_service.login(parties["cubux"], own_service.users.add())
     day = int(time.time() // DAY) - 3
     await add_partition(own_service, day)
@@ -132,7 +132,7 @@ async def test_replicas_that_tidy_at_once_are_not_in_each_other_s_way(own_servic
 
 
 async def test_a_reader_that_takes_long_delays_the_drop_and_nothing_else(own_service, parties):
-    """As a dump does that is under way: nobody who verifies waits for long, and the drop comes about later."""
+    """While a dump is running, no verification waits long, and the partition is dropped later."""
     yesterday = int(time.time() // DAY) - 1
     login = await own_service.login(parties["cubux"], own_service.users.add())
     await own_service.rows(
@@ -191,7 +191,7 @@ async def test_an_epoch_is_kept_for_as_long_as_it_ends_anything(own_service, par
     assert await count(own_service, "user_epochs") == 2
     await own_service.rows("UPDATE user_epochs SET raised_at = raised_at - interval '25 hours'")
     with monkeypatch.context() as patched:
-        patched.setattr(dead_sessions, "_STEPS", 0)  # dead sessions are not reached in this round
+        patched.setattr(dead_sessions, "_STEPS", 0)  # this round does not reach dead sessions
         await tidy(own_service)
     rows = await own_service.rows("SELECT user_id FROM user_epochs")
     assert [row["user_id"] for row in rows] == [user.id]
@@ -223,7 +223,7 @@ async def test_a_revoked_session_is_deleted_a_day_later(own_service, parties, di
     assert await refusal(own_service, party, revoked) == refused
     denial = await own_service.verify(revoked.access)
     assert denial.status == 401
-    if dialect != "doorkeeper":  # it tells that the access token's time is over, whatever became of its session
+    if dialect != "doorkeeper":  # its answer says that the access token has expired, whatever became of the session
         assert denial.body == denied
     assert (await own_service.refresh(party, kept.refresh)).status == 200
 
@@ -268,7 +268,7 @@ async def test_a_round_reads_a_part_of_the_table_and_the_next_one_goes_on(own_se
         deleted = [await walk.delete() for _ in range(9)]
         assert 0 < deleted[0] < 1500
         assert sum(deleted) == 3000
-        await own_service.rows(copies, timedelta(days=2))  # into the pages that are free again, once they are known
+        await own_service.rows(copies, timedelta(days=2))  # into the pages that have become free, once they are known
         assert sum([await walk.delete() for _ in range(18)]) == 3000
 
 

@@ -1,4 +1,4 @@
-"""A change of a user ends the older sessions, and no login that races it leaves one alive."""
+"""A change of a user ends the older sessions, and no login that races the change leaves one alive."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ async def test_an_event_ends_the_older_sessions_and_no_other(service, party):
 
 
 async def test_a_login_overtaken_by_the_event_is_a_wrong_password(service, party):
-    """The password was right when it was checked; when the session is opened, it has been changed."""
+    """The password was right when it was checked, but has been changed by the time the session is opened."""
     user = service.users.add()
     wrong = await service.login(party, user, password="wrong")
 
@@ -40,7 +40,7 @@ async def test_a_login_overtaken_by_the_event_is_a_wrong_password(service, party
 
 
 async def test_a_login_just_before_the_event_ends_with_it(service, party):
-    """The answer to the check is old, the event comes after the session has been opened."""
+    """The credential check's answer is old, and the event arrives after the session has been opened."""
     user = service.users.add()
 
     async def change_password(user):
@@ -62,7 +62,7 @@ async def test_a_login_with_the_new_password_may_be_ahead_of_the_event(service, 
 
 
 async def test_no_login_or_refresh_survives_a_change_that_it_races(replicas, parties):
-    """Over two processes: once a change is acknowledged, nothing from before it is worth anything, on neither."""
+    """With two processes: once a change is acknowledged, neither accepts any token from before it."""
     chance, users, party = random.Random(7), replicas[0].users, parties["cubux"]
 
     async def wait(_user):
@@ -93,7 +93,7 @@ async def test_no_login_or_refresh_survives_a_change_that_it_races(replicas, par
             assert epochs == lively
             assert verdicts.count(200) == 2 * len(lively)
             counts.add(tokens)
-    assert len(counts) > 1  # the race went either way
+    assert len(counts) > 1  # the race was won by either side
 
 
 async def test_the_session_that_is_kept_outlives_the_event(service, parties):
@@ -148,7 +148,7 @@ async def test_an_event_that_came_while_it_was_down_is_applied_before_the_first_
     assert await process.stop() == 0
     user.epoch += 1
     service.users.emit(user)
-    service.users.before_events = 0.5  # who began to serve in the meantime would let the old session in
+    service.users.before_events = 0.5  # a process that served before then would accept the old session
     _, restarted = await start_process()
     assert [await restarted.verdict(reply.access) for reply in (login, foreign)] == [401, 200]
 

@@ -1,4 +1,4 @@
-"""Whatever goes wrong between auth-service and user-service, no password is called wrong for it."""
+"""No failure between auth-service and user-service makes auth-service call a password wrong."""
 
 import asyncio
 
@@ -88,7 +88,7 @@ async def test_no_more_logins_are_sent_than_there_was_room_for(own_service, part
     elsewhere = [own_service.login(party, user, {"X-Forwarded-For": f"192.0.{n}.1"}) for n in range(3)]
     for reply in await asyncio.gather(*elsewhere):
         assert_unavailable(reply, "rfc6749")
-    assert len(own_service.users.checks) == sent + 3  # user-service itself decides who makes room for them
+    assert len(own_service.users.checks) == sent + 3  # user-service itself decides which logins make room
     released.set()
     assert [reply.status for reply in await asyncio.gather(*taken)] == [400] * 20
     own_service.users.fault = None
@@ -98,7 +98,7 @@ async def test_no_more_logins_are_sent_than_there_was_room_for(own_service, part
 
 
 async def sent_at_a_time(service, party, user, logins):
-    """The number of these logins that are sent to user-service while it answers none; then it answers them all."""
+    """The number of these logins that are sent to user-service while it answers none; then it answers all of them."""
     before, released, begun = len(service.users.checks), asyncio.Event(), []
 
     async def wait(_user):
@@ -124,7 +124,7 @@ async def test_eight_logins_at_a_time_are_sent_at_least_and_more_as_they_are_tak
         assert_unavailable(await own_service.login(party, user), "rfc6749")
     own_service.users.fault = None
     assert await sent_at_a_time(own_service, party, user, 13) == 8
-    assert await sent_at_a_time(own_service, party, user, 13) == 12  # half a one more for each that was taken
+    assert await sent_at_a_time(own_service, party, user, 13) == 12  # half a slot more for each login that was accepted
 
 
 async def test_accounts_are_asked_for_by_so_many_logins_at_a_time(start, parties, monkeypatch):
@@ -168,7 +168,7 @@ async def test_a_user_service_that_is_not_there_is_unavailable(start, parties):
 
 
 async def test_the_call_names_auth_service_and_what_it_may(service, parties):
-    """The internal token holds under the published keys, and names nothing but what the call is for."""
+    """The internal token verifies under the published keys, and carries only the scope of the call."""
     service.users.bearers.clear()
     await service.login(parties["rfc6749"], user := service.users.add())
     await service.users.end_sessions(user)
@@ -186,7 +186,7 @@ async def test_the_call_names_auth_service_and_what_it_may(service, parties):
 
 
 class Listener:
-    """A fault that keeps what it was told of the caller's patience, and answers only once nobody listens."""
+    """A fault that records the timeout it was given, and answers only after the caller has left."""
 
     def __init__(self):
         self.timeouts = []

@@ -1,4 +1,4 @@
-"""`/verify-token`: what an allow says, and in whose words a deny is spoken."""
+"""`/verify-token`: the contents of an allow, and the dialect's words in a deny."""
 
 import time
 
@@ -96,7 +96,7 @@ def said_inside(reply):
 
 
 RECORDED = "auth_time = auth_time - interval '302 s'"
-# An older version has opened the session: the user logged in then.
+# A session that an older version opened: the user logged in when it was created.
 NOT_RECORDED = "auth_time = NULL, created_at = created_at - interval '302 s'"
 
 
@@ -106,7 +106,7 @@ async def test_the_internal_token_says_when_and_how_the_user_logged_in_which_no_
     before = said_inside(await service.verify(login.access))
     assert abs(before["auth_time"] - before["iat"]) <= 5
     assert (before["dialect"], before["amr"]) == (party.dialect, ["pwd"])
-    await service.rows("UPDATE clients SET created_at = created_at - interval '302 s'")  # no session is older than it
+    await service.rows("UPDATE clients SET created_at = created_at - interval '302 s'")  # no session predates it
     await service.rows(f"UPDATE sessions SET {past} WHERE id = $1", int(before["sid"], 16))
     tokens = [login.access]
     if party.dialect in REFRESHING:
@@ -118,7 +118,7 @@ async def test_the_internal_token_says_when_and_how_the_user_logged_in_which_no_
 
 
 async def test_the_internal_token_never_outlives_the_token_it_stands_for(service):
-    """Nor when the session has another access token that lives longer."""
+    """Not even if the session has another access token with a longer lifetime."""
     party = await service.register("cubux", access_token_lifetime=50)
     login = await service.login(party, service.users.add())
     younger = await service.refresh(party, login.refresh)
@@ -162,7 +162,7 @@ async def test_only_doorkeeper_tells_expired_from_invalid(own_service, party):
 
 
 async def test_one_wording_for_every_cause(service, parties):
-    """An unknown token of the right shape, a revoked one and one of a disabled client are denied in the same bytes."""
+    """An unknown but well-formed token, a revoked one, and one of a disabled client are denied in the same bytes."""
     for dialect in ("cubux", "doorkeeper"):
         party = await service.register(dialect)
         revoked, disabled = [(await service.login(party, service.users.add())).access for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Stands in user-service's place, over HTTP: checks credentials and hands out events, late or wrongly if told to."""
+"""A double of user-service over HTTP: it checks credentials and hands out events, late or wrong ones on demand."""
 
 import asyncio
 import contextlib
@@ -29,14 +29,14 @@ class User:
 
 
 class UserService:
-    """`fault` answers credential checks instead, and `account_fault` the questions whose account a login is.
+    """`fault` answers credential checks instead, and `account_fault` the requests for the account of a login.
 
     `before_answer` is awaited between a check and its answer.
 
-    While it is of the `previous` version, it names no accounts and refuses fields that this did not know.
-    A login among the `readings` may mean each of the names there, and means the first one that is a user's.
-    Events are handed out only after `before_events` seconds. While it is `frozen` not a byte comes of them, and while
-    it `refuses_events` they are answered 503.
+    While `previous`, it acts as the previous version: it names no accounts and refuses fields unknown to that version.
+    A login in `readings` may mean each of the names there, and means the first one that belongs to a user.
+    Events are handed out only after `before_events` seconds. While it is `frozen`, it sends not a byte of them, and
+    while it `refuses_events`, it answers 503.
     """
 
     def __init__(self) -> None:
@@ -57,19 +57,19 @@ class UserService:
         self._event_ids = itertools.count(1)
 
     def add(self, **given: Any) -> User:
-        """A user with an id that no other test has."""
+        """A user with an id that no other test gets."""
         number = next(_numbers)
         user = User(**{"id": number, "login": f"user{number}", "email": f"user{number}@example.com"} | given)
         self.users[user.login] = user
         return user
 
     def add_name(self, user: User, login: str) -> User:
-        """Another login name of a user; returns the user as somebody who logs in by it."""
+        """Add another login name to a user; returns the user as one who logs in by it."""
         self.users[login] = named = replace(user, login=login)
         return named
 
     def emit(self, user: User, event_type: str = "sessions_ended", keep_session: str | None = None) -> int:
-        """Put an event into the outbox, with the user as it stands; returns the event's id."""
+        """Put an event into the outbox with the user's current data; returns the event's id."""
         event_id = next(self._event_ids)
         facts = {"user_id": user.id, "epoch": user.epoch, "keep_session": keep_session, "email": user.email}
         self.events[event_id] = {"id": event_id, "type": event_type, **facts}
@@ -98,7 +98,7 @@ class UserService:
         return web.json_response({"accounts": accounts})
 
     def _meant(self, login: str) -> list[tuple[str, User | None]]:
-        """Each name that a login may mean, and whose it is, users first."""
+        """Each name that a login may mean, with its user if any, users first."""
         found = [(name, self.users.get(name)) for name in self.readings.get(login, [login])]
         return sorted(found, key=lambda one: one[1] is None)
 

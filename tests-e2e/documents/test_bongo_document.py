@@ -32,7 +32,7 @@ def verification_of(user_id: object) -> str:
 
 
 def assert_unauthorized(reply: Reply) -> str:
-    """The reply is a 401 with the five fields; returns its message."""
+    """Check that the reply is a 401 with the five fields; returns its message."""
     assert (reply.status, reply.content_type) == (401, "application/json")
     body = reply.json()
     assert list(body) == list(WRONG_PASSWORD)

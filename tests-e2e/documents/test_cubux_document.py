@@ -1,4 +1,4 @@
-"""cubux.md, example by example, and what its two scopes let a token do."""
+"""cubux.md, example by example, and the requests that its two scopes allow."""
 
 import re
 import secrets

@@ -1,4 +1,4 @@
-"""doorkeeper.md, request by request; all but the token request is MessagePack there."""
+"""doorkeeper.md, request by request; everything except the token request is in MessagePack there."""
 
 import asyncio
 import json

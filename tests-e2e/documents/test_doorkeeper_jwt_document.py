@@ -73,7 +73,7 @@ SECOND_SAMPLE = (
 
 
 def verified(token: str, secret: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and payload of an HS512 token, as a client of this API checks it: with its own secret."""
+    """Header and payload of an HS512 token, verified as a client of this API does: with its own secret."""
     signed, _, signature = token.rpartition(".")
     digest = hmac.digest(secret.encode(), signed.encode(), hashlib.sha512)
     assert signature == base64.urlsafe_b64encode(digest).decode().rstrip("=")
@@ -166,7 +166,7 @@ async def test_token_that_a_client_forged_with_its_own_secret_is_refused(client:
 
 @pytest.fixture
 async def signed_up(client: aiohttp.ClientSession, admin_token: str) -> AsyncIterator[dict[str, Any]]:
-    """What the sign-up example is answered with; the user is gone after the test."""
+    """The answer to the sign-up example; the user is deleted after the test."""
     reply = await replay(client, SIGN_UP)
     assert (reply.status, reply.content_type) == (200, CONTENT_TYPE), reply
     yield reply.json()

@@ -30,7 +30,7 @@ PASSWORD = "correct horse battery"
 
 
 class Issuer:
-    """Stands in auth-service's place: signs internal tokens, and serves its key set over HTTP."""
+    """A double of auth-service: it signs internal tokens and serves its key set over HTTP."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -52,10 +52,10 @@ class Issuer:
         dialect: str = "cubux",
         user_id: int | None = None,
     ) -> str:
-        """A token signed by a clock that is so many seconds ahead.
+        """A token signed with a clock that is `ahead` seconds ahead.
 
-        A user logged in `login_age` seconds before; None is a token from an auth-service of the previous version. The
-        user is `user_id`, by default the number that `subject` is.
+        The user logged in `login_age` seconds ago; with None, the token is like one from the previous version of
+        auth-service. The user is `user_id`, by default the number in `subject`.
         """
         now = int(time.time()) + ahead
         claims = {"iss": ISSUER, "aud": "internal", "sub": subject, "client_id": client_id, "scope": scope}
@@ -89,7 +89,7 @@ class Reply(msgspec.Struct):
 
 
 class Service:
-    """A running service, and what a test asks of it."""
+    """A running service, and the requests that tests send to it."""
 
     def __init__(self, client: ServiceClient, database_url: str, issuer: Issuer) -> None:
         self.app = client.app
@@ -110,7 +110,7 @@ class Service:
         headers: dict[str, str] | None = None,
         data: bytes | None = None,
     ) -> Reply:
-        """`user` sends an internal token for that user; `body` is sent as JSON, `data` as it is."""
+        """With `user`, send an internal token for that user; `body` is sent as JSON, `data` as it is."""
         sent = {"Content-Type": wire.JSON} if body is not None or data is not None else {}
         if user is not None:
             token = self.issuer.token(str(user), sid=sid)
@@ -151,7 +151,7 @@ class Service:
         assert (reply.status, reply.body) == (204, b"")
 
     async def add(self, password: str | None = None, role: Any = "default", **names: str) -> User:
-        """A user added as the command line does it: without a password there is nothing to hash."""
+        """Add a user as the command line does: without a password, nothing is hashed."""
         return await self.app[ACCOUNTS].sign_up(names, password, role)  # type: ignore[arg-type]
 
     async def rows(self, statement: str, *arguments: Any) -> list[Any]:
@@ -184,13 +184,13 @@ Start = Callable[..., Awaitable[Service]]
 
 @pytest.fixture(scope="session", autouse=True)
 def _plain_logs() -> None:
-    """structlog's own rendering of an exception takes a second."""
+    """Replace structlog's own rendering of an exception, which takes a second."""
     structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
 
 
 @pytest.fixture(scope="session")
 def template(create_database: Callable[..., str]) -> str:
-    """The name of a migrated database to copy."""
+    """The name of a migrated template database."""
     url = create_database()
     asyncio.run(migrations.migrate(url, MIGRATIONS))
     return urlsplit(url).path.removeprefix("/")
@@ -266,25 +266,25 @@ def start(database_url: str, issuer: Issuer, aiohttp_client: AiohttpClient) -> S
 
 @pytest.fixture
 async def relay(database_url: str) -> AsyncIterator[Relay]:
-    """Between a service and this test's database; the service has to be given its URL."""
+    """A relay to this test's database; start the service with the relay's URL."""
     async with relaying(database_url) as relay:
         yield relay
 
 
 @pytest.fixture
 async def service(start: Start) -> Service:
-    """A service with a database of its own, sign-up open."""
+    """A service with a private database, open for sign-up."""
     return await start()
 
 
 @pytest.fixture
 def client(service: Service) -> aiohttp.ClientSession:
-    """For requests that `Service.request` does not make; it takes whole URLs."""
+    """A client for requests that `Service.request` cannot send; it takes whole URLs."""
     return service.session
 
 
 @pytest.fixture(scope="session")
 async def lasting_service(lasting_database_url: str, issuer: Issuer) -> AsyncIterator[Service]:
-    """A service for tests that leave nothing behind, or that do not care what others left."""
+    """A service for tests that leave nothing behind, or that ignore what others left."""
     async with ServiceClient(served(lasting_database_url, issuer)) as client:
         yield Service(client, lasting_database_url, issuer)

@@ -1,4 +1,4 @@
-"""Tools for tests of hashing: checks that keep a thread busy, the threads' load, a database that holds still."""
+"""Tools for tests of hashing: checks that keep a thread busy, the threads' CPU time, and a locked users table."""
 
 import asyncio
 import base64
@@ -12,25 +12,25 @@ import argon2
 import asyncpg
 
 PASSWORD = "correct horse battery"
-# A login with the right password replaces this hash: what is still there was never verified.
+# A login with the right password replaces this hash: if it is still there, it was never verified.
 OUTDATED = argon2.PasswordHasher(memory_cost=64, time_cost=1, parallelism=1).hash(PASSWORD)
 PATIENCE = 20.0
 
 
 def costly_hash(passes: int = 150) -> str:
-    """A stored hash that no password matches, and that takes so many passes to find out: a second or more."""
+    """A stored hash that matches no password and takes this many passes, a second or more, to verify."""
     salt, digest = (base64.b64encode(bytes(size)).decode().rstrip("=") for size in (16, 32))
     return f"$argon2id$v=19$m=19456,t={passes},p=1${salt}${digest}"
 
 
 def hashing_seconds() -> float:
-    """The processor's time that all hashing threads of this process have taken so far."""
+    """CPU seconds that all hashing threads of this process have used so far."""
     threads = [thread.ident for thread in threading.enumerate() if thread.name.startswith("password")]
     return sum(time.clock_gettime(time.pthread_getcpuclockid(ident)) for ident in threads if ident is not None)
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something holds; fail when it does not in twenty seconds."""
+    """Wait until the condition holds; fail after twenty seconds."""
     deadline = time.monotonic() + PATIENCE
     while not await holds():
         assert time.monotonic() < deadline
@@ -38,7 +38,7 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def hashing_goes_on(seconds: float = 0.05) -> None:
-    """Wait until the hashing threads have worked for so long from now on."""
+    """Wait until the hashing threads have used this much more CPU time."""
     before = hashing_seconds()
 
     async def more() -> bool:
@@ -48,20 +48,20 @@ async def hashing_goes_on(seconds: float = 0.05) -> None:
 
 
 async def add_users(service: Any, **stored: str) -> None:
-    """Users with these user names, and the hashes that are stored of their passwords."""
+    """Add users with these user names and stored password hashes."""
     for name, password_hash in stored.items():
         user = await service.add(username=name)
         await service.rows("UPDATE users SET password_hash = $1 WHERE id = $2", password_hash, user.id)
 
 
 async def verified(service: Any) -> set[str]:
-    """The user names of all whose outdated hash has been replaced."""
+    """The user names of all users whose outdated hash has been replaced."""
     rows = await service.rows("SELECT username FROM users WHERE password_hash LIKE '%m=19456,t=2,p=1%'")
     return {row["username"] for row in rows}
 
 
 class LockedUsers:
-    """Nobody else can read the users while they are locked, so that requests stop where they ask the database."""
+    """A lock on the users table: nobody else can read it, so requests stop at their first query."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Admission to hashing: a request that would wait too long is refused before anything costly is done."""
+"""Admission to hashing: a request that would wait too long is refused before any costly work is done."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from .hashing import OUTDATED, add_users, check, costly_hash, hashing_seconds, locked_users, until
 
-# Less than one hash takes: there is room for one that waits, and for no other.
+# Less than the time of one hash: there is room for one waiting hash, and for no more.
 ROOM_FOR_ONE = {"hash_threads": 1, "hash_deadline": 0.002}
-LESS_THAN_A_HASH = 0.004  # for a thread that falls asleep takes a little time, too
+LESS_THAN_A_HASH = 0.004  # not zero, because a thread that goes to sleep also uses some time
 
 
 async def test_without_room_it_is_503_and_neither_hashed_nor_looked_up(start: Callable[..., Any]) -> None:
@@ -90,7 +90,7 @@ async def test_the_queue_is_as_long_as_the_caller_waits_and_who_is_refused_is_to
     await add_users(service, costly=costly_hash())
     before = hashing_seconds()
     assert (await check(service, "costly")).status == 200
-    estimate = 0.1 * (hashing_seconds() - before)  # at the least
+    estimate = 0.1 * (hashing_seconds() - before)  # a lower bound
     async with locked_users(service.database_url) as users:
         waiting = [asyncio.create_task(check(service)) for _ in range(25)]
         await users.wait_for(3)  # one for each connection to the database

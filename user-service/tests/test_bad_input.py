@@ -1,4 +1,4 @@
-"""Requests that cannot be read or make no sense: each a 4xx that repeats nothing, and nothing is written."""
+"""Unreadable or meaningless requests get a 4xx that repeats none of their text, and nothing is written."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +18,7 @@ class Endpoint(NamedTuple):
     method: str
     path: str
     body: dict[str, Any]
-    scope: str | None = None  # of auth-service's token; None: as the user
+    scope: str | None = None  # of auth-service's token; None: sent by the user
 
 
 ENDPOINTS = [
@@ -40,7 +40,7 @@ by_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint
 
 
 def unreadable(valid: dict[str, Any]) -> Iterator[tuple[bytes, dict[str, str], set[int]]]:
-    """Bodies with their headers, and the statuses that are right; the readers' own tests have all the others."""
+    """Bodies with their headers and the right statuses; the tests of the readers cover all other faults."""
     raw, first = json.dumps(valid).encode(), next(iter(valid))
     for body in (
         raw[: len(raw) // 2],
@@ -121,7 +121,7 @@ class Target:
         self.user_id = user_id
 
     async def send(self, endpoint: Endpoint, data: bytes, headers: dict[str, str]) -> Any:
-        """Send a request that must be refused; nothing may be written and nothing of it repeated."""
+        """Send a request that must be refused; nothing may be written, and none of its text repeated."""
         before = await self.rows()
         token = self.service.issuer.service_token(endpoint.scope) if endpoint.scope else None
         user = None if endpoint.scope else self.user_id

@@ -1,4 +1,4 @@
-"""The command line, as a process of its own."""
+"""The command line, run as a separate process."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The number of cores that a container leaves to the service, read from files as the kernel shows them."""
+"""The number of cores that a container may use, read from files laid out as the kernel's."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from user_service.cores import usable_cores
 
 AFFINITY = usable_cores(Path("/nowhere"))
-NO_LIMIT = "900000000 100000"  # more cores than any machine that the tests run on
+NO_LIMIT = "900000000 100000"  # more cores than any machine that runs the tests has
 
 
 def container(root: Path, files: dict[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""The credential check, which auth-service alone asks for."""
+"""The credential check, which only auth-service may request."""
 
 import asyncio
 import time
@@ -154,11 +154,11 @@ async def test_more_checks_than_can_be_hashed_are_answered_503_at_once(start: Ca
     assert {reply.status for reply in replies} == {200, 503}
     assert refused[0].headers["Retry-After"] == "1"
     assert refused[0].json["title"] == "Service Unavailable"
-    assert await service.check("a@x.com", PASSWORD) is None  # and there is room again
+    assert await service.check("a@x.com", PASSWORD) is None  # there is room again
 
 
 async def test_hostile_text_that_is_slow_to_normalize_keeps_nobody_waiting(service: Any) -> None:
-    """Sorting marks takes quadratic time: this much would hold the process up for more than a second."""
+    """Sorting combining marks takes quadratic time: this many would block the process for more than a second."""
     user = await service.add(PASSWORD, email="a@x.com")
     marks = "a" + "\u0301" * 15_000 + "\u0323" * 15_000
     for login in (marks, f"{marks}@x.com", f"a@{marks}.com"):

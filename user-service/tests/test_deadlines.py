@@ -26,7 +26,7 @@ async def held(start: Any, relay: Relay) -> Any:
 
 
 async def everything(service: Any) -> list[Any]:
-    """The users and events there are."""
+    """All users and events."""
     return [await service.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("users", "outbox")]
 
 

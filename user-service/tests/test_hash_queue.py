@@ -1,4 +1,4 @@
-"""The queue for hashing threads: passwords are hashed in the order they came, and only while their callers wait."""
+"""The queue of the hashing threads: passwords are hashed in order of arrival, and only while their callers wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from .hashing import OUTDATED, add_users, check, costly_hash, hashing_goes_on, l
 
 @pytest.fixture
 async def busy(start: Callable[..., Any]) -> Callable[..., Awaitable[tuple[Any, asyncio.Task[Any]]]]:
-    """Call with settings to start a service whose only thread is busy for a second, and the request it is busy with."""
+    """Call with settings for a service and the request that keeps its only thread busy for a second."""
 
     async def busy(**settings: Any) -> tuple[Any, asyncio.Task[Any]]:
         service = await start(**{"hash_threads": 1, "hash_deadline": 60} | settings)
@@ -25,7 +25,7 @@ async def busy(start: Callable[..., Any]) -> Callable[..., Awaitable[tuple[Any, 
 
 
 async def left(logs: Any, number: int) -> None:
-    """Wait until so many requests have ended since nobody was there to answer any more."""
+    """Wait until this many requests have ended because their callers left."""
 
     async def logged() -> bool:
         return [entry["status"] for entry in logs if entry["event"] == "request"].count(499) == number
@@ -42,7 +42,7 @@ async def test_a_caller_that_leaves_is_not_hashed_for(busy: Callable[..., Any]) 
         for task in leaving:
             task.cancel()
         await left(logs, 2)
-        assert not costly.done()  # they left the queue at once, not when it was their turn
+        assert not costly.done()  # they left the queue at once, not when their turn came
         assert ((await costly).status, (await staying).status) == (200, 200)
     assert await verified(service) == {"c"}
 

@@ -1,4 +1,4 @@
-"""Nobody takes more than a share of the hashes while others wait: neither one network nor one account."""
+"""No network and no account gets more than its share of the hashes while others wait."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ NEW = "a completely new one"
 
 
 class Busy:
-    """A service whose only thread is busy for a second, and in which order what it is asked meanwhile is answered."""
+    """A service whose only thread is busy for a second, and the order in which it answers requests made meanwhile."""
 
     def __init__(self, service: Any) -> None:
         self.service = service
@@ -124,7 +124,7 @@ async def test_a_flood_of_one_account_makes_room_for_everybody_else(start: Any) 
     assert {reply.status for reply in await asyncio.gather(*others)} == {200}
     for task in done:
         reply = await task
-        # That header would have auth-service send fewer requests of everybody.
+        # With that header, auth-service would send fewer requests for everybody.
         assert (reply.status, "X-Parley-Overload" in reply.headers) == (503, False)
     assert 0 < [reply.status for reply in await asyncio.gather(*flood)].count(503) < 160
 
@@ -144,7 +144,7 @@ async def test_over_its_share_a_name_that_nobody_has_is_answered_like_any_other(
 
 
 async def refused(service: Any, number: int, *reasons: str) -> None:
-    """Wait until so many were refused for these reasons."""
+    """Wait until this many hashes have been refused for these reasons."""
 
     async def counted() -> bool:
         counters = (await service.request("GET", "/stats")).json["counters"]
@@ -154,14 +154,14 @@ async def refused(service: Any, number: int, *reasons: str) -> None:
 
 
 class Queue:
-    """A queue with one thread and room for a hundred hashes, all of which wait as long as the thread is taken."""
+    """A queue with one thread and room for a hundred hashes, which wait for as long as the thread is taken."""
 
     def __init__(self, queue: HashQueue, stack: contextlib.ExitStack) -> None:
         self.queue = queue
         self.stack = stack
 
     def let_in(self, network: str, account: str, hashes: int = 1, most: int = 200) -> int:
-        """The number of admissions that are given before one is refused."""
+        """The number of admissions granted before one is refused."""
         for number in range(most):
             try:
                 self.stack.enter_context(self.queue.admission(network, account, hashes))

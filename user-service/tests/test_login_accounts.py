@@ -1,4 +1,4 @@
-"""The account that a login means: auth-service counts guesses by it, and it must not tell whose it is, nor whether."""
+"""The account that a login means: auth-service counts guesses by it. It must not reveal who has it, if anyone."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import PASSWORD
 
-# Each line is one login name, spelled as somebody may type it.
+# Each line is one login name in several spellings that people may type.
 SPELLINGS: list[tuple[str, dict[str, str], list[str]]] = [
     (
         "any",
@@ -42,7 +42,7 @@ async def test_every_spelling_of_a_name_is_one_account_also_where_nobody_has_it(
         assert await service.check(spelling, PASSWORD, login_type) is not None
 
 
-# Readings of 4517160567, with its country code and as a number of Bangladesh.
+# The readings of 4517160567: with its country code, and as a number in Bangladesh.
 READINGS = ["+4517160567", "+8804517160567"]
 
 

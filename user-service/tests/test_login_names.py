@@ -1,4 +1,4 @@
-"""The login names that are accepted, and those that count as the same."""
+"""Login names: the accepted ones, and the ones that count as equal."""
 
 import unicodedata
 

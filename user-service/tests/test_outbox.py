@@ -1,4 +1,4 @@
-"""The outbox: which changes auth-service hears of, when, and until when."""
+"""The outbox: the changes that auth-service is told of, the time of each event, and its removal."""
 
 import asyncio
 import itertools
@@ -21,7 +21,7 @@ def event(user_id: int, epoch: int, kind: str = "sessions_ended", **more: Any) -
 
 
 async def events(service: Any, wait: float = 0) -> list[dict[str, Any]]:
-    """The events that are pending, or come while waiting, without their ids; they are acknowledged."""
+    """Acknowledge and return, without their ids, the events that are pending or arrive during the wait."""
     pending = await service.events(wait)
     assert [sorted(entry) for entry in pending] == [
         ["email", "epoch", "id", "keep_session", "type", "user_id"] for _ in pending
@@ -180,7 +180,7 @@ async def test_an_event_is_found_though_the_connection_that_listens_was_lost(ser
 
 
 async def waiting_for_events(service: Any, client: Any, wait: float) -> Any:
-    """The answer's stream, from its head on."""
+    """The streamed answer, once its head has arrived."""
     headers = {"Authorization": f"Bearer {service.issuer.service_token('events:consume')}"}
     return client.get(f"{service.url}/internal/events?wait={wait}", headers=headers)
 
@@ -234,7 +234,7 @@ async def test_an_acknowledgement_waits_for_none_that_froze_in_the_middle(servic
 
 
 async def listening_connections(service: Any, number: int) -> None:
-    """Returns when `number` connections to the database listen."""
+    """Return when `number` database connections are listening."""
     async with asyncio.timeout(5):
         while True:
             rows = await service.rows(

@@ -1,4 +1,4 @@
-"""The policy for new passwords: those that are soon guessed are refused, and honest ones are admitted."""
+"""The policy for new passwords: easily guessed ones are refused, and reasonable ones are accepted."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ NAMES = LoginNames(
 ACCENTED = LoginNames(email("bärbel.zwackel@example.com"), username("Björn Zwackelmann"), None)
 DEFAULT = PasswordPolicy(min_length=15, blocklist=True)
 SHORT = PasswordPolicy(min_length=6, blocklist=True)
-# Text without words and repetitions, of one to four bytes a character.
+# Text without words or repetitions, of one to four bytes per character.
 HEX = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(20))
 LETTERS = "".join(chr(0xE0 + int(digit, 16)) for digit in HEX)
 EMOJI = "".join(chr(0x1F600 + int(digit, 16)) for digit in HEX)
@@ -144,7 +144,7 @@ def test_it_is_soon_decided_whatever_the_password(password: str) -> None:
             DEFAULT.check(password, NAMES)
         return time.thread_time() - started
 
-    # About a millisecond, on a machine that does nothing else; zxcvbn takes 0.6 s.
+    # About a millisecond on an idle machine; zxcvbn takes 0.6 s.
     assert min(seconds() for _ in range(10)) < 0.01
 
 

@@ -1,4 +1,4 @@
-"""Hashing: parameters, equality, and what happens when too much of it is asked at once."""
+"""Hashing: its parameters, the comparison of passwords, and the limit on concurrent hashes."""
 
 import asyncio
 from collections.abc import AsyncIterator

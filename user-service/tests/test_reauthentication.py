@@ -1,4 +1,4 @@
-"""A token alone is not enough to change login names or roles, to delete a user or to set another's password."""
+"""A token alone does not suffice to change login names or roles, delete a user or set another user's password."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ import pytest
 PASSWORD = "correct horse battery"
 PASSWORDS = {"somebody": PASSWORD, "admin": "trumpet oyster gravel"}
 NEW = "a completely new one"
-OLD = 302  # seconds since a login that is no proof any longer
+OLD = 302  # the age in seconds of a login that no longer counts as recent
 CHALLENGE = r'Bearer error="insufficient_user_authentication", error_description="[^"]+", max_age=300'
 WAITING = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 HERE, ELSEWHERE = {"X-Forwarded-For": "203.0.113.1"}, {"X-Forwarded-For": "203.0.113.2"}
@@ -21,7 +21,7 @@ MSGPACK = {"Content-Type": "application/msgpack", "Accept": "application/msgpack
 
 
 class Request(NamedTuple):
-    """A request about the user `somebody`, and who makes it."""
+    """A request about the user `somebody`, and its sender."""
 
     who: str
     method: str
@@ -37,7 +37,7 @@ every = pytest.mark.parametrize("asked", EVERY, ids=lambda asked: f"{asked.who} 
 
 
 class Somebody:
-    """A user and an administrator, and what either asks for."""
+    """A user and an administrator, and the requests that each of them sends."""
 
     def __init__(self, service: Any, ids: dict[str, int]) -> None:
         self.service = service
@@ -128,7 +128,7 @@ async def test_a_client_of_the_standard_is_challenged(somebody: Somebody, asked:
 async def test_while_auth_service_does_not_tell_when_somebody_logged_in_the_password_is_needed(
     somebody: Somebody, asked: Request
 ) -> None:
-    """It is of the previous version then."""
+    """The previous version of auth-service does not state it."""
     reply = await somebody.ask(asked, login_age=None)
     assert (reply.status, reply.headers["Retry-After"]) == (503, "10")
     assert await somebody.untouched()
@@ -173,7 +173,7 @@ async def test_a_stolen_token_of_an_administrator_promotes_nobody(somebody: Some
 
 @every
 async def test_wrong_passwords_use_up_the_budget_of_password_changes(start: Callable[..., Any], asked: Request) -> None:
-    service = await start(throttle_exempt="", throttle_password_pair="6/hour")  # half of it without Redis
+    service = await start(throttle_exempt="", throttle_password_pair="6/hour")  # without Redis, half of it
     somebody = await added(service)
     replies = [await somebody.ask(asked, password=f"guess {number}", headers=HERE) for number in range(5)]
     assert [reply.status for reply in replies] == [403] * 3 + [429] * 2
@@ -191,7 +191,7 @@ async def test_wrong_passwords_use_up_the_budget_of_password_changes(start: Call
 
 
 async def no_chunks() -> AsyncIterator[bytes]:
-    """A body whose length nobody can tell beforehand, and that turns out to be empty."""
+    """A body that is sent without a length and turns out to be empty."""
     for chunk in ():
         yield chunk
 

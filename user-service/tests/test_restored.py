@@ -1,4 +1,4 @@
-"""After a restored backup, user-service tells auth-service epochs later than any that it told before."""
+"""After a restore from a backup, user-service sends auth-service later epochs than any that it sent before."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 PASSWORD = "correct horse battery"
 KEEP = "CREATE TABLE kept AS SELECT * FROM users"
-# As a restore does: rows and sequences are what they were.
+# A restore resets rows and sequences in the same way.
 RESTORE = (
     "DELETE FROM users",
     "DELETE FROM outbox",
@@ -24,7 +24,7 @@ RESTORE = (
 
 
 async def change(service: Any, user_id: int) -> Any:
-    """End the user's sessions; returns the event, which stays."""
+    """End the user's sessions; returns the event, which remains pending."""
     await service.app[ACCOUNTS].set_disabled(user_id, True)
     await service.app[ACCOUNTS].set_disabled(user_id, False)
     return (await service.events())[-1]

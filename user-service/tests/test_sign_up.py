@@ -68,7 +68,7 @@ async def test_all_taken_login_names_are_named_at_once(service: Any) -> None:
 
 
 async def test_a_hundred_sign_ups_of_one_identity_at_once_make_one_user(start: Callable[..., Any]) -> None:
-    service = await start(hash_deadline=8)  # a hundred at once wait to be hashed also where a machine is slow
+    service = await start(hash_deadline=8)  # a hundred may wait to be hashed, even on a slow machine
     replies = await asyncio.gather(*(service.sign_up(email=VARIANTS[n % len(VARIANTS)]) for n in range(100)))
     assert sorted(reply.status for reply in replies) == [200] + [409] * 99
     assert [row["count"] for row in await service.rows("SELECT count(*) FROM users")] == [1]

@@ -1,4 +1,4 @@
-"""Sign-ups and guesses of a current password are limited, before anything is hashed for them."""
+"""Sign-ups and guesses of a current password are throttled before anything is hashed for them."""
 
 from collections import Counter
 from typing import Any
@@ -13,7 +13,7 @@ HERE, ELSEWHERE = {"X-Forwarded-For": "203.0.113.1"}, {"X-Forwarded-For": "203.0
 
 @pytest.fixture
 async def limited(start: Any) -> Any:
-    """A service without Redis, so that half of these numbers hold."""
+    """A service without Redis, which therefore applies half of these numbers."""
     return await start(throttle_exempt="", throttle_sign_up="6/hour", throttle_password_pair="6/hour")
 
 

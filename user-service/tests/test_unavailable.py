@@ -1,4 +1,4 @@
-"""While something that the service needs is away, clients are told 503, and never that they are wrong."""
+"""While a dependency of the service is away, clients get 503, and never an error that blames them."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Who may do what: every public request as everyone there is."""
+"""Authorization: every public request, sent by every kind of caller."""
 
 from collections.abc import Callable
 from typing import Any
@@ -117,7 +117,7 @@ async def test_a_token_acts_for_the_user_whose_number_it_says_whatever_its_subje
     for subject in ("imported:1", str(other.id)):
         reply = await service.request("GET", "/api/v1/users/me", token=service.issuer.token(subject, user_id=user.id))
         assert (reply.status, reply.json["username"]) == (200, "user")
-    previous = service.issuer.token(str(user.id), login_age=None)  # it says the number in the subject alone
+    previous = service.issuer.token(str(user.id), login_age=None)  # the number is only in its subject
     assert (await service.request("GET", "/api/v1/users/me", token=previous)).json["username"] == "user"
 
 
@@ -142,7 +142,7 @@ async def test_clocks_that_differ_log_nobody_out(lasting_service: Any, path: str
 async def test_an_unknown_key_is_refused_only_where_that_is_certain(
     service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two reads of the keys, here ten minutes apart, nobody can tell."""
+    """Between two reads of the keys, here ten minutes apart, the service cannot know."""
     monkeypatch.setattr(known_keys, "SEEK_INTERVAL", 600.0)
     claims = jwt.decode(service.issuer.token("1"), options={"verify_signature": False})
     attacker = ec.generate_private_key(ec.SECP256R1())

@@ -1,4 +1,4 @@
-"""A memory that is full evicts its oldest entry, and keeps all others."""
+"""A full memory evicts its oldest entry and keeps all others."""
 
 from servicekit.bounded import BoundedMap
 

@@ -1,4 +1,4 @@
-"""Who waits for an answer: how long a caller says that it waits, and that a caller who has left is noticed."""
+"""Callers that wait for an answer: the timeouts they send, and the detection of those that have left."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from servicekit.testing import ServiceServer
 
 
 class Work:
-    """A handler that works until its caller does not wait any longer, or for ever."""
+    """A handler that works until its caller no longer waits, or for ever."""
 
     def __init__(self):
         self.begun = asyncio.Event()
@@ -31,7 +31,7 @@ class Work:
         return web.Response(status=204)
 
     async def tidy_up(self, request):
-        """Its time is over, and tidying up takes until the caller has left."""
+        """Exceed the time limit at once, and tidy up until the caller has left."""
         lost = asyncio.Event()
         request.protocol.on_lost.add(lost.set)
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Tables of the command lines: whatever is copied from one is whole."""
+"""Values in the tables of the command lines are printed whole, so that they can be copied."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Time limits that are looked at ten times a second."""
+"""Time limits that are checked ten times a second."""
 
 import asyncio
 import math
@@ -38,7 +38,7 @@ async def looking(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deadlines]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(3):
-        while not condition():  # noqa: ASYNC110 - nothing tells of what is seen from outside
+        while not condition():  # noqa: ASYNC110 - nothing signals what is observed from outside
             await asyncio.sleep(0.002)
 
 
@@ -55,7 +55,7 @@ async def test_who_is_late_is_told_and_nobody_else(looking: Deadlines) -> None:
 
 
 class Clock:
-    """A loop whose time a test sets, and whose next look it calls."""
+    """A loop whose time a test sets, and whose next check the test triggers."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -1,4 +1,4 @@
-"""A server that stops ends each connection with an answer that says so, and takes no new one."""
+"""A server that stops says so in each connection's last answer, and accepts no new connection."""
 
 import asyncio
 import socket
@@ -48,7 +48,7 @@ async def test_connections_in_use_end_with_an_answer(runner, address):
 
 
 async def test_connections_that_wait_to_be_accepted_are_served(runner, address):
-    waiting = [socket.create_connection(address) for _ in range(20)]  # the loop has no chance to accept
+    waiting = [socket.create_connection(address) for _ in range(20)]  # the loop gets no chance to accept
     for connection in waiting:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     await runner.drain()

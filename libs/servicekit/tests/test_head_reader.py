@@ -1,4 +1,4 @@
-"""The cost of a head grows with its bytes, not with the packets that it arrives in."""
+"""The cost of a head grows with its bytes, not with the number of packets that it arrives in."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The server's frame: limits of a body, request ids, problem documents, and no echo of a malformed request."""
+"""The server's frame: limits on a body, request ids, problem documents, and no echo of a malformed request."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ async def unavailable(_request):
 def log():
     written, handlers, level = io.StringIO(), list(logging.root.handlers), logging.root.level
     configure_logs("trial", "debug", written)
-    structlog.configure(cache_logger_on_first_use=False)  # the loggers of modules outlive this stream
+    structlog.configure(cache_logger_on_first_use=False)  # module loggers outlive this stream
     yield written
     structlog.reset_defaults()
     logging.root.handlers = handlers
@@ -64,7 +64,7 @@ def port(client):
 
 @pytest.fixture
 def ask(client):
-    """Call with a method, a path and what aiohttp's client takes to get status, headers and body."""
+    """Call with a method, a path and options of aiohttp's client to get status, headers and body."""
 
     async def ask(method, path, **given):
         async with client.request(method, path, **given) as response:
@@ -81,7 +81,7 @@ async def connected(port):
 
 
 async def answer(port, raw):
-    """All that comes back for these bytes, until the server closes the connection."""
+    """The whole response to these bytes, until the server closes the connection."""
     async with connected(port) as (reader, writer):
         writer.write(raw)
         return await asyncio.wait_for(reader.read(), 5)
@@ -153,7 +153,7 @@ async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_error_of_our
     assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
     writer.transport.abort()
     async with asyncio.timeout(5):
-        while '"status": 499' not in log.getvalue():  # noqa: ASYNC110 - nothing tells of what is written
+        while '"status": 499' not in log.getvalue():  # noqa: ASYNC110 - nothing signals a written line
             await asyncio.sleep(0.01)
     assert "unexpected error" not in log.getvalue()
 
@@ -198,5 +198,5 @@ async def test_health_and_readiness_are_two_things(ask):
 
 @pytest.mark.parametrize(("slashes", "status"), [(100, 200), (101, 404), (4000, 404)])
 async def test_a_path_with_many_slashes_leads_nowhere(ask, slashes, status):
-    """aiohttp would look a path of 4,000 segments up for 30 ms, in which nobody else is served."""
+    """aiohttp's router would spend 30 ms on a path of 4,000 segments, and nobody else would be served meanwhile."""
     assert (await ask("GET", "/deep" + "/x" * (slashes - 1)))[0] == status

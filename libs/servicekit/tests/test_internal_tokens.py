@@ -1,4 +1,4 @@
-"""Internal tokens: what is refused whoever signed it, and keys that are fetched neither too often nor never again."""
+"""Internal tokens: refusals that do not depend on the signer, and keys fetched neither too often nor too rarely."""
 
 import asyncio
 import time
@@ -79,7 +79,7 @@ async def test_a_signature_is_checked_once_and_the_key_and_the_expiry_always():
     tokens = InternalTokens(ISSUER, keys, lambda: time.time() + ahead)
     good = token()
     await tokens.verify(good)
-    keys.key = object()  # no signature can be checked with it
+    keys.key = object()  # no signature can be verified with it
     await tokens.verify(good)
     ahead = 60 + 31
     with pytest.raises(ClocksDifferError):
@@ -159,7 +159,7 @@ def test_only_signing_keys_of_the_one_algorithm_and_purpose_are_taken():
 
 @pytest.fixture
 async def published(aiohttp_server):
-    """A key set over HTTP: what it answers with and how often it was asked can be looked at and changed."""
+    """A key set over HTTP. Tests can change its answer and read how often it was requested."""
 
     class Published:
         def __init__(self):
@@ -188,7 +188,7 @@ async def remote(published):
 
 @pytest.fixture
 def pass_time(monkeypatch):
-    """Call with seconds to let them pass for who measures with a monotonic clock."""
+    """Call with seconds to advance the monotonic clock."""
     passed = [0.0]
     real = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])
@@ -240,7 +240,7 @@ async def test_all_who_wait_share_one_read(remote, published):
 
 
 async def test_keys_that_auth_service_read_a_while_ago_settle_nothing(remote, published, pass_time, monkeypatch):
-    """As from a replica that does not reach its database; nor do they replace those that another one read later."""
+    """A replica without its database serves such keys; they do not replace keys that another one read later."""
     monkeypatch.setattr(known_keys, "SEEK_INTERVAL", 600.0)
     published.keys = [jwk(), jwk("new")]
     assert await remote.public_key("k", time.time()) is not None
@@ -268,7 +268,7 @@ async def test_followed_keys_come_and_go_without_a_request(remote, published, mo
 
 
 async def seen(published, times):
-    """Wait until the keys have been asked for so many times more."""
+    """Wait until the keys have been requested this many more times."""
     async with asyncio.timeout(10):
         for _ in range(times):
             published.arrived.clear()

@@ -1,4 +1,4 @@
-"""Tokens are read strictly before a signature is checked, and a signature under one algorithm only."""
+"""Tokens are parsed strictly before a signature is verified, and a signature is verified under one algorithm only."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ GOOD = written({"alg": "HS256"}, {"sub": "1"})
         " " + GOOD,
         GOOD.replace(".", "=.", 1),
         GOOD[:-1] + "\xe9",
-        GOOD.rpartition(".")[0] + ".AB",  # decodes as AA does
+        GOOD.rpartition(".")[0] + ".AB",  # decodes to the same bytes as AA
         GOOD.rpartition(".")[0] + ".A",
         written(b"[]", {}),
         written(b"\xff", {}),

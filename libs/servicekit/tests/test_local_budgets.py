@@ -1,4 +1,4 @@
-"""A process that counts alone remembers a bounded number of accounts and networks, and the right ones."""
+"""A process that counts alone remembers a bounded number of accounts and networks, and evicts the right ones."""
 
 from servicekit.throttling.budgets import (
     FEW_SECONDS,
@@ -35,7 +35,7 @@ def test_refused_attempts_and_other_floods_push_out_nothing() -> None:
 
 
 def test_few_failures_in_a_row_are_forgotten_sooner_than_many() -> None:
-    """Half of 20 in a row close the account to strangers."""
+    """Half of 20 failures in a row close the account to strangers."""
     now = [0.0]
     budgets = LocalBudgets(lambda: now[0])
 

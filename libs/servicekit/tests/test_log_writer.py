@@ -1,4 +1,4 @@
-"""Log lines of a process of its own: nobody who logs waits for the reader, and no line is torn, moved or lost."""
+"""Log lines of a separate process: logging never waits for the reader, and no line is torn, reordered or lost."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from servicekit.log_writer import LIMIT, STOP_TIMEOUT
 
 PATIENCE = 20.0
 
-# Logs `count` lines in each of several threads, by three means in turn, then does what it is told on standard input.
+# Logs `count` lines in each of several threads, by three means in turn, then obeys commands on standard input.
 LOGGER = """
 import atexit, json, logging, sys, threading
 import structlog
@@ -51,14 +51,14 @@ for line in sys.stdin:
 
 
 class Logger:
-    """The process; what it says on standard error are its counts of dropped lines."""
+    """The process, which writes its counts of dropped lines to standard error."""
 
     def __init__(self, process):
         self._process = process
         self.pid = process.pid
 
     async def logs(self, count, then=""):
-        """Have so many more lines logged, then something done; returns how many were dropped before."""
+        """Have the process log this many more lines, then execute `then`; returns the number dropped before."""
         self._process.stdin.write(f"{count}:{then}\n".encode())
         return int(await self.says())
 
@@ -79,7 +79,7 @@ class Logger:
 
 @pytest.fixture
 async def start():
-    """Call with a descriptor to write to, a number of threads and of lines in each, to start a process that logs."""
+    """Call with a descriptor for output, a number of threads, and of lines in each, to start a process that logs."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(output, threads, count, name="trial"):
@@ -98,7 +98,7 @@ async def start():
 
 @pytest.fixture
 def pipe():
-    """Its two ends; both are closed afterwards unless the test did."""
+    """The two ends of a pipe; both are closed afterwards unless the test closed them."""
     ends = os.pipe()
     yield ends
     for end in ends:
@@ -107,7 +107,7 @@ def pipe():
 
 
 async def _read(end, output, at_once=65_536):
-    """Append to `output` what is written until the last writer has gone."""
+    """Append to `output` everything that is written until the last writer has gone."""
 
     def read():
         while data := os.read(end, at_once):
@@ -134,7 +134,7 @@ def _numbers(lines, writer="trial 0"):
 
 
 def _told(lines):
-    """The number of lines said to be missing; each gap is where it is told, and as wide."""
+    """The number of lines reported as dropped; each report must be where the lines are missing, and exact."""
     told = following = 0
     for line in lines:
         if line["event"] == "log lines dropped":
@@ -153,7 +153,7 @@ async def test_processes_and_threads_share_a_full_pipe(start, pipe, blocking):
     loggers = [await start(writing, 4, 1500, name) for name in ("one", "other")]
     os.close(writing)
     assert [await logger.logs(0) for logger in loggers] == [0, 0]
-    rest = asyncio.create_task(_rest(reading, at_once=1000))  # the pipe is full almost as long as there are lines
+    rest = asyncio.create_task(_rest(reading, at_once=1000))  # the pipe is full for almost as long as lines are written
     assert [await logger.end() for logger in loggers] == [0, 0]
     lines = await rest
     writers = [f"{name} {thread}" for name in ("one", "other") for thread in range(4)]
@@ -224,7 +224,7 @@ async def test_the_end_of_a_process_loses_nothing(start, pipe, ending, status):
 
 @pytest.fixture
 def limited_file(tmp_path):
-    """A file, and how to let a process make it no longer, or as long as it likes: this needs no privilege."""
+    """A file, a function that limits a process's file size, and one that lifts the limit: this needs no privilege."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     return (
         tmp_path / "log",
@@ -235,7 +235,7 @@ def limited_file(tmp_path):
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A file on a small file system, and how to fill that up but for two pages, or make room there."""
+    """A file on a small file system, a function that fills all of it but two pages, and one that frees the space."""
     try:
         subprocess.run(("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path), check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
@@ -254,7 +254,7 @@ async def test_a_full_disk_tears_no_line(request, disk, start):
     fill(logger.pid)
     await logger.logs(1000)
     async with asyncio.timeout(PATIENCE):
-        while await logger.logs(0) + path.read_bytes().count(b"\n") < 999:  # and one that was begun
+        while await logger.logs(0) + path.read_bytes().count(b"\n") < 999:  # and one line that is partly written
             pass
     assert not path.read_bytes().endswith(b"\n")
     make_room(logger.pid)

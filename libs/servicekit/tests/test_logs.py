@@ -1,4 +1,4 @@
-"""Logs are JSON lines; an exception is its type and where it came from, and never its message."""
+"""Logs are JSON lines; an exception is logged as its type and origin, and never with its message."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ from servicekit.logs import configure_logs
 
 @pytest.fixture
 def lines():
-    """Call to get what has been logged, line by line."""
+    """Call to get the log so far, line by line."""
     written, handlers, level = io.StringIO(), list(logging.root.handlers), logging.root.level
     shows_warning = warnings.showwarning
     configure_logs("trial", "info", written)
@@ -86,7 +86,7 @@ async def test_what_asyncio_reports_is_a_line_with_a_message(lines):
         fail()
 
     def forget_a_task():
-        loop.create_task(fails(), name="forgotten")  # noqa: RUF006 - as it should not be
+        loop.create_task(fails(), name="forgotten")  # noqa: RUF006 - wrong on purpose
 
     def forget_a_future():
         loop.create_future().set_exception(ValueError("s3cr3t"))

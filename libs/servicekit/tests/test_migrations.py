@@ -1,4 +1,4 @@
-"""Migrations over a Unix socket, whose directory is in the URL's query."""
+"""Migrations over a Unix socket whose directory is in the URL's query."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +10,7 @@ import pytest
 
 from servicekit import migrations, postgres, schema
 
-# What alembic, with which earlier versions migrated, leaves in a database.
+# The tables in a database that earlier versions migrated with alembic.
 LEFT_BY_ALEMBIC = """
 CREATE TABLE things (id int);
 CREATE TABLE alembic_version (
@@ -23,7 +23,7 @@ INSERT INTO alembic_version (version_num) VALUES ('0001');
 
 @pytest.fixture
 def dsn(create_database: Callable[[str], str], tmp_path: Path) -> str:
-    """The URL of an empty database, by a socket directory with a space in its name."""
+    """The URL of an empty database, with a socket directory that has a space in its name."""
     url = urlsplit(create_database("template1"))
     sockets = tmp_path / "socket directory"
     sockets.symlink_to(parse_qs(url.query)["host"][0])

@@ -1,4 +1,4 @@
-"""Background work ends when it is cancelled, whatever became of the cancellation inside it."""
+"""Background work ends when it is cancelled, even if it swallowed the cancellation."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ async def test_a_cancellation_that_was_lost_ends_the_work_at_its_next_pause():
         nonlocal rounds
         while True:
             begun.set()
-            with contextlib.suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does when its result is there
+            with contextlib.suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does if its result has arrived
                 await asyncio.sleep(3600)
             rounds += 1
             await pause(3600)

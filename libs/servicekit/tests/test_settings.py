@@ -1,4 +1,4 @@
-"""Settings are refused in one line that names the variables and none of their values."""
+"""Invalid settings are reported in one line that names the variables but none of their values."""
 
 import pytest
 from pydantic import Field, SecretStr
@@ -17,7 +17,7 @@ class Settings(ServiceSettings):
 
 @pytest.fixture
 def fault(monkeypatch, capsys):
-    """Call with the environment to get the line that it is refused with."""
+    """Call with the environment to get the line that reports its faults."""
 
     def fault(**environment):
         for name, value in environment.items():

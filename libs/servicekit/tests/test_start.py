@@ -1,4 +1,4 @@
-"""A service that starts is sent requests as soon as it listens, and refuses none of them."""
+"""A service receives requests as soon as it listens, and refuses none of them."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from servicekit.serving import serve
 
 
 async def test_a_slow_start_is_not_taken_for_a_standstill(monkeypatch):
-    """A machine that is busy takes long for the last step of the start."""
+    """On a busy machine, the last step of the start takes long."""
     monkeypatch.setattr(standstills, "LONGEST_PAUSE", 0.7)
     monkeypatch.setattr(garbage, "pass_over_what_is_there", lambda: time.sleep(0.8))
     app = web.Application(middlewares=[frame()])

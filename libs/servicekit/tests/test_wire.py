@@ -1,4 +1,4 @@
-"""Bodies are read in one way only, or not at all."""
+"""Each body has exactly one reading, or is refused."""
 
 import json
 

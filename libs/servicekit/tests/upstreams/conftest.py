@@ -1,4 +1,4 @@
-"""The stage of every test of the upstream pool."""
+"""The stage for all tests of the upstream pool."""
 
 import random
 import socket
@@ -20,14 +20,14 @@ async def stage() -> AsyncIterator[Stage]:
 
 @pytest.fixture(autouse=True)
 def _repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same choices in every run, and looks that do not have to be waited for."""
+    """Make random choices repeatable, and periodic checks so frequent that tests need not wait for them."""
     random.seed(7)
     monkeypatch.setattr(deadlines, "INTERVAL", LOOK)
 
 
 @pytest.fixture
 def swallowing(stage: Stage) -> Iterator[Callable[[str], None]]:
-    """Call with an address that lets every connection wait from then on."""
+    """Call with an address that from then on leaves every connection attempt pending."""
     sockets: list[socket.socket] = []
 
     def start(host: str) -> None:

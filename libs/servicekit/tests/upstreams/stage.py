@@ -1,4 +1,4 @@
-"""A pool with small servers on 127.0.0.1, .2 and .3, one port for all, and borrowers that record what they are told."""
+"""A pool with small servers on 127.0.0.1, .2 and .3, all on one port, and borrowers that record their callbacks."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ FIRST, SECOND, THIRD = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
 async def until(condition: Callable[[], Any], patience: float = 3.0) -> None:
     async with asyncio.timeout(patience):
-        while not condition():  # noqa: ASYNC110 - nothing tells of what is seen from outside
+        while not condition():  # noqa: ASYNC110 - nothing signals what is observed from outside
             await asyncio.sleep(0.002)
 
 
@@ -60,13 +60,13 @@ class Peer(asyncio.Protocol):
 
 
 class Server:
-    """A replica. It answers every request with `answer`, if there is one, and probes as long as it `lives`."""
+    """A replica. It answers every request with `answer` unless that is empty, and probes as long as it `lives`."""
 
     def __init__(self) -> None:
         self.peers: list[Peer] = []
         self.requests = 0
         self.probes = 0
-        self.probes_left = 0  # those whose connection has not ended
+        self.probes_left = 0  # probes whose connection has not ended
         self.lives = True
         self.answer = ANSWER
         self.listener: asyncio.Server | None = None
@@ -86,7 +86,7 @@ class Server:
 
 
 class Names:
-    """What the name server says: these addresses, or this error."""
+    """The name server's answer: these addresses, or this error."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -102,13 +102,13 @@ class Names:
         return [(address, port) for address in self.hosts]
 
     async def ask(self) -> None:
-        """Until a question that comes after this one was answered."""
+        """Wait until a lookup that starts after this call has been answered."""
         asked = self.asked
         await until(lambda: self.asked > asked + 1)
 
 
 class Client:
-    """A borrower that asks once and keeps its connection until it is told to release it."""
+    """A borrower that sends one request and keeps its connection until it is told to release it."""
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
@@ -175,7 +175,7 @@ class Client:
 
 
 def free_port() -> int:
-    """One that is free on all three addresses."""
+    """A port that is free on all three addresses."""
     while True:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
             port = 0
@@ -187,7 +187,7 @@ def free_port() -> int:
 
 
 class Stage:
-    """Servers, the name they go by, and a pool for it."""
+    """Servers, their name, and a pool for it."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -204,7 +204,7 @@ class Stage:
         return [self.servers[host] for host in hosts]
 
     async def open(self, *hosts: str, scheme: str = "http", host: str = "replicas.test", **settings: Any) -> Upstream:
-        """A pool for the name, which has these addresses."""
+        """Open a pool for the name, which has these addresses."""
         self.names.hosts = list(hosts)
         looking = Deadlines()
         looking.start(asyncio.get_running_loop())
@@ -224,19 +224,19 @@ class Stage:
         return Client(self.upstream)
 
     async def clients(self, number: int) -> list[Client]:
-        """So many at once, who have their connections and keep them."""
+        """This many concurrent clients, which have their connections and keep them."""
         clients = [self.client().ask() for _ in range(number)]
         await until(lambda: all(client.connection or client.refused for client in clients))
         return clients
 
     async def answered(self, avoid: Replica | None = None) -> Client:
-        """One that has its answer, and still its connection."""
+        """A client that has its answer and still holds its connection."""
         client = self.client().ask(avoid)
         await until(lambda: client.settled)
         return client
 
     async def through(self, number: int = 1) -> list[Client]:
-        """So many, one after the other, each of which releases its connection."""
+        """This many clients, one after another, each of which releases its connection."""
         clients = []
         for _ in range(number):
             client = await self.answered()
@@ -246,7 +246,7 @@ class Stage:
         return clients
 
     async def replica(self, host: str) -> Replica:
-        """The one with this address."""
+        """The replica with this address."""
         for _ in range(100):
             (client,) = await self.through()
             if client.host == host:
@@ -254,18 +254,18 @@ class Stage:
         raise AssertionError
 
     async def looks(self, number: int) -> None:
-        """Until the pool has looked after itself so many times more."""
+        """Wait until the pool has run this many more periodic checks."""
         for _ in range(number):
             last = self.upstream._replicas.now
             await until(lambda last=last: self.upstream._replicas.now != last)
 
     def ejected(self) -> list[str]:
-        """Those left out, for failures or because they hang."""
+        """The addresses of ejected replicas, whether they failed or hang."""
         listed: Any = self.upstream.status()["replicas"]
         return [entry["address"].removesuffix(f":{self.port}") for entry in listed if entry["ejected"]]
 
     def count(self, name: str) -> int:
-        """How many are `in_flight`, or `idle`."""
+        """The number of connections that are `in_flight` or `idle`."""
         listed: Any = self.upstream.status()["replicas"]
         return sum(entry[name] for entry in listed)
 

@@ -1,4 +1,4 @@
-"""Calls to a service with two replicas: what one of them loses the other one answers, and no caller waits in vain."""
+"""Calls to a service with two replicas: if one replica loses a call, the other answers it; no caller waits in vain."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Replica:
-    """Answers with its address, or as its `script` says; `lives` is whether it answers a probe."""
+    """A replica that answers with its address or as its `script` says; `lives` says whether it answers probes."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -39,7 +39,7 @@ class Replica:
 
 
 class Pair:
-    """Both replicas, and the service that they are."""
+    """Both replicas, and the service that they form."""
 
     def __init__(self, replicas: list[Replica], service: Service) -> None:
         self.first, self.second = replicas
@@ -92,7 +92,7 @@ async def pair(aiohttp_server: AiohttpServer) -> AsyncIterator[Pair]:
 
 @pytest.fixture
 def stage_of_threads() -> Iterator[tuple[str, list[bytes]]]:
-    """The URL of a service in threads of its own, which answers `old` to its first request, and what it received."""
+    """The URL of a service in separate threads, which answers `old` to its first request, and the requests received."""
     port = free_port()
     received: list[bytes] = []
 
@@ -104,7 +104,7 @@ def stage_of_threads() -> Iterator[tuple[str, list[bytes]]]:
                 body = b"new"
                 if len(received) == 1:
                     body = b"old"
-                    time.sleep(0.2)  # the process that asked stands still by then
+                    time.sleep(0.2)  # the calling process is standing still by then
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n" + body)
                 connection.close()
 
@@ -168,7 +168,7 @@ async def test_an_answer_that_was_there_while_this_process_stood_still_is_asked_
     async with open_service(url, resolve) as service:
         call = asyncio.create_task(service.call("GET", "/", {}, timeout=5, silence=0.5))
         await until(lambda: received)
-        time.sleep(1)  # noqa: ASYNC251 - as if it were stopped
+        time.sleep(1)  # noqa: ASYNC251 - as if the process were suspended
         assert (await call).body == b"new"
 
 
@@ -186,7 +186,7 @@ async def test_nothing_is_waited_for_longer_than_was_said(pair: Pair) -> None:
         await pair.call(0.3)
     assert time.monotonic() - started < 0.6
     ((request, _),) = pair.requests
-    await until(lambda: request.transport is None)  # the connection is not left behind
+    await until(lambda: request.transport is None)  # the connection is not left open
 
 
 async def test_a_caller_that_waits_no_longer_asks_nobody(pair: Pair) -> None:

@@ -1,4 +1,4 @@
-"""Connections that cannot be opened, what may be tried again, and TLS to a replica."""
+"""Connections that cannot be opened, the requests that may be retried, and TLS to a replica."""
 
 import asyncio
 import ssl
@@ -103,7 +103,7 @@ async def test_what_one_lost_that_is_ejected_or_gone_may_be_tried_again(stage: S
 
 @pytest.fixture
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """What a server shows as replicas.test; whoever connects trusts it."""
+    """The certificate of replicas.test, which clients trust."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "replicas.test")])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What a connection is worth, what an answer makes of it, and how it ends."""
+"""Connections of the pool: their reuse, the reading of answers, and the ways they end."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from servicekit.upstreams import pool
 
 from .stage import ANSWER, CLOSING_ANSWER, FIRST, LOOK, Client, Stage, until
 
-# What a connection is worth
+# Reuse of connections
 
 
 async def test_the_connection_used_last_is_used_first(stage: Stage) -> None:
@@ -97,7 +97,7 @@ async def test_a_connection_serves_so_many_requests_and_no_more(stage: Stage, mo
     await until(lambda: len(server.open) == 1)
 
 
-# What an answer makes of it
+# Reading answers
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ async def test_who_aborts_at_the_head_hears_nothing_of_the_body(stage: Stage, mo
 
 
 async def test_who_aborts_after_the_answer_ends_the_connection(stage: Stage) -> None:
-    """As one does whose own body is not written whole yet: what came next would be taken for the rest of it."""
+    """A borrower aborts if its body is not written completely: the next request would be taken for the rest of it."""
     (server,) = await stage.serve(FIRST)
     await stage.open(FIRST)
     client = await stage.answered()
@@ -275,7 +275,7 @@ async def test_a_replica_that_reads_slowly(stage: Stage) -> None:
 
 
 async def test_one_that_says_no_more_and_reads_no_more(stage: Stage) -> None:
-    """What is still to be written to it would keep its connection open for ever."""
+    """The data still to be written would otherwise keep the connection open for ever."""
     (server,) = await stage.serve(FIRST)
     server.answer = b""
     await stage.open(FIRST)

@@ -1,4 +1,4 @@
-"""Replicas that fail or hang: how they are left out, and how they come back."""
+"""Replicas that fail or hang: how they are ejected, and how they return."""
 
 import math
 
@@ -101,7 +101,7 @@ async def test_a_replica_comes_back_slowly(stage: Stage, monkeypatch: pytest.Mon
         assert [line["event"] for line in lines] == ["replica ejected", "replica returned"]
     requests = one.requests
     await stage.through(20)
-    assert one.requests == requests  # its share is still nothing
+    assert one.requests == requests  # its share is still zero
     monkeypatch.setattr(replicas, "RAMP", 4 * (stage.upstream._replicas.now - first.since + 0.5))
     assert 0 < await share_of(stage, FIRST) < 0.4
     monkeypatch.setattr(replicas, "RAMP", 0.0)

@@ -1,4 +1,4 @@
-"""Which addresses a name has, and which replica is chosen among them."""
+"""Name resolution, and the choice of a replica among the addresses."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Replicas that owe answers and are silent: which of them hang, what becomes of their requests, how they come back."""
+"""Replicas that owe answers but are silent: which of them hang, the fate of their requests, and their return."""
 
 import asyncio
 
@@ -96,7 +96,7 @@ async def test_one_that_answers_others_is_not_asked(stage: Stage) -> None:
 async def test_one_from_whom_no_answer_is_due_is_not_asked(stage: Stage) -> None:
     clients = await silenced(stage, FIRST, SECOND)
     for client in clients:
-        client.status = 200  # the answer has begun, or the request is not whole yet
+        client.status = 200  # its answer has begun, or its request is not sent completely
     await stage.looks(10)
     assert stage.servers[FIRST].probes == 0
     for client in clients:
@@ -105,7 +105,7 @@ async def test_one_from_whom_no_answer_is_due_is_not_asked(stage: Stage) -> None
 
 
 async def test_one_that_refuses_to_be_asked_finishes_its_requests(stage: Stage) -> None:
-    """As a service does that is told to stop: it listens no longer."""
+    """A service that is stopping no longer listens."""
     clients = await silenced(stage, FIRST, SECOND)
     listener = stage.servers[FIRST].listener
     assert listener is not None
@@ -139,7 +139,7 @@ async def test_of_several_that_all_hang_none_is_left_out(stage: Stage) -> None:
     await until(lambda: second.requests > 0 and not stage.ejected())
     assert not waiting.settled
     stage.servers[FIRST].lives = True
-    await until(lambda: waiting.lost == "stalled")  # now there is another one for it
+    await until(lambda: waiting.lost == "stalled")  # now another replica can serve it
 
 
 async def test_one_that_hangs_and_is_gone_from_the_name(stage: Stage) -> None:

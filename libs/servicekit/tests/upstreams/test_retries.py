@@ -1,4 +1,4 @@
-"""The budget of retries, on a clock that the tests turn."""
+"""The budget of retries, on a clock that the tests set."""
 
 from servicekit.upstreams.retries import FLOOR, RetryBudget
 
@@ -34,7 +34,7 @@ def test_only_the_last_ten_seconds_count() -> None:
         for _ in range(100):
             budget.deposit()
         clock.now += 1
-    assert granted(budget) == FLOOR + 0.2 * 900  # the second that has just begun is empty
+    assert granted(budget) == FLOOR + 0.2 * 900  # the second that has just begun is still empty
     clock.now += 8.5
     assert granted(budget) == 0
     clock.now += 1.5

@@ -1,4 +1,4 @@
-"""Who waits for a connection, and what is left when all is over."""
+"""Borrowers that wait for a connection, and the pool's state after everything has ended."""
 
 import asyncio
 import time
@@ -74,7 +74,7 @@ async def test_a_loop_that_was_held_up_costs_nobody_the_connection(
     monkeypatch.setattr(deadlines, "INTERVAL", 0.5)
     await stage.open(FIRST, connect_timeout=0.25)
     waiting = stage.client().ask()
-    time.sleep(1.2)  # noqa: ASYNC251 - as a thousand requests do that arrive at once
+    time.sleep(1.2)  # noqa: ASYNC251 - as a thousand simultaneous requests would
     await until(lambda: waiting.settled)
     assert waiting.ended
 
@@ -124,7 +124,7 @@ async def test_a_connection_released_serves_who_waits_for_one_being_made(
     stage.names.hosts = [FIRST, SECOND]
     await until(lambda: len(stage.upstream.status()["replicas"]) == 2)  # type: ignore[arg-type]
     waiting = stage.client().ask(avoid=None)
-    assert waiting.connection is None  # the less busy one is that which swallows
+    assert waiting.connection is None  # the less busy replica leaves connections pending
     held.release()
     assert waiting.connection is held.connection
 
