@@ -1,8 +1,4 @@
-"""A model of sessions, checked against the real database: actions of clients, thieves and operators in any order.
-
-Each refresh token has one successor; nothing that has ended verifies again; an access token is accepted while its
-session lives; the grace period applies to the predecessor only, from the first rotation.
-"""
+"""A model of sessions beside the real database: each refresh token has one successor, and what ended never verifies."""
 
 import secrets
 from collections.abc import Callable, Coroutine
@@ -67,7 +63,9 @@ AGE = """
         idle_expires_at = idle_expires_at - $2::interval, expires_at = expires_at - $2::interval
     WHERE client_id = ANY($1) AND before_deadline($3)
 """
-AGE_CLIENTS = "UPDATE clients SET created_at = created_at - $2::interval WHERE client_id = ANY($1) AND before_deadline($3)"
+AGE_CLIENTS = """
+    UPDATE clients SET created_at = created_at - $2::interval WHERE client_id = ANY($1) AND before_deadline($3)
+"""
 AGE_TOKENS = """
     UPDATE access_tokens t SET issued_at = issued_at - $2::interval, expires_at = t.expires_at - $2::interval
     FROM sessions s WHERE s.id = t.session_id AND s.client_id = ANY($1) AND before_deadline($3)
