@@ -19,7 +19,7 @@ from auth_service.backends.keyring import Keyring
 from auth_service.backends.rotation import RefreshLimits
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
-from auth_service.backends.throttle import Budgets, Throttling
+from auth_service.backends.throttle import Budgets, GuessThrottle
 from auth_service.backends.upkeep import tidy_tables
 from auth_service.backends.user_events import apply
 from auth_service.backends.user_service import UserEvent
@@ -41,7 +41,7 @@ from auth_service.core.verification import Verifier
 from servicekit.postgres import Database
 from servicekit.throttling.budgets import Window, guess_budgets
 from servicekit.throttling.networks import Networks
-from servicekit.throttling.throttle import Throttle
+from servicekit.throttling.rate_limiter import RateLimiter
 
 from .service import ISSUER, Party, register
 
@@ -124,7 +124,7 @@ class Sessions(RuleBasedStateMachine):
         self.clients = PostgresClients(self.database, self.keyring)
         sessions = PostgresSessions(self.database, REFRESHES, per_user=1_000)
         refresh_tokens = RefreshTokens(self.keyring.refresh_token_keys)
-        throttle = Throttling(Throttle(None, Networks(EXEMPT)), BUDGETS, secrets.token_bytes(32))
+        throttle = GuessThrottle(RateLimiter(None, Networks(EXEMPT)), BUDGETS, secrets.token_bytes(32))
         authentication = ClientAuthentication(self.clients, throttle, self.database.now)
         provers = Provers(Logins(self.users, throttle), refresh_tokens, FORMATS)
         grants = [grant(provers) for grant in GRANTS]

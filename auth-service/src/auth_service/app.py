@@ -18,7 +18,7 @@ from auth_service.backends.internal_tokens import InternalTokenMinter
 from auth_service.backends.keyring import Keyring, UnknownMasterKeyError, parse_master_keys
 from auth_service.backends.sessions import PostgresSessions
 from auth_service.backends.signing_keys import SigningKeys
-from auth_service.backends.throttle import Throttling
+from auth_service.backends.throttle import GuessThrottle
 from auth_service.backends.upkeep import keep_up
 from auth_service.backends.user_events import Pulse, catch_up, follow_user_events, say_when_late
 from auth_service.backends.user_service import UserService
@@ -43,7 +43,7 @@ from servicekit.postgres import Database, connect
 from servicekit.schema import is_current
 from servicekit.serving import HEADER_LIMIT
 from servicekit.throttling.networks import Networks, client_address
-from servicekit.throttling.throttle import Throttle, open_throttle
+from servicekit.throttling.rate_limiter import RateLimiter, open_rate_limiter
 from servicekit.upstreams.calls import open_service
 
 # The first is the standard dialect, which answers when nothing indicates another one.
@@ -96,7 +96,7 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
     exempt = Networks(settings.throttle_exempt)
     async with (
         open_store(settings) as (database, keyring),
-        open_throttle(settings.redis_url, exempt, database.now) as throttle,
+        open_rate_limiter(settings.redis_url, exempt, database.now) as limiter,
         open_service(settings.users_url) as user_service,
     ):
         keys = SigningKeys(database, keyring, SIGNED_DIALECTS)
@@ -112,7 +112,7 @@ async def _opened(settings: Settings) -> AsyncIterator[list[web.RouteDef]]:
             asyncio.create_task(say_when_late(pulse)),
         ]
         try:
-            yield _routes(settings, database, keyring, keys, minter, users, endings, throttle, pulse)
+            yield _routes(settings, database, keyring, keys, minter, users, endings, limiter, pulse)
         finally:
             for task in background:
                 task.cancel()
@@ -127,13 +127,13 @@ def _routes(
     minter: InternalTokenMinter,
     users: UserService,
     endings: Endings,
-    counted: Throttle,
+    limiter: RateLimiter,
     pulse: Pulse,
 ) -> list[web.RouteDef]:
     clients = PostgresClients(database, keyring)
     sessions = PostgresSessions(database, settings.refresh_limits, settings.sessions_per_user)
     refresh_tokens = RefreshTokens(keyring.refresh_token_keys)
-    throttle = Throttling(counted, settings.budgets, keyring.account_key)
+    throttle = GuessThrottle(limiter, settings.budgets, keyring.account_key)
     address_of = functools.partial(client_address, gateways=Networks(settings.gateways))
     authentication = ClientAuthentication(clients, throttle, database.now)
     provers = Provers(Login(users, throttle), refresh_tokens, FORMATS)
@@ -152,5 +152,5 @@ def _routes(
         *VerificationEndpoint(verifier, minter, DIALECTS).routes(),
         *SessionsApi(sessions, endings, InternalTokens(settings.issuer, keys, database.now)).routes(),
         *http.health_routes(database.faults, lambda: [*database.warnings(), *pulse.warnings()]),
-        http.stats_route(lambda: counted.counters),
+        http.stats_route(lambda: limiter.counters),
     ]

@@ -17,7 +17,7 @@ from user_service.bodies import MEDIA_TYPES, reply
 from user_service.login_names import Kind
 from user_service.outbox import Outbox
 from user_service.reauthentication import Reauthentication, refuse_unproven
-from user_service.throttles import Throttles
+from user_service.request_limits import RequestLimits
 from user_service.users import InvalidFieldsError, Role, UnprovenError, User
 
 PAGE = 50
@@ -90,13 +90,13 @@ class UsersApi:
         self,
         accounts: Accounts,
         outbox: Outbox,
-        throttles: Throttles,
+        limits: RequestLimits,
         callers: Callers,
         reauthentication: Reauthentication,
     ) -> None:
         self._accounts = accounts
         self._outbox = outbox
-        self._throttles = throttles
+        self._limits = limits
         self._callers = callers
         self._reauthentication = reauthentication
 
@@ -117,9 +117,9 @@ class UsersApi:
         with bodies.inside("user"):
             form = bodies.read(body.user, SignUp)
             if not as_admin:
-                await self._throttles.count_sign_up(request)
+                await self._limits.count_sign_up(request)
             names: dict[Kind, str | None] = {kind: getattr(form, kind) for kind in get_args(Kind)}
-            network = self._throttles.network(request)
+            network = self._limits.network(request)
             user = await self._accounts.sign_up(names, form.password, network=network)
         return reply(request, rendered(user))
 
@@ -159,7 +159,7 @@ class UsersApi:
                 kind: text for kind in get_args(Kind) if (text := getattr(form, kind)) is not UNSET
             }
             if names and acting.role != "admin":
-                await self._throttles.count_change_of_names(request, acting.id)
+                await self._limits.count_change_of_names(request, acting.id)
             role = None if form.role is UNSET else form.role
             proven = await self._reauthentication.has_proven(request, acting, token, body.current_password)
             try:
@@ -179,7 +179,7 @@ class UsersApi:
         else:
             form = bodies.read(body, PasswordReset)
             await self._reauthentication.demand(request, acting, token, form.current_password)
-            network = self._throttles.network(request)
+            network = self._limits.network(request)
             await self._accounts.set_password(user_id, form.password, by=acting.id, network=network)
         await self._outbox.wait_sessions_ended(user_id)
         return web.Response(status=204, headers=http.NO_STORE)
@@ -187,8 +187,8 @@ class UsersApi:
     async def _change_own_password(
         self, request: web.Request, token: InternalToken, form: PasswordChange, user_id: int
     ) -> None:
-        network = self._throttles.network(request)
-        async with self._throttles.password_guess(request, user_id):
+        network = self._limits.network(request)
+        async with self._limits.password_guess(request, user_id):
             await self._accounts.change_password(
                 user_id, form.current_password, form.password, token.session_id, network
             )

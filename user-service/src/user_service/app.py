@@ -11,7 +11,7 @@ from servicekit.http import ServiceUnavailableError
 from servicekit.internal_tokens import InternalTokens, RemoteKeys
 from servicekit.postgres import Database, connect
 from servicekit.throttling.networks import Networks
-from servicekit.throttling.throttle import open_throttle
+from servicekit.throttling.rate_limiter import open_rate_limiter
 from servicekit.upstreams.calls import open_service
 from user_service.accounts import Accounts
 from user_service.acting import Callers
@@ -22,8 +22,8 @@ from user_service.outbox import Outbox
 from user_service.password_policy import PasswordPolicy
 from user_service.passwords import hash_pool
 from user_service.reauthentication import Reauthentication
+from user_service.request_limits import RequestLimits
 from user_service.settings import Settings
-from user_service.throttles import Throttles
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ACCOUNTS = web.AppKey("accounts", Accounts)  # for callers in the same process
@@ -57,21 +57,21 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[list[web.RouteDef],
         ) as database,
         open_service(settings.jwks_url) as jwks,
         hash_pool(settings.hash_threads, settings.hash_deadline) as hashes,
-        open_throttle(settings.redis_url, Networks(settings.throttle_exempt), database.now) as throttle,
+        open_rate_limiter(settings.redis_url, Networks(settings.throttle_exempt), database.now) as limiter,
     ):
         policy = PasswordPolicy(settings.password_min_length, settings.password_blocklist)
         accounts = Accounts(database, hashes, policy, settings.phone_region)
         outbox = Outbox(database)
         keys = RemoteKeys(jwks, database.now)
         tokens = InternalTokens(settings.issuer, keys, database.now)
-        throttles = Throttles(throttle, settings)
+        limits = RequestLimits(limiter, settings)
         callers = Callers(accounts, tokens, open_sign_up=settings.open_sign_up)
-        reauthentication = Reauthentication(accounts, throttles, tokens)
+        reauthentication = Reauthentication(accounts, limits, tokens)
         async with outbox.listening(), keys.following():
             yield (
                 [
-                    *_operations(database, throttles, accounts),
-                    *UsersApi(accounts, outbox, throttles, callers, reauthentication).routes(),
+                    *_operations(database, limits, accounts),
+                    *UsersApi(accounts, outbox, limits, callers, reauthentication).routes(),
                     *InternalApi(accounts, outbox, tokens).routes(),
                 ],
                 accounts,
@@ -79,7 +79,7 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[list[web.RouteDef],
             )
 
 
-def _operations(database: Database, throttles: Throttles, accounts: Accounts) -> list[web.RouteDef]:
+def _operations(database: Database, limits: RequestLimits, accounts: Accounts) -> list[web.RouteDef]:
     async def faults() -> list[str]:
         found = await database.faults()
         if not found and not await schema.is_current(database, MIGRATIONS):
@@ -87,6 +87,6 @@ def _operations(database: Database, throttles: Throttles, accounts: Accounts) ->
         return found
 
     def counters() -> Mapping[str, int]:
-        return {**throttles.counters, **accounts.hash_counters}
+        return {**limits.counters, **accounts.hash_counters}
 
     return [*http.health_routes(faults, database.warnings), http.stats_route(counters)]

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from servicekit import http, wire
-from servicekit.throttling.throttle import ThrottledError
+from servicekit.throttling.rate_limiter import ThrottledError
 from user_service.users import (
     ChangedMeanwhileError,
     InsufficientAuthenticationError,

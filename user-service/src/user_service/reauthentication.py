@@ -7,7 +7,7 @@ from aiohttp import web
 from servicekit.http import ServiceUnavailableError
 from servicekit.internal_tokens import InternalToken, InternalTokens
 from user_service.accounts import Accounts
-from user_service.throttles import Throttles
+from user_service.request_limits import RequestLimits
 from user_service.users import InsufficientAuthenticationError, User, WrongPasswordError
 
 MAX_AGE = 300  # seconds for which a login counts as proof
@@ -25,9 +25,9 @@ class LoginTimeUnknownError(ServiceUnavailableError):
 class Reauthentication:
     """Asks for the caller's own password, or for a recent login."""
 
-    def __init__(self, accounts: Accounts, throttles: Throttles, tokens: InternalTokens) -> None:
+    def __init__(self, accounts: Accounts, limits: RequestLimits, tokens: InternalTokens) -> None:
         self._accounts = accounts
-        self._throttles = throttles
+        self._limits = limits
         self._tokens = tokens
 
     async def has_proven(
@@ -42,8 +42,8 @@ class Reauthentication:
             age = self._tokens.login_age(token)
             return age is not None and age <= MAX_AGE
         try:
-            async with self._throttles.password_guess(request, acting.id):
-                await self._accounts.check_password(acting.id, current_password, self._throttles.network(request))
+            async with self._limits.password_guess(request, acting.id):
+                await self._accounts.check_password(acting.id, current_password, self._limits.network(request))
         except WrongPasswordError:
             _refuse(token, WRONG)
         return True

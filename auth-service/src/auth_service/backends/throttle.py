@@ -13,8 +13,8 @@ from auth_service.core.errors import TooManyRequestsError
 from servicekit.bounded import BoundedMap
 from servicekit.throttling.budgets import GuessBudgets, Window
 from servicekit.throttling.networks import network_of
+from servicekit.throttling.rate_limiter import Admission, RateLimiter, ThrottledError
 from servicekit.throttling.redis_budgets import RedisBudgets
-from servicekit.throttling.throttle import Admission, Throttle, ThrottledError
 
 LOGINS = "login"  # the kind of guess
 _ENTRIES = 10_000
@@ -34,11 +34,11 @@ class Budgets:
     inactive_tokens: Window
 
 
-class Throttling:
+class GuessThrottle:
     """Implements the port `Throttle`. `key` digests account names: an unknown account's name is what somebody typed."""
 
-    def __init__(self, throttle: Throttle, budgets: Budgets, key: bytes) -> None:
-        self._throttle = throttle
+    def __init__(self, limiter: RateLimiter, budgets: Budgets, key: bytes) -> None:
+        self._limiter = limiter
         self._budgets = budgets
         self._key = key
         self._proved = _Lately()
@@ -46,7 +46,7 @@ class Throttling:
 
     async def admit_login(self, accounts: Sequence[str], client_id: str, address: str) -> Admission:
         first, *others = (_digest(self._key, account) for account in accounts)
-        admit = self._throttle.admit(self._budgets.logins, first, address, also_at=others, client_id=client_id)
+        admit = self._limiter.admit(self._budgets.logins, first, address, also_at=others, client_id=client_id)
         return await _refusing(admit)
 
     async def admit_secret(self, client_id: str, address: str, *, right: bool) -> Admission:
@@ -60,18 +60,18 @@ class Throttling:
         budgets = self._budgets.secrets
         if not right:
             self._suspected.note(client_id, budgets.pair.seconds)
-        admission = await _refusing(self._throttle.admit(budgets, client_id, address, client_id=client_id))
+        admission = await _refusing(self._limiter.admit(budgets, client_id, address, client_id=client_id))
         if right:
             self._proved.note(place, _NOTED_FOR)
         return admission
 
     async def count_refused_refresh(self, client_id: str, address: str) -> None:
         window = self._budgets.refused_refreshes
-        await _refusing(self._throttle.charge_network("refused refresh", window, address, client_id=client_id))
+        await _refusing(self._limiter.charge_network("refused refresh", window, address, client_id=client_id))
 
     async def count_inactive_token(self, client_id: str, address: str) -> None:
         window = self._budgets.inactive_tokens
-        await _refusing(self._throttle.charge("inactive token", client_id, window, address, client_id=client_id))
+        await _refusing(self._limiter.charge("inactive token", client_id, window, address, client_id=client_id))
 
 
 async def clear_logins(shared: RedisBudgets, key: bytes, accounts: Iterable[str]) -> bool:

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from auth_service.core.errors import InvalidClientError, UnavailableError
+from auth_service.core import scope
+from auth_service.core.errors import InvalidClientError, InvalidScopeError, UnavailableError
 from auth_service.core.model import Client
 from auth_service.core.ports import Clients, Throttle
 
@@ -105,17 +106,17 @@ class RegistrationRules:
     paths: Sequence[str]
     names: Mapping[str, str]
 
-    def new(self, client_id: str, dialect: str, scope: frozenset[str] | None) -> Client:
-        """A registration with the dialect's defaults. Its default scope is all of its scope."""
+    def new(self, client_id: str, dialect: str, asked: frozenset[str] | None) -> Client:
+        """A registration with the dialect's defaults, and the scope `asked` if given; all of it is its default scope."""
         defaults = self.defaults[dialect]
-        scope = defaults.scope if scope is None else scope
+        granted = defaults.scope if asked is None else asked
         return Client(
             client_id=client_id,
             dialect=dialect,
             version=1,
             grant_types=defaults.grant_types,
-            scope=scope,
-            default_scope=scope,
+            scope=granted,
+            default_scope=granted,
             access_token_lifetime=defaults.access_token_lifetime,
             idle_lifetime=defaults.idle_lifetime,
             session_lifetime=defaults.session_lifetime,
@@ -136,16 +137,20 @@ class RegistrationRules:
         return faults
 
     def faults_of_values(
-        self, grant_types: Set[str], grant_types_without_secret: Set[str], default_for: str | None
+        self, grant_types: Mapping[str, Set[str]], scopes: Mapping[str, str], default_for: str | None
     ) -> list[str]:
-        """The faults of individual fields, regardless of the others."""
+        """The faults of individual fields, regardless of the others; grant types and texts of scopes are by field."""
         names = self.names
-        fields = (("grant_types", grant_types), ("grant_types_without_secret", grant_types_without_secret))
         faults = [
             f"{names[field]} must be one of {', '.join(self.grant_types)}"
-            for field, values in fields
+            for field, values in grant_types.items()
             if values - set(self.grant_types)
         ]
+        for field, text in scopes.items():
+            try:
+                scope.parse(text)
+            except InvalidScopeError:
+                faults.append(f"{names[field]} must be words of printable ASCII, separated by single spaces")
         if default_for is not None and default_for not in self.paths:
             faults.append(f"{names['default_for']} must be one of {', '.join(self.paths)}")
         return faults

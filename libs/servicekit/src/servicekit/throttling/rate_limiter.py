@@ -54,8 +54,8 @@ _Decided = tuple[Guess, Decision]
 
 
 class _Counted(Admission):
-    def __init__(self, throttle: "Throttle", budgets: GuessBudgets, decided: Sequence[_Decided]) -> None:
-        self._throttle = throttle
+    def __init__(self, limiter: "RateLimiter", budgets: GuessBudgets, decided: Sequence[_Decided]) -> None:
+        self._limiter = limiter
         self._budgets = budgets
         self._decided = decided
 
@@ -70,12 +70,12 @@ class _Counted(Admission):
         await self._settle(Outcome.WITHDRAWN, Outcome.WITHDRAWN)
 
     async def _settle(self, outcome: Outcome, at_others: Outcome) -> None:
-        self._throttle.counters[f"{self._budgets.kind} {outcome.value}"] += 1
-        await self._throttle.settle(self._budgets, self._decided[:1], outcome)
-        await self._throttle.settle(self._budgets, self._decided[1:], at_others)
+        self._limiter.counters[f"{self._budgets.kind} {outcome.value}"] += 1
+        await self._limiter.settle(self._budgets, self._decided[:1], outcome)
+        await self._limiter.settle(self._budgets, self._decided[1:], at_others)
 
 
-class Throttle:
+class RateLimiter:
     """All budgets of a service. If `shared` is None, this process counts alone. `exempt` networks are not counted."""
 
     def __init__(self, shared: RedisBudgets | None, exempt: Networks) -> None:
@@ -212,11 +212,13 @@ class Throttle:
 
 
 @contextlib.asynccontextmanager
-async def open_throttle(redis_url: str | None, exempt: Networks, clock: Callable[[], float]) -> AsyncIterator[Throttle]:
+async def open_rate_limiter(
+    redis_url: str | None, exempt: Networks, clock: Callable[[], float]
+) -> AsyncIterator[RateLimiter]:
     """The budgets of a service with this `REDIS_URL`. `clock` (epoch seconds) is one that its replicas share."""
     if redis_url is None:
         log.warning("no REDIS_URL", consequence="half of each budget, counted in this process")
-        yield Throttle(None, exempt)
+        yield RateLimiter(None, exempt)
         return
     async with open_redis(redis_url) as redis:
-        yield Throttle(RedisBudgets(redis, clock), exempt)
+        yield RateLimiter(RedisBudgets(redis, clock), exempt)
