@@ -107,7 +107,7 @@ class RegistrationRules:
     names: Mapping[str, str]
 
     def new(self, client_id: str, dialect: str, asked: frozenset[str] | None) -> Client:
-        """A registration with the dialect's defaults, and the scope `asked` if given, which is its default scope too."""
+        """A registration with the dialect's defaults, and the scope `asked`, if any, also as its default."""
         defaults = self.defaults[dialect]
         granted = defaults.scope if asked is None else asked
         return Client(
