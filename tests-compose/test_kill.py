@@ -3,12 +3,11 @@
 import asyncio
 from collections import Counter
 
-import aiohttp
 import pytest
 
 from containers import SERVICES, STORES
 from killing import RECOVERY, audit, kill_under_load
-from persevering import Ledger, PerseveringClient
+from persevering import Ledger, PerseveringClient, persevering_session
 
 CLIENTS = 4
 
@@ -22,8 +21,7 @@ def ledger():
 @pytest.fixture
 async def http(containers, scaled):
     scaled()
-    timeout = aiohttp.ClientTimeout(total=15)
-    async with aiohttp.ClientSession(containers.url, cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session:
+    async with persevering_session(containers.url) as session:
         yield session
 
 

@@ -42,10 +42,10 @@ async def test_a_new_replica_takes_traffic_and_a_stopped_one_loses_none(containe
     scaled(auth_service=1, user_service=1, gateway=1)
     async with steady_clients(containers.url) as clients:
         for replicas in (3, 1):
-            for service in SERVICES:
+            for service in SERVICES:  # one after the other: the starts of six processes would stop all others
                 containers.variables[f"{service.upper().replace('-', '_')}_REPLICAS"] = str(replicas)
-            up = ("up", "--detach", "--no-deps", "--no-recreate", "--wait", *SERVICES)
-            await asyncio.to_thread(containers.compose, *up)
+                up = ("up", "--detach", "--no-deps", "--no-recreate", "--wait", service)
+                await asyncio.to_thread(containers.compose, *up)
             await asyncio.sleep(3)
             if replicas == 3:
                 served = await asyncio.to_thread(_requests_served, containers)

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -48,6 +49,23 @@ class Answer:
     reply: Reply
     repeated: bool
     seconds: float
+
+
+# The connections that the request in hand has used so far, one after the other.
+_CONNECTIONS: ContextVar[list[object]] = ContextVar("connections")
+
+
+def persevering_session(url: str) -> aiohttp.ClientSession:
+    """A session that counts the connections of each request: aiohttp repeats a DELETE whose connection was lost."""
+    trace = aiohttp.TraceConfig()
+
+    async def count(_session: aiohttp.ClientSession, _context: object, parameters: object) -> None:
+        _CONNECTIONS.get([]).append(parameters)
+
+    trace.on_connection_create_end.append(count)
+    trace.on_connection_reuseconn.append(count)
+    timeout = aiohttp.ClientTimeout(total=15)
+    return aiohttp.ClientSession(url, cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout, trace_configs=[trace])
 
 
 class PerseveringClient:
@@ -201,13 +219,15 @@ class PerseveringClient:
         repeated = False
         while True:
             sent_at = time.monotonic()
+            connections: list[object] = []
+            _CONNECTIONS.set(connections)
             try:
                 reply = await request()
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one
                 cause = " ".join([type(error).__name__, *getattr(error, "__notes__", ())])
             else:
                 if reply.status not in RETRYABLE:
-                    return Answer(reply, repeated, time.monotonic() - sent_at)
+                    return Answer(reply, repeated or len(connections) > 1, time.monotonic() - sent_at)
                 assert reply.status != 503 or "Retry-After" in reply.headers, reply
                 cause = f"{reply.status} {reply.request} {reply.body.decode(errors='replace')}"
             self.failures.append((time.monotonic(), cause))

@@ -12,7 +12,7 @@ from dev import testing
 from killing import RECOVERY, audit, kill_under_load
 from marks import needs_own_stack
 from operations import family
-from persevering import Ledger, PerseveringClient
+from persevering import Ledger, PerseveringClient, persevering_session
 
 pytestmark = needs_own_stack
 
@@ -36,8 +36,7 @@ def own_stack(new_data_dir: Callable[..., Path]) -> Iterator[testing.Stack]:
 
 @pytest.fixture
 async def http(own_stack: testing.Stack) -> AsyncIterator[aiohttp.ClientSession]:
-    timeout = aiohttp.ClientTimeout(total=15)
-    async with aiohttp.ClientSession(own_stack.url, cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session:
+    async with persevering_session(own_stack.url) as session:
         yield session
 
 
